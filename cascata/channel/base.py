@@ -1,0 +1,211 @@
+"""What a component loop and an out-port know of a channel, whatever carries the items.
+
+    writer.put(item) ──> [ at most `capacity` items ] ──> reader.items.popleft()
+          ▲                                                      │
+          └───────────── room, told by reader.release() ◄────────┘
+
+The rules that every kind keeps:
+
+- `put` is a plain function. With room it takes the item at once and returns `DONE`, an awaitable
+  that is finished already; without room it returns a `Pending`, which takes the item when it is
+  awaited and there is room. A `Pending` that is cancelled has taken nothing.
+- The order of one writer's items is kept, also between a `Pending` and later puts.
+- Capacity is strict: exactly `capacity` puts are done while nobody takes.
+- A reader takes by `items.popleft()`, and says so by `release()`: before it waits, or after some
+  items. `taking()` at the beginning of a batch makes sure that it is also said on the loop's next
+  turn, should the batch suspend in its middle.
+- A channel ends when its last writer has closed and it is empty; when its last reader has closed,
+  putting raises what the writer's `refusal()` gives.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from typing import Any, Final, Protocol
+
+__all__ = ["DONE", "Pending", "Reader", "Tally", "Writer"]
+
+
+class _Done(collections.abc.Coroutine[Any, Any, None]):
+    """The awaitable of a put that is done: shared, and costing less than any future.
+
+    It implements `collections.abc.Coroutine`, so that `create_task`, `gather` and `wait_for` take it.
+    """
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return _NOTHING  # type: ignore[return-value]  # an exhausted iterator is all that `await` needs
+
+    def send(self, value: Any, /) -> Any:
+        raise StopIteration
+
+    def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any:
+        if isinstance(typ, BaseException):
+            raise typ
+        raise typ if val is None else val
+
+    def close(self) -> None:
+        pass
+
+    def __repr__(self) -> str:
+        return "<put: done>"
+
+
+_NOTHING: Final = iter(())
+DONE: Final = _Done()
+
+
+class Pending(collections.abc.Coroutine[Any, Any, None]):
+    """The awaitable of a put that has to wait. Takes the item only when it is awaited.
+
+    Args:
+        begin: makes the coroutine that does the work, when first awaited.
+        forgotten: called when it was never awaited, so that the item is lost.
+    """
+
+    __slots__ = ("_begin", "_coroutine", "_forgotten")
+
+    def __init__(self, begin: Callable[[], Coroutine[Any, Any, None]], forgotten: Callable[[], None]) -> None:
+        self._begin = begin
+        self._coroutine: Coroutine[Any, Any, None] | None = None
+        self._forgotten = forgotten
+
+    def _begun(self) -> Coroutine[Any, Any, None]:
+        if self._coroutine is None:
+            self._coroutine = self._begin()
+        return self._coroutine
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._begun().__await__()
+
+    def send(self, value: Any, /) -> Any:
+        return self._begun().send(value)
+
+    def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any:
+        return self._begun().throw(typ if isinstance(typ, BaseException) or val is None else val)
+
+    def close(self) -> None:
+        self._begun().close()
+
+    def __del__(self) -> None:
+        if self._coroutine is None:
+            self._forgotten()
+
+    def __repr__(self) -> str:
+        return "<put: waiting for room>"
+
+
+class Tally:
+    """Which edges the items of a merged stream came on: so that each edge's deliveries are counted.
+
+    Items leave in the order in which they came; it is enough to remember runs of the same edge.
+    """
+
+    __slots__ = ("_runs", "taken", "unread")
+
+    def __init__(self) -> None:
+        self._runs: deque[list[int]] = deque()
+        self.taken: dict[int, int] = {}
+        self.unread = 0
+
+    def came(self, edge: int, count: int = 1) -> None:
+        """`count` items came in on an edge."""
+        self.unread += count
+        if self._runs and self._runs[-1][0] == edge:
+            self._runs[-1][1] += count
+        else:
+            self._runs.append([edge, count])
+
+    def settle(self, unread: int) -> Mapping[int, int]:
+        """Brings the counts up to date with how many items are unread now.
+
+        Returns:
+            edge -> items taken so far.
+        """
+        took = self.unread - unread
+        self.unread = unread
+        while took > 0:
+            run = self._runs[0]
+            count = min(took, run[1])
+            self.taken[run[0]] = self.taken.get(run[0], 0) + count
+            took -= count
+            run[1] -= count
+            if not run[1]:
+                self._runs.popleft()
+        return self.taken
+
+    def left(self) -> Mapping[int, int]:
+        """edge -> items not taken, as of the last `settle`."""
+        left: dict[int, int] = {}
+        for edge, count in self._runs:
+            left[edge] = left.get(edge, 0) + count
+        return left
+
+
+class Writer(Protocol):
+    """The sending end of one edge, in one event loop."""
+
+    edge: int
+    """Id of the edge."""
+
+    put: Callable[[Any], Awaitable[None]]
+    """Takes an item, or waits for room. Raises `refusal()` when no reader is left."""
+
+    refusal: Callable[[], BaseException]
+    """Makes what a put raises when the edge takes no more; set by the owner."""
+
+    @property
+    def sent(self) -> int:
+        """Items taken so far."""
+
+    @property
+    def lost(self) -> int:
+        """Items taken that could not be handed over, since no reader was left."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether no reader is left."""
+
+    @property
+    def blocked_s(self) -> float:
+        """Seconds that puts have waited for room so far."""
+
+    def stop(self) -> None:
+        """Makes every put from now on raise `refusal()`, waiting ones included."""
+
+    def flush(self) -> None:
+        """Hands on what was put, as far as possible without waiting."""
+
+    async def aclose(self) -> None:
+        """Hands on all that was put, then closes this end. Cancelled: what is left is dropped."""
+
+    def close(self) -> None:
+        """Closes this end at once; what was not handed on is dropped."""
+
+
+class Reader(Protocol):
+    """The receiving end of a channel, in one event loop; shared by the members of a group that run there."""
+
+    items: deque[Any]
+    """Received and not yet taken: `popleft()` takes."""
+
+    def taking(self) -> None:
+        """Called once before a batch is taken: releases on the loop's next turn, if that is needed."""
+
+    def release(self) -> None:
+        """Tells the writers how much room there is again."""
+
+    def worked(self, seconds: float) -> None:
+        """Told now and then how long the work on one item takes."""
+
+    async def wait(self) -> bool:
+        """Waits until `items` has some (True) or the channel has ended (False). Cancelled: nothing is lost."""
+
+    def taken(self) -> Mapping[int, int]:
+        """edge -> items of it that were taken at this end so far."""
+
+    def close(self) -> Mapping[int, int]:
+        """One user of this end stops reading. The last one gets edge -> items left unread here."""

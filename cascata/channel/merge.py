@@ -1,0 +1,83 @@
+"""An in-port that reads more than one channel, or a first value and then a channel.
+
+It takes one item at a time out of the channels behind it, in turn, just when its user asks: what
+waits in them keeps its place and its credit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .base import Reader
+
+__all__ = ["MergedReader"]
+
+
+class MergedReader:
+    """Several readers as one. See `base.Reader` for the rules.
+
+    Args:
+        readers: taken from in turn, so that none starves the others.
+        first: values that come before all others.
+    """
+
+    def __init__(self, readers: Sequence[Reader], first: Sequence[Any] = ()) -> None:
+        self.items: deque[Any] = deque(first)
+        self._readers = list(readers)
+        self._open = deque(readers)
+
+    def taking(self) -> None:
+        for reader in self._open:
+            reader.taking()
+
+    def release(self) -> None:
+        for reader in self._open:
+            reader.release()
+
+    def worked(self, seconds: float) -> None:
+        for reader in self._open:
+            reader.worked(seconds)
+
+    def _pull(self) -> bool:
+        for _ in range(len(self._open)):
+            reader = self._open[0]
+            self._open.rotate(-1)
+            if reader.items:
+                self.items.append(reader.items.popleft())
+                return True
+        return False
+
+    async def wait(self) -> bool:
+        while not self.items and not self._pull():
+            if not self._open:
+                return False
+            if len(self._open) == 1:
+                if not await self._open[0].wait():
+                    self._open.clear()
+                continue
+            waits = {asyncio.ensure_future(reader.wait()): reader for reader in self._open}
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+                ended = await asyncio.gather(*waits, return_exceptions=True)
+            for reader, has_items in zip(waits.values(), ended, strict=True):
+                if has_items is False:
+                    self._open.remove(reader)
+        return True
+
+    def taken(self) -> Mapping[int, int]:
+        taken: dict[int, int] = {}
+        for reader in self._readers:
+            taken.update(reader.taken())
+        return taken
+
+    def close(self) -> Mapping[int, int]:
+        left: dict[int, int] = {}
+        for reader in self._readers:
+            left.update(reader.close())
+        return left

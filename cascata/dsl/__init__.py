@@ -1,0 +1,29 @@
+"""What users write: components, ports, graphs. Resolves into a `GraphSpec`, which everything behind reads."""
+
+from .annotations import In as In
+from .annotations import Out as Out
+from .annotations import State as State
+from .component import Component as Component
+from .component import component as component
+from .declare import inport as inport
+from .declare import outport as outport
+from .declare import persist as persist
+from .graph import Edge as Edge
+from .graph import Graph as Graph
+from .group import Group as Group
+from .registry import registry as registry
+
+__all__ = [
+    "Component",
+    "Edge",
+    "Graph",
+    "Group",
+    "In",
+    "Out",
+    "State",
+    "component",
+    "inport",
+    "outport",
+    "persist",
+    "registry",
+]

@@ -1,0 +1,352 @@
+"""The graph that users write: nodes as attributes, and the verbs."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from ..errors import CascataError, DefinitionError
+from ..model import Endpoint, GraphSpec, Plan
+from ..options import RunOptions, suggestion
+from .component import Component, make_node
+from .declare import check_port_name
+from .draft import RESERVED_NODE_NAMES, Batch, GraphDraft, GroupDraft, NodeDraft, PortRef
+from .group import Group, Replicas, make_group, make_subgraph
+from .inject import home_of, inject
+from .operators import is_whole, show
+from .ports import InPort, OutPort, Port
+from .resolve import resolve
+from .vertex import Vertex, node_text
+
+__all__ = ["Edge", "Graph"]
+
+_SHOWN = 30
+
+
+class Edge(NamedTuple):
+    """One connection as it was written; a group's port stands for all members."""
+
+    source: Endpoint
+    target: Endpoint
+    batch: Batch = None
+    broadcast: bool = False
+
+
+class Graph:
+    """A graph of components.
+
+        graph = Graph()
+        graph.numbers = Numbers              # adds a node
+        graph.double = Double * 4            # adds a group of four
+        graph.numbers.out >> graph.double.x  # connects
+        graph.numbers.count < 10             # gives an in-port a value
+        report = graph.run(num_workers=2)
+
+    Where a graph is made at the top level of a module or notebook, what is assigned there is also a name
+    of that module: `numbers.out >> double.x`.
+    """
+
+    __slots__ = ("__weakref__", "_draft", "_home", "_started", "_views")
+
+    _draft: GraphDraft
+    _home: dict[str, Any] | None
+    _started: deque[Any]
+    _views: dict[str, Vertex]
+
+    def __init__(self) -> None:
+        self._begin(home_of(sys._getframe(1)))
+
+    def _begin(self, home: dict[str, Any] | None) -> None:
+        self._draft = GraphDraft()
+        self._home = home
+        self._started = deque()
+        self._views = {}
+
+    # ---- nodes
+
+    def __setattr__(self, name: str, value: type[Component] | Replicas | Graph) -> None:
+        """Adds a node (`Class`), a group (`Class * n`) or a copy of a graph under a name.
+
+        Raises:
+            DefinitionError: the name is taken or reserved, or the value is none of these.
+        """
+        # The type of `value` is narrower than what `__getattr__` gives: that tells type checkers that reading
+        # the attribute gives something else than what was assigned.
+        if name.startswith("_"):
+            object.__setattr__(self, name, value)
+            return
+        vertex = self._add(name, value)
+        frame = sys._getframe(1)
+        if self._home is not None and home_of(frame) is self._home:
+            inject(self._home, name, vertex, stacklevel=2)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # also while a copy or a pickle is still being made
+            raise AttributeError(name)
+        vertex = self._views.get(name)
+        if vertex is None:
+            known = [*self._views, *RESERVED_NODE_NAMES]
+            near = suggestion(name, known)
+            raise AttributeError(
+                f"the graph has no node {name!r}.{near if near.startswith(' Did') else suggestion(name, self._views)}"
+            )
+        return vertex
+
+    def __delattr__(self, name: str) -> None:
+        raise DefinitionError(f"`del graph.{name}`: what was added to a graph stays. Begin with a new Graph().")
+
+    def __dir__(self) -> Iterable[str]:
+        return [*super().__dir__(), *self._views]
+
+    def add(self, value: type[Component] | Replicas | Graph, name: str) -> Any:
+        """`graph.name = value`, for names that are made by a program. Injects no name.
+
+        Args:
+            value: a component class, `Class * n`, or another graph, of which a copy is added.
+            name: of the node.
+
+        Returns:
+            The node, group or subgraph.
+
+        Raises:
+            DefinitionError: the name is taken or reserved, or the value is none of these.
+        """
+        return self._add(name, value)
+
+    def _add(self, name: str, value: object) -> Vertex:
+        if isinstance(value, type) and issubclass(value, Component) and value is not Component:
+            self._show_node(self._draft.add_node(name, value))
+        elif isinstance(value, Replicas):
+            self._show_group(self._draft.add_group(name, value.component, value.size))
+        elif isinstance(value, Graph):
+            self._draft.add_subgraph(name, value._draft)
+            self._show_all()
+        else:
+            raise DefinitionError(f"`graph.{name} = {show(value)}`: {_not_a_node(name, value)}")
+        return self._views[name]
+
+    # What users touch is made of the draft, once for each node, so that `graph.x is graph.x`.
+
+    def _show_node(self, draft: NodeDraft) -> Component:
+        node = self._views[draft.name] = make_node(draft)
+        return node
+
+    def _show_group(self, draft: GroupDraft) -> None:
+        self._views[draft.name] = make_group(draft, map(self._show_node, draft.members))
+
+    def _show_all(self) -> None:
+        for group in self._draft.groups.values():
+            if group.name not in self._views:
+                self._show_group(group)
+        for node in self._draft.nodes.values():
+            if node.name not in self._views:
+                self._show_node(node)
+        for name, exports in self._draft.subgraphs.items():
+            if name not in self._views:
+                self._views[name] = make_subgraph(name, {export: self._port(ref) for export, ref in exports.items()})
+
+    def _port(self, ref: PortRef) -> Port:
+        port: Port = getattr(self._views[ref.vertex.name], ref.name)
+        return port
+
+    @property
+    def nodes(self) -> Mapping[str, Component]:
+        """Every node by name, members of groups and nodes of subgraphs included, in the order of definition."""
+        nodes = {name: self._views[name] for name in self._draft.nodes}
+        return MappingProxyType({name: node for name, node in nodes.items() if isinstance(node, Component)})
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """Every connection, in the order of definition."""
+        links = self._draft.links
+        return tuple(Edge(_endpoint(each.source), _endpoint(each.target), each.batch, each.broadcast) for each in links)
+
+    def pin(self, node: Any, worker: int) -> None:
+        """Keeps a node, or every member of a group, on one worker.
+
+        Args:
+            node: a node or group of this graph, or its name.
+            worker: its index; workers count from 0.
+
+        Raises:
+            DefinitionError: there is no such node, or the worker is not a whole number of at least 0.
+        """
+        vertex = self._views.get(node) if isinstance(node, str) else node
+        if not isinstance(vertex, Component | Group) or self._views.get(str(vertex)) is not vertex:
+            hint = suggestion(node, self._views) if isinstance(node, str) else " Pin a node or a group of this graph."
+            raise DefinitionError(f"graph.pin({show(node)}, {worker!r}): no such node in this graph.{hint}")
+        if not is_whole(worker, 0):
+            raise DefinitionError(
+                f"graph.pin({vertex}, {worker!r}): a worker is a whole number of at least 0: they count from 0."
+            )
+        for member in vertex if isinstance(vertex, Group) else [vertex]:
+            self._draft.pins[str(member)] = worker
+
+    def export(self, port: Any, name: str) -> None:
+        """Exposes a port where this graph is used in another one: `other.sub = graph` has `other.sub.name`.
+
+        Args:
+            port: an in-port or out-port of a node or group of this graph.
+            name: under which it is exposed.
+
+        Raises:
+            DefinitionError: it is no port of this graph, or the name is taken or reserved.
+        """
+        if not isinstance(port, InPort | OutPort) or port.ref.vertex.graph is not self._draft:
+            raise DefinitionError(f"graph.export({show(port)}, {name!r}): not an in-port or out-port of this graph.")
+        check_port_name(name, "graph.export")
+        if name in self._draft.exports:
+            taken = self._draft.exports[name]
+            raise DefinitionError(f"graph.export({port}, {name!r}): {taken} is exported as {name!r} already.")
+        self._draft.exports[name] = port.ref
+
+    def copy(self) -> Graph:
+        """A graph of its own with the same nodes and connections. Constants are the same objects."""
+        twin = type(self).__new__(type(self))
+        twin._begin(home_of(sys._getframe(1)))
+        twin._draft.exports = twin._draft.absorb(self._draft, lambda name: name)
+        twin._draft.unfinished = list(self._draft.unfinished)
+        twin._show_all()
+        return twin
+
+    __copy__ = copy
+
+    def resolve(self) -> GraphSpec:
+        """The graph as it stands now, frozen: what runs, checks and pictures read.
+
+        Raises:
+            DefinitionError: a line `out >> n` was never finished, or an initializer lacks arguments.
+        """
+        return resolve(self._draft)
+
+    # ---- verbs: thin, and everything behind them is imported when they are used
+
+    def check(self) -> None:
+        """Checks that the graph can run to its end.
+
+        Raises:
+            DeadlockError: it cannot; every finding is in `issues`.
+            DefinitionError: as `resolve` does.
+        """
+        from ..check.deadlock import check
+
+        check(self.resolve())
+
+    def check_deadlocks(self) -> None:
+        """`check` under its other name."""
+        self.check()
+
+    def shard(self, num_workers: int) -> Plan:
+        """The plan for so many workers: which node runs on which, and why.
+
+        Args:
+            num_workers: at least 1.
+
+        Raises:
+            DefinitionError: the number is not allowed, a pin names a worker that is not there, or as
+                `resolve` does.
+        """
+        from ..plan import partition
+
+        RunOptions.of({"num_workers": num_workers}, "graph.shard")
+        return partition(self.resolve(), num_workers)
+
+    def _prepare(self, options: Mapping[str, Any], where: str) -> tuple[GraphSpec, RunOptions]:
+        from ..check.deadlock import check
+
+        checked = RunOptions.of(options, where)
+        if not self._draft.nodes:
+            raise DefinitionError(f"{where}: the graph has no nodes. Add one: `graph.name = MyComponent`.")
+        spec = self.resolve()
+        check(spec)
+        return spec, checked
+
+    def run(self, **options: Any) -> Any:
+        """Runs the graph to its end. Works also where a loop already runs in this thread.
+
+        Args:
+            **options: see `cascata.options.RUN_OPTIONS`: `num_workers`, `engine`, `timeout` and more.
+
+        Returns:
+            The report of the run.
+
+        Raises:
+            DefinitionError: an option or the graph is wrong.
+            DeadlockError: the graph cannot run to its end.
+            CascataError: the first failure of the run, the others in `others`.
+        """
+        spec, checked = self._prepare(options, "graph.run")
+        from ..engine import run
+
+        return run(spec, checked)
+
+    async def run_async(self, **options: Any) -> Any:
+        """As `run`, inside a running loop. When it is cancelled, the run is cancelled, and nothing is left of it."""
+        spec, checked = self._prepare(options, "graph.run_async")
+        from ..engine import run_async
+
+        return await run_async(spec, checked)
+
+    def start(self, **options: Any) -> None:
+        """Starts a run and returns at once; `join` waits for it. May be called several times.
+
+        Args:
+            **options: as for `run`.
+
+        Raises:
+            DefinitionError: an option or the graph is wrong.
+            DeadlockError: the graph cannot run to its end.
+        """
+        spec, checked = self._prepare(options, "graph.start")
+        from ..engine import start
+
+        self._started.append(start(spec, checked))
+
+    def stop(self) -> None:
+        """Stops what was started and not yet joined: sources end at their next send, the rest drains.
+
+        Raises:
+            CascataError: nothing was started.
+        """
+        if not self._started:
+            raise CascataError("graph.stop(): nothing was started. Call graph.start() first.")
+        for handle in list(self._started):
+            handle.stop()
+
+    def join(self) -> Any:
+        """Waits for the oldest run that was started and not yet joined.
+
+        Returns:
+            Its report.
+
+        Raises:
+            CascataError: nothing was started, or the first failure of the run.
+        """
+        if not self._started:
+            raise CascataError("graph.join(): nothing was started that is not joined yet. Call graph.start() first.")
+        return self._started.popleft().join()
+
+    def __repr__(self) -> str:
+        lines = [f"Graph of {len(self._draft.nodes)} nodes and {len(self._draft.links)} connections"]
+        lines += [f"  {node_text(node)}" for node in self._draft.nodes.values()]
+        lines += [f"  {link}" for link in self._draft.links]
+        if len(lines) > _SHOWN:
+            lines[_SHOWN:] = [f"  and {len(lines) - _SHOWN} lines more"]
+        return "\n".join(lines)
+
+
+def _endpoint(ref: PortRef) -> Endpoint:
+    return Endpoint(ref.vertex.name, ref.name)
+
+
+def _not_a_node(name: str, value: object) -> str:
+    if isinstance(value, Vertex):
+        return f"{value} is in a graph already. To add another one write `graph.{name} = MyComponent`."
+    if callable(value) and not isinstance(value, type):
+        return f"a plain function is not a component. Write @component above `def {getattr(value, '__name__', name)}`."
+    if isinstance(value, Port):
+        return f"{value} is a port. Connect it with `out >> inp`."
+    return "a graph takes a component class, `Class * n`, or another graph."

@@ -1,0 +1,141 @@
+"""One call of a component outside any graph: what `Component.test` does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from ..errors import ComponentError
+from ..model import MISSING, ComponentSpec, StateArgs
+from ..options import suggestion
+from .ports import state_args
+
+__all__ = ["run_once", "run_once_blocking"]
+
+
+class _Collector:
+    """An out-port that keeps what is sent to it. `sent` is what `send` gives back: in a thread, nothing to await."""
+
+    __slots__ = ("_sent", "items")
+
+    def __init__(self, sent: Awaitable[None] | None) -> None:
+        self.items: list[Any] = []
+        self._sent = sent
+
+    def send(self, item: Any, /) -> Awaitable[None] | None:
+        self.items.append(item)
+        return self._sent
+
+
+def run_once_blocking(spec: ComponentSpec, values: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """`run_once` for callers without a loop, and for those whose thread has one running."""
+    _checked(spec, values)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(run_once(spec, values))
+    # A loop that runs in this thread cannot run another one (a notebook): a thread of its own can.
+    result: list[dict[str, list[Any]]] = []
+    problem: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            result.append(asyncio.run(run_once(spec, values)))
+        except BaseException as error:
+            problem.append(error)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name=f"cascata-test-{spec.name}")
+    thread.start()
+    thread.join()
+    if problem:
+        raise problem[0]
+    return result[0]
+
+
+async def run_once(spec: ComponentSpec, values: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Calls the runner once.
+
+    Args:
+        spec: the component.
+        values: a value for each in-port without a default; for a state, arguments of its initializer.
+
+    Returns:
+        Out-port to the list of what was sent to it.
+
+    Raises:
+        TypeError: a value is missing, or its name is unknown.
+        ComponentError: the runner returns a value and there is not exactly one out-port.
+        Exception: whatever the runner or an initializer raises.
+
+    When it is cancelled, the runner is cancelled and its state is torn down.
+    """
+    from ..channel.base import DONE  # a definition needs neither of these; a call does
+    from ..runtime.state import make_state
+
+    arguments, for_states = _checked(spec, values)
+    ports = {port.name: _Collector(None if spec.options["thread"] else DONE) for port in spec.outports}
+    async with contextlib.AsyncExitStack() as stack:
+        for state in spec.states:
+            arguments[state.name] = await make_state(state, for_states.get(state.name, StateArgs()), stack)
+        arguments.update(ports)
+        positional = [arguments[name] for name in spec.parameters if name not in spec.keyword_only]
+        by_name = {name: arguments[name] for name in spec.parameters if name in spec.keyword_only}
+        await _call(spec, lambda: spec.runner(*positional, **by_name), ports)
+    return {name: port.items for name, port in ports.items()}
+
+
+async def _call(spec: ComponentSpec, call: Callable[[], Any], ports: Mapping[str, _Collector]) -> None:
+    if spec.form == "async":
+        result = await call()
+    elif spec.form == "async_generator":
+        result = None
+        async with contextlib.aclosing(call()) as items:
+            async for item in items:
+                _send(spec, item, ports)
+    else:
+
+        def plainly() -> Any:
+            if spec.form == "plain":
+                return call()
+            with contextlib.closing(call()) as items:
+                for item in items:
+                    _send(spec, item, ports)
+            return None
+
+        result = await asyncio.to_thread(plainly) if spec.options["thread"] else plainly()
+    if result is not None:
+        _send(spec, result, ports)
+
+
+def _send(spec: ComponentSpec, item: Any, ports: Mapping[str, _Collector]) -> None:
+    if len(ports) != 1:
+        names = ", ".join(ports) or "none"
+        raise ComponentError(
+            f"{spec.name} returned a value, which goes to its only out-port, but its out-ports are: {names}. "
+            "Send with `await port.send(item)`.",
+            node=spec.name,
+        )
+    next(iter(ports.values())).send(item)
+
+
+def _checked(spec: ComponentSpec, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, StateArgs]]:
+    """Arguments for the in-ports, and for the initializers."""
+    inports = {port.name: port.default for port in spec.inports}
+    states = {state.name for state in spec.states}
+    for name in values:
+        if name not in inports and name not in states:
+            if any(port.name == name for port in spec.outports):
+                raise TypeError(f"{spec.name}.test: {name!r} is an out-port; what is sent to it is in the result.")
+            raise TypeError(f"{spec.name}.test: there is no in-port {name!r}.{suggestion(name, [*inports, *states])}")
+    arguments = {name: values.get(name, default) for name, default in inports.items()}
+    missing = [name for name, value in arguments.items() if value is MISSING]
+    if missing:
+        raise TypeError(
+            f"{spec.name}.test: no value for in-port {' and '.join(map(repr, missing))}. "
+            f"Write {spec.name}.test({', '.join(f'{name}=...' for name in missing)})."
+        )
+    return arguments, {name: state_args(values[name]) for name in states if name in values}

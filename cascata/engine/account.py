@@ -1,0 +1,65 @@
+"""From the stats board to the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..model import GraphSpec, Plan
+from ..observe.board import Board
+from ..observe.report import EdgeReport, NodeReport, RunReport
+
+__all__ = ["make_report"]
+
+
+def make_report(
+    spec: GraphSpec,
+    plan: Plan,
+    board: Board,
+    wall_s: float,
+    engine: str,
+    *,
+    start_method: str | None = None,
+    unread: Mapping[int, int] | None = None,
+) -> RunReport:
+    """What a run did, as its workers counted it.
+
+    Args:
+        spec: the graph.
+        plan: which node ran on which worker.
+        board: the stats board.
+        wall_s: seconds that the run took.
+        engine: its name.
+        start_method: of worker processes.
+        unread: edge -> items that were found in its channel when the run was over. Its readers had ended by then.
+    """
+    placed = {node: worker for worker, nodes in enumerate(plan.workers) for node in nodes}
+    nodes = {}
+    for row, (name, node) in enumerate(spec.nodes.items()):
+        received, sent, failed, dropped, busy_s, starved_s, blocked_s = board.node(row)
+        nodes[name] = NodeReport(
+            node=name,
+            component=node.component.name,
+            worker=placed[name],
+            received=received,
+            sent=sent,
+            failed=failed,
+            dropped=dropped,
+            busy_s=busy_s,
+            starved_s=starved_s,
+            blocked_s=blocked_s,
+        )
+    edges = []  # of a run that succeeded: nothing is undelivered, what was left unread was dropped by its reader
+    for edge in spec.edges:
+        sent, delivered, failed, dropped = board.edge(edge.id)
+        dropped += (unread or {}).get(edge.id, 0)
+        edges.append(
+            EdgeReport(
+                source=str(edge.source),
+                target=spec.channels[edge.channel].name,
+                sent=sent,
+                delivered=delivered,
+                failed=failed,
+                dropped=dropped,
+            )
+        )
+    return RunReport(nodes=nodes, edges=tuple(edges), wall_s=wall_s, num_workers=len(plan.workers), engine=engine, start_method=start_method)

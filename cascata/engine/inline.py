@@ -1,0 +1,137 @@
+"""The engine that runs a graph in this process, in one event loop: for debugging, and for small graphs.
+
+Every channel is local, nothing is pickled, and a breakpoint stops where it stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import warnings
+from collections.abc import Sequence
+
+from ..errors import CascataError, CascataWarning, RunTimeout
+from ..model import GraphSpec, Plan
+from ..observe.board import Board, BoardShape
+from ..observe.report import RunReport
+from ..options import RunOptions
+from ..runtime.worker import Worker
+from . import supervisor
+from .account import make_report
+
+__all__ = ["InlineRun"]
+
+
+class InlineRun:
+    """One run in the running event loop. `main` is its whole life; `post` tells it something, from any thread."""
+
+    def __init__(self, spec: GraphSpec, options: RunOptions) -> None:
+        self._spec = spec
+        self._plan = Plan((tuple(spec.nodes),), dict.fromkeys(spec.nodes, "everything runs in this process"), frozenset())
+        self._options = options
+        self._errors: list[BaseException] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._worker: Worker | None = None
+        self._early: list[supervisor.Event] = []
+        self._cancelled = False
+        self.abandoned = False
+        """Whether nodes that resist cancellation were left behind: nobody can wait for them."""
+
+    # -- from any thread
+
+    def post(self, event: supervisor.Event) -> None:
+        """Hands an event to the run: `StopAsked`, `CancelAsked`, `KillAsked`."""
+        if self._loop is None:
+            self._early.append(event)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._handle, event)
+
+    def _handle(self, event: supervisor.Event) -> None:
+        assert self._worker is not None  # noqa: S101  # made before any event is handled
+        match event:
+            case supervisor.StopAsked(within):
+                self._worker.drain()
+                if within is not None:
+                    asyncio.get_running_loop().call_later(within, self._handle, supervisor.CancelAsked())
+            case supervisor.CancelAsked() | supervisor.KillAsked():
+                self._cancelled = True
+                self._worker.cancel()
+
+    # -- told by the worker
+
+    def failed(self, error: BaseException) -> None:
+        self._errors.append(error)
+
+    def writers_done(self, edges: Sequence[int]) -> None:
+        """Nothing crosses here."""
+
+    def reader_done(self, channel: int) -> None:
+        """Nothing crosses here."""
+
+    # -- its life
+
+    async def main(self) -> RunReport:
+        """Runs the graph to its end.
+
+        Returns:
+            The report.
+
+        Raises:
+            CascataError: the first failure, with the others in `.others`.
+            CancelledError: the run was cancelled.
+        """
+        began = time.perf_counter()
+        spec, options = self._spec, self._options
+        loop = self._loop = asyncio.get_running_loop()
+        board = Board(BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), 1))
+        worker = self._worker = Worker(
+            0, spec, tuple(spec.nodes), frozenset(), None, board, self, skip_errors=options.on_error == "skip"
+        )
+        for event in self._early:
+            loop.call_soon(self._handle, event)
+        running = asyncio.ensure_future(worker.run())
+        try:
+            done, _ = await asyncio.wait([running], timeout=options.timeout)
+            if not done:
+                told = worker.doing()
+                self._errors.append(
+                    RunTimeout(
+                        f"the run did not end within its timeout of {options.timeout:g} s. What the nodes were doing: {told}. "
+                        f"Give it more time (`timeout=`), or none (`timeout=None`)",
+                        doing={0: told},
+                    )
+                )
+        except asyncio.CancelledError:
+            self._cancelled = True
+        if not running.done() or self._errors:
+            worker.cancel()
+            _, resisting = await asyncio.wait([running], timeout=options.grace)
+            self.abandoned = bool(resisting)
+        return self._outcome(worker, board, time.perf_counter() - began)
+
+    def _outcome(self, worker: Worker, board: Board, wall_s: float) -> RunReport:
+        warn_of_unawaited(worker.unawaited)
+        raise_outcome(self._errors, cancelled=self._cancelled)
+        return make_report(self._spec, self._plan, board, wall_s, "inline")
+
+
+def warn_of_unawaited(unawaited: dict[str, int]) -> None:
+    """Names the nodes that lost items by not awaiting `send`."""
+    for node, count in unawaited.items():
+        warnings.warn(
+            f"node {node!r}: {count} call(s) of `send` had to wait and were never awaited, so their items were not sent. "
+            f"Write `await port.send(item)`",
+            CascataWarning,
+            stacklevel=2,
+        )
+
+
+def raise_outcome(errors: Sequence[BaseException], *, cancelled: bool) -> None:
+    """Raises the first failure with the others in `.others`, or the cancellation, if there was any."""
+    if errors:
+        first, *others = errors
+        if isinstance(first, CascataError):
+            first.others = (*first.others, *others)
+        raise first
+    if cancelled:
+        raise asyncio.CancelledError

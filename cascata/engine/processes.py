@@ -1,0 +1,402 @@
+"""The engine that runs a graph on worker processes of this machine.
+
+    Run (a thread of its own, with an event loop)
+      ├─ makes: stats board, crossing channels, definitions
+      ├─ starts a process per worker, hands each its fds over a control socket
+      └─ events ──> Supervisor ──> instructions, carried out here, until all processes are gone
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import resource
+import signal
+import socket
+import time
+import warnings
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final
+
+from .. import log
+from ..errors import CascataError, CascataWarning
+from ..model import GraphSpec, Plan
+from ..observe.board import Board, BoardShape
+from ..observe.log import replay, worker_level
+from ..observe.report import RunReport
+from ..options import RunOptions
+from ..transport.crossing import Pair, count_unread
+from ..transport.links import Ends, ends_for, make_pairs
+from . import definitions, supervisor
+from .account import make_report
+
+__all__ = ["ProcessRun"]
+
+HEARD_S: Final = 1.0
+"""Seconds that the last words of a worker whose process is gone may take to arrive."""
+
+_SPARE_FDS: Final = 64
+
+_ours: set[int] = set()
+"""Fds that no process forked from this one may keep: they tell workers that their parent lives."""
+
+
+def _close_ours() -> None:
+    for fd in _ours:
+        with suppress(OSError):
+            os.close(fd)
+    _ours.clear()
+
+
+os.register_at_fork(after_in_child=_close_ours)
+
+
+class _Handle:
+    """The parent's side of one worker process."""
+
+    def __init__(self, index: int, executor: ThreadPoolExecutor) -> None:
+        from aioprocessing.connection import AioConnection
+        from multiprocess.connection import Pipe
+
+        self.index = index
+        self.connection, self.far = Pipe(duplex=True)
+        self.control = AioConnection(self.connection)
+        self.control._executor = executor  # one pool for the run, shut down at its end
+        self.alive_r, self.alive_w = os.pipe2(os.O_CLOEXEC)
+        _ours.update((self.alive_w, self.connection.fileno()))
+        self.process: Any = None
+        self.pidfd = -1
+        self.heard: asyncio.Task[None] | None = None
+
+    def send(self, command: bytes) -> None:
+        """Sends a short command; a worker that is gone needs none."""
+        with suppress(OSError):
+            self.connection.send_bytes(command)
+
+    def hush(self) -> None:
+        """Ends the socket, so that the thread that listens to it returns."""
+        with suppress(OSError), socket.socket(fileno=os.dup(self.connection.fileno())) as sock:
+            sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        _ours.difference_update((self.alive_w, self.connection.fileno()))
+        self.connection.close()
+        self.far.close()
+        for fd in (self.alive_r, self.alive_w, self.pidfd):
+            if fd >= 0:
+                os.close(fd)
+        if self.process is not None:
+            self.process.close()
+
+
+class ProcessRun:
+    """One run on worker processes. `main` is its whole life; `post` tells it something, from any thread.
+
+    Args:
+        spec: the graph, checked.
+        plan: which node runs on which worker.
+        options: of the run.
+    """
+
+    def __init__(self, spec: GraphSpec, plan: Plan, options: RunOptions) -> None:
+        self._spec = spec
+        self._plan = plan
+        self._options = options
+        self._method = options.start_method or _launch().default_start_method()
+        self._supervisor = supervisor.Supervisor(spec, plan, options.grace)
+        self._handles: list[_Handle] = []
+        self._pairs: dict[int, Pair] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._doing: dict[int, str] = {}
+        self._unawaited: Counter[str] = Counter()
+        self._unread: Counter[int] = Counter()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._events: asyncio.Queue[supervisor.Event] = asyncio.Queue()
+        self._early: list[supervisor.Event] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- from any thread
+
+    def post(self, event: supervisor.Event) -> None:
+        """Hands an event to the run: `StopAsked`, `CancelAsked`, `KillAsked`."""
+        loop = self._loop
+        if loop is None:
+            self._early.append(event)
+            return
+        with suppress(RuntimeError):  # the loop is closed: the run is over
+            loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    # -- its life
+
+    async def main(self) -> RunReport:
+        """Runs the graph to its end; leaves no process, thread, fd or memory behind.
+
+        Returns:
+            The report.
+
+        Raises:
+            CascataError: the first failure, with the others in `.others`.
+            CancelledError: the run was cancelled from outside.
+        """
+        loop = self._loop = asyncio.get_running_loop()
+        for event in self._early:
+            self._events.put_nowait(event)
+        began = time.perf_counter()
+        plan, spec = self._plan, self._spec
+        count = len(plan.workers)
+        shape = BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), count)
+        # The payload first: what cannot be sent should fail before anything is started.
+        payload = b"" if self._method == "fork" else definitions.dump(spec)
+        _make_room_for_fds(len(plan.crossing) * 4 + count * 8)
+        executor = ThreadPoolExecutor(2 * count, thread_name_prefix="cascata-control")
+        board_fd = os.memfd_create("cascata-board", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(board_fd, shape.size)
+            board = Board(shape, board_fd)
+            self._pairs = make_pairs(spec, plan)
+            await self._start(payload, shape, board_fd, executor)
+            if self._options.timeout is not None:
+                loop.call_later(
+                    self._options.timeout, self._events.put_nowait, supervisor.TimedOut(self._options.timeout)
+                )
+            await self._supervise()
+        finally:
+            await self._clean_up(executor, board_fd)
+        wall_s = time.perf_counter() - began
+        return self._outcome(board, wall_s)
+
+    async def _start(self, payload: bytes, shape: BoardShape, board_fd: int, executor: ThreadPoolExecutor) -> None:
+        launch = _launch()
+        worker_main = _worker_main()
+        loop = asyncio.get_running_loop()
+        sends = []
+        for index in range(len(self._plan.workers)):
+            handle = _Handle(index, executor)
+            self._handles.append(handle)
+            far = handle.far.fileno()
+            if self._method == "fork":
+                handle.process = launch.worker_process(self._method, index, worker_main.main, (far, self._spec))
+            else:
+                target = launch.ControlEnd(far)
+                handle.process = launch.worker_process(self._method, index, worker_main.main, (target, None))
+            try:
+                handle.process.start()
+            except BaseException as problem:
+                handle.process = None
+                raise CascataError(
+                    f"worker {index} could not be started ({self._method}): {type(problem).__name__}: {problem}. The system may be short "
+                    f"of memory, processes or fds; fewer workers (num_workers=) need less"
+                ) from problem
+            handle.far.close()
+            handle.pidfd = os.pidfd_open(handle.process.pid)
+            loop.add_reader(handle.pidfd, self._gone, handle)
+            handle.heard = self._spawn(self._listen(handle))
+            setup, fds = self._setup(handle, shape, board_fd)
+            sends.append(loop.run_in_executor(executor, _send_setup, handle, setup, fds, payload))
+        await asyncio.gather(*sends)
+        for handle in self._handles:
+            os.close(handle.alive_r)
+            handle.alive_r = -1
+
+    def _setup(self, handle: _Handle, shape: BoardShape, board_fd: int) -> tuple[Any, list[int]]:
+        index = handle.index
+        fds: list[int] = []
+
+        def position(fd: int) -> int:
+            fds.append(fd)
+            return len(fds) - 1
+
+        ends = ends_for(index, self._spec, self._plan, self._pairs)
+        channels = {
+            channel: replace(held, **{name: position(fd) for name, fd in held.fds().items()})
+            for channel, held in ends.channels.items()
+        }
+        streams = {}
+        for number in (1, 2):
+            with suppress(OSError):
+                os.fstat(number)
+                streams[number] = position(number)
+        cores = len(os.sched_getaffinity(0))
+        setup = _worker_main().Setup(
+            index=index,
+            nodes=self._plan.workers[index],
+            crossing=self._plan.crossing,
+            ends=Ends(channels, ends.divided),
+            shape=shape,
+            skip_errors=self._options.on_error == "skip",
+            log_level=worker_level(),
+            authkey=bytes(_launch().authkey()),
+            environment=dict(os.environ),
+            thread_cap=max(1, cores // len(self._plan.workers)),
+            parent_fd=position(handle.alive_r),
+            board_fd=position(board_fd),
+            streams=streams,
+            fds=0,
+        )
+        setup.fds = len(fds)
+        return setup, fds
+
+    async def _supervise(self) -> None:
+        while self._supervisor.phase is not supervisor.Phase.OVER:
+            event = await self._events.get()
+            for instruction in self._supervisor.handle(event):
+                self._carry_out(instruction)
+
+    def _carry_out(self, instruction: supervisor.Instruction) -> None:
+        loop = asyncio.get_running_loop()
+        match instruction:
+            case supervisor.DrainWorker(worker):
+                self._handles[worker].send(b"drain")
+            case supervisor.CancelWorker(worker):
+                self._handles[worker].send(b"cancel")
+            case supervisor.KillWorker(worker):
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self._handles[worker].pidfd, signal.SIGKILL)
+            case supervisor.EndWriting(channel):
+                _shut(self._pairs[channel].send, socket.SHUT_WR)
+            case supervisor.EndReading(channel):
+                _shut(self._pairs[channel].send, socket.SHUT_RDWR)
+            case supervisor.SetTimer(seconds):
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._timer = loop.call_later(seconds, self._events.put_nowait, supervisor.GraceOver())
+            case supervisor.DescribeWorkers(seconds):
+                self._spawn(self._describe(seconds))
+            case supervisor.Finish():
+                pass
+
+    # -- what workers say
+
+    async def _listen(self, handle: _Handle) -> None:
+        while True:
+            try:
+                message = pickle.loads(await handle.control.coro_recv_bytes())
+            except (EOFError, OSError):
+                return
+            match message:
+                case ("log", record):
+                    replay(record)
+                case ("writers_done", edges):
+                    self._events.put_nowait(supervisor.WritersDone(edges))
+                case ("reader_done", channel):
+                    self._events.put_nowait(supervisor.ReaderDone(channel, handle.index))
+                case ("failed", error):
+                    self._events.put_nowait(supervisor.Failed(handle.index, error))
+                case ("doing", what):
+                    self._doing[handle.index] = what
+                case ("finished", unawaited):
+                    self._unawaited.update(unawaited)
+                    self._events.put_nowait(supervisor.Finished(handle.index))
+
+    def _gone(self, handle: _Handle) -> None:
+        asyncio.get_running_loop().remove_reader(handle.pidfd)
+        self._spawn(self._bury(handle))
+
+    async def _bury(self, handle: _Handle) -> None:
+        """Waits for the last words and the exit code of a process that is gone."""
+        if handle.heard is not None:
+            await asyncio.wait([handle.heard], timeout=HEARD_S)  # a child of its own may keep the socket open
+            handle.hush()
+        await asyncio.get_running_loop().run_in_executor(None, handle.process.join, HEARD_S)
+        self._events.put_nowait(supervisor.Exited(handle.index, handle.process.exitcode))
+
+    async def _describe(self, seconds: float) -> None:
+        self._doing.clear()
+        for handle in self._handles:
+            handle.send(b"describe")
+        for _ in range(10):
+            await asyncio.sleep(seconds / 10)
+            if len(self._doing) == len(self._handles):
+                break
+        self._events.put_nowait(supervisor.TimeoutReported(dict(self._doing)))
+
+    def _spawn(self, coroutine: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # -- its end
+
+    async def _clean_up(self, executor: ThreadPoolExecutor, board_fd: int) -> None:
+        loop = asyncio.get_running_loop()
+        for handle in self._handles:
+            process = handle.process
+            if handle.pidfd >= 0:
+                loop.remove_reader(handle.pidfd)
+            if process is not None and process.is_alive():  # only after a start that failed half-way
+                process.kill()
+                process.join()
+            handle.hush()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=HEARD_S)
+        if self._timer is not None:
+            self._timer.cancel()
+        executor.shutdown()
+        for handle in self._handles:
+            handle.close()
+        for pair in self._pairs.values():
+            self._unread.update(count_unread(pair.receive))
+            pair.close()
+        os.close(board_fd)
+
+    def _outcome(self, board: Board, wall_s: float) -> RunReport:
+        for node, count in self._unawaited.items():
+            warnings.warn(
+                f"node {node!r}: {count} call(s) of `send` had to wait and were never awaited, so their items were not sent. "
+                f"Write `await port.send(item)`",
+                CascataWarning,
+                stacklevel=2,
+            )
+        errors = self._supervisor.errors
+        if errors:
+            first, *others = errors
+            if isinstance(first, CascataError):
+                first.others = (*first.others, *others)
+            for other in others:
+                log.debug("a further failure of the same run: %s", other)
+            raise first
+        if self._supervisor.cancelled:
+            raise asyncio.CancelledError
+        return make_report(self._spec, self._plan, board, wall_s, "processes", start_method=self._method, unread=self._unread)
+
+
+def _shut(fd: int, how: int) -> None:
+    with socket.socket(fileno=os.dup(fd)) as sock, suppress(OSError):
+        sock.shutdown(how)
+
+
+def _send_setup(handle: _Handle, setup: Any, fds: list[int], payload: bytes) -> None:
+    """In a thread: a worker that is slow to boot reads slowly. One that is gone is reported by its exit."""
+    at_once = _worker_main().FDS_AT_ONCE
+    with suppress(OSError):
+        handle.connection.send_bytes(pickle.dumps(setup))
+        with socket.socket(fileno=os.dup(handle.connection.fileno())) as sock:
+            for start in range(0, len(fds), at_once):
+                socket.send_fds(sock, [b"f"], fds[start : start + at_once])
+        handle.connection.send_bytes(payload)
+
+
+def _make_room_for_fds(wanted: int) -> None:
+    """Raises the soft limit of open files when this run needs more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = len(os.listdir("/proc/self/fd")) + wanted + _SPARE_FDS
+    if soft < needed:
+        with suppress(ValueError, OSError):  # what is missing shows as EMFILE, with its own error
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard == resource.RLIM_INFINITY else min(needed, hard), hard))
+
+
+def _launch() -> Any:
+    from . import launch  # imports multiprocess: only when processes are used
+
+    return launch
+
+
+def _worker_main() -> Any:
+    from . import worker_main
+
+    return worker_main

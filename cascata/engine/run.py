@@ -1,0 +1,229 @@
+"""The ways to run a graph: wait for it, await it, or start it and come back.
+
+    run ────────┐
+    run_async ──┼──> Run: the engine's `main` in a thread of its own (inline: in the caller's, where it can)
+    start ──────┘
+
+A run on processes has a thread of its own, with an event loop: it works whether or not the caller's
+thread has one, and the kernel ties workers to the thread that started them, so that this one must
+live as long as they do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import FrameType
+from typing import Any, Final, Protocol
+
+from ..errors import CascataError
+from ..model import GraphSpec
+from ..observe.report import RunReport
+from ..options import RunOptions
+from ..plan import partition
+from . import supervisor
+from .inline import InlineRun
+
+__all__ = ["Run", "run", "run_async", "start"]
+
+EXIT_ON_SIGTERM: Final = 128 + signal.SIGTERM
+
+_active: set[Run] = set()
+
+
+class _Engine(Protocol):
+    """What every engine gives: its life as a coroutine, and an ear for events."""
+
+    async def main(self) -> RunReport: ...
+
+    def post(self, event: supervisor.Event) -> None: ...
+
+
+def _engine(spec: GraphSpec, options: RunOptions) -> _Engine:
+    if options.engine == "inline":
+        return InlineRun(spec, options)
+    if options.engine == "processes":
+        from .processes import ProcessRun
+
+        busy = None if options.plan_from is None else {n: r.busy_s for n, r in options.plan_from.nodes.items()}
+        return ProcessRun(spec, partition(spec, options.num_workers, busy), options)
+    raise CascataError(f"engine {options.engine!r} is not part of this version. There are: 'processes', 'inline'")
+
+
+class Run:
+    """A started run.
+
+    Args:
+        spec: the graph, checked.
+        options: of the run.
+    """
+
+    def __init__(self, spec: GraphSpec, options: RunOptions) -> None:
+        self._engine = _engine(spec, options)
+        self._grace = options.grace
+        self.future: Future[RunReport] = Future()
+        self.future.set_running_or_notify_cancel()
+        self._thread = threading.Thread(target=self._live, name="cascata-run", daemon=True)
+        _active.add(self)
+        self._thread.start()
+
+    def _live(self) -> None:
+        try:
+            result = _run_in_new_loop(self._engine)
+        except BaseException as error:  # everything goes to whoever waits
+            _active.discard(self)
+            self.future.set_exception(error)
+        else:
+            _active.discard(self)
+            self.future.set_result(result)
+
+    def stop(self, within: float | None = None) -> None:
+        """Drains: sources end at their next send, what is in flight arrives. Returns at once.
+
+        Args:
+            within: seconds after which what is left is cancelled; None: never.
+        """
+        self._engine.post(supervisor.StopAsked(within))
+
+    def cancel(self) -> None:
+        """Ends the run in order: nodes are cancelled, state is torn down. Returns at once."""
+        self._engine.post(supervisor.CancelAsked())
+
+    def kill(self) -> None:
+        """Ends the run at once. Returns at once."""
+        self._engine.post(supervisor.KillAsked())
+
+    def join(self) -> RunReport:
+        """Waits for the end of the run, blocking. Ctrl-C cancels in order, a second one kills.
+
+        Returns:
+            The report.
+
+        Raises:
+            CascataError: what failed first.
+            KeyboardInterrupt: the user pressed Ctrl-C.
+            CancelledError: the run was cancelled.
+        """
+        interrupted = False
+        while True:
+            try:
+                try:
+                    return self.future.result()
+                finally:
+                    self._thread.join()
+            except KeyboardInterrupt:
+                if self.future.done():
+                    raise
+                if interrupted:
+                    self.kill()
+                else:
+                    self.cancel()
+                interrupted = True
+            except BaseException:
+                if interrupted:
+                    raise KeyboardInterrupt from None
+                raise
+
+    async def join_async(self) -> RunReport:
+        """As `join`, awaited. Cancelled: cancels the run, and waits for its end."""
+        waiting = asyncio.wrap_future(self.future)
+        try:
+            return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            if waiting.done():
+                raise
+            self.cancel()
+            while not waiting.done():
+                try:
+                    await asyncio.wait([waiting])
+                except asyncio.CancelledError:
+                    self.kill()
+            waiting.exception() if not waiting.cancelled() else None
+            raise
+        finally:
+            if self.future.done():
+                self._thread.join()
+
+
+def run(spec: GraphSpec, options: RunOptions) -> RunReport:
+    """Runs a graph and waits for its end. Works in any thread, also where an event loop runs already."""
+    if options.engine == "inline" and not _loop_is_running():
+        return _run_in_new_loop(InlineRun(spec, options))
+    started = Run(spec, options)
+    with _SigtermDrains(started, options.grace):
+        return started.join()
+
+
+async def run_async(spec: GraphSpec, options: RunOptions) -> RunReport:
+    """Runs a graph without blocking the running loop. Cancelled: the run is cancelled, and has ended."""
+    if options.engine == "inline":
+        return await InlineRun(spec, options).main()
+    return await Run(spec, options).join_async()
+
+
+def start(spec: GraphSpec, options: RunOptions) -> Run:
+    """Starts a run in the background."""
+    return Run(spec, options)
+
+
+def _loop_is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _run_in_new_loop(engine: _Engine) -> RunReport:
+    runner = asyncio.Runner()
+    try:
+        return runner.run(engine.main())
+    finally:
+        if getattr(engine, "abandoned", False):
+            runner.get_loop().close()  # what resists cancellation would keep `Runner.close` waiting for ever
+        else:
+            runner.close()
+
+
+class _SigtermDrains:
+    """While a run that was started in the main thread goes on, SIGTERM drains it, then ends the program with 143.
+
+    A handler that the program has set is left alone.
+    """
+
+    def __init__(self, run: Run, grace: float) -> None:
+        self._run = run
+        self._grace = grace
+        self._before: Callable[[int, FrameType | None], Any] | int | None = None
+        self._installed = False
+        self._came = False
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            self._before = signal.signal(signal.SIGTERM, self._on_sigterm)
+            self._installed = True
+
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # as `signal` calls it
+        self._came = True
+        self._run.stop(within=self._grace)
+
+    def __exit__(self, *_: object) -> None:
+        if self._installed:
+            signal.signal(signal.SIGTERM, self._before)
+        if self._came:
+            raise SystemExit(EXIT_ON_SIGTERM)
+
+
+def _end_all() -> None:
+    """At the interpreter's exit: a run that nobody joined ends in order rather than with the process."""
+    for each in list(_active):
+        each.cancel()
+    for each in list(_active):
+        each._thread.join(each._grace + 1)
+
+
+atexit.register(_end_all)

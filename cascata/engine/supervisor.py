@@ -1,0 +1,400 @@
+"""What to do when something happens to a run: a pure machine, events in, instructions out.
+
+    ready, writers done, reader done, failed, finished, exited ─┐
+    stop, cancel, timeout, grace over ──────────────────────────┴─> Supervisor.handle ──> drain, cancel, kill,
+                                                                                          end a channel, set a timer, finish
+
+    running ──stop──> draining ──┐
+       │                         ├──failure, cancel, timeout──> cancelling ──grace over──> killing
+       └─────────all workers have exited──────────> over
+
+No clock, no process, no event loop in here: every order of events is a plain unit test. Whoever
+drives it carries each instruction out, and hands in what happens then.
+"""
+
+from __future__ import annotations
+
+import enum
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..errors import CascataError, RunTimeout, WorkerDied
+from ..model import GraphSpec, Plan
+
+__all__ = [
+    "CancelAsked",
+    "CancelWorker",
+    "DescribeWorkers",
+    "DrainWorker",
+    "EndReading",
+    "EndWriting",
+    "Event",
+    "Exited",
+    "Failed",
+    "Finish",
+    "Finished",
+    "GraceOver",
+    "Instruction",
+    "KillAsked",
+    "KillWorker",
+    "Phase",
+    "ReaderDone",
+    "SetTimer",
+    "StopAsked",
+    "Supervisor",
+    "TimedOut",
+    "TimeoutReported",
+    "WritersDone",
+]
+
+REPORT_S = 0.5
+"""Seconds that workers have to say what they are doing, before a run is ended for its timeout."""
+
+
+class Phase(enum.Enum):
+    RUNNING = "running"
+    DRAINING = "draining"
+    CANCELLING = "cancelling"
+    KILLING = "killing"
+    OVER = "over"
+
+
+# -- events
+
+
+@dataclass(frozen=True, slots=True)
+class WritersDone:
+    """Nothing more will be sent on these edges."""
+
+    edges: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderDone:
+    """A worker no longer reads a channel."""
+
+    channel: int
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Something on a worker failed (or, with no worker, in the process that runs the graph)."""
+
+    worker: int | None
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """All nodes of a worker have ended, or were cancelled; it exits by itself."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The process of a worker is gone, and all that it said has been handed in."""
+
+    worker: int
+    exitcode: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """The user wants the run to drain; after `within` seconds (None: however long it takes) it is cancelled."""
+
+    within: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsked:
+    """The run is to end now, without an error of its own (Ctrl-C, a cancelled task)."""
+
+
+@dataclass(frozen=True, slots=True)
+class KillAsked:
+    """The run is to end at once, whatever its workers do."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The run's `timeout` passed."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimeoutReported:
+    """What the workers that answered said of what they are doing."""
+
+    doing: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class GraceOver:
+    """The time is over that workers had to end by themselves."""
+
+
+Event = (
+    WritersDone
+    | ReaderDone
+    | Failed
+    | Finished
+    | Exited
+    | StopAsked
+    | CancelAsked
+    | KillAsked
+    | TimedOut
+    | TimeoutReported
+    | GraceOver
+)
+
+
+# -- instructions
+
+
+@dataclass(frozen=True, slots=True)
+class DrainWorker:
+    """Tell a worker that its sources end at their next send."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelWorker:
+    """Tell a worker to cancel its nodes and to exit."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class KillWorker:
+    """Kill a worker's process."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndWriting:
+    """No writer of a channel is left: its readers get what is queued, then its end."""
+
+    channel: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndReading:
+    """No reader of a channel is left: its writers are refused."""
+
+    channel: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Hand in `GraceOver` after some seconds; a new timer replaces the one before."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeWorkers:
+    """Ask the workers what they are doing; hand in `TimeoutReported` within some seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The run is over; `Supervisor.errors` says how."""
+
+
+Instruction = (
+    DrainWorker | CancelWorker | KillWorker | EndWriting | EndReading | SetTimer | DescribeWorkers | Finish
+)
+
+
+class Supervisor:
+    """The state of one run.
+
+    Args:
+        spec: the graph.
+        plan: which node runs on which worker.
+        grace: seconds that workers have to end after they were cancelled, before they are killed.
+
+    Attributes:
+        phase: where the run is.
+        errors: what failed, the first first.
+        cancelled: whether the run was cancelled from outside.
+    """
+
+    def __init__(self, spec: GraphSpec, plan: Plan, grace: float) -> None:
+        self.phase = Phase.RUNNING
+        self.errors: list[BaseException] = []
+        self.cancelled = False
+        self._spec = spec
+        self._plan = plan
+        self._grace = grace
+        self._alive = set(range(len(plan.workers)))
+        self._finished: set[int] = set()
+        self._killed: set[int] = set()
+        self._timeout: float | None = None
+        placed = {node: worker for worker, nodes in enumerate(plan.workers) for node in nodes}
+        self._writers = {channel: set(spec.channels[channel].edges) for channel in plan.crossing}
+        self._readers = {
+            channel: {placed[reader.node] for reader in spec.channels[channel].readers} for channel in plan.crossing
+        }
+
+    def handle(self, event: Event) -> list[Instruction]:
+        """What is to be done about an event, in order."""
+        match event:
+            case WritersDone(edges):
+                return self._writers_done(edges)
+            case ReaderDone(channel, worker):
+                return self._reader_done(channel, worker)
+            case Failed(_, error):
+                self.errors.append(error)
+                return self._cancel()
+            case Finished(worker):
+                return self._worker_finished(worker)
+            case Exited(worker, exitcode):
+                return self._exited(worker, exitcode)
+            case StopAsked(within):
+                return self._stop(within)
+            case CancelAsked():
+                self.cancelled = True
+                return self._cancel()
+            case KillAsked():
+                self.cancelled = True
+                return self._kill()
+            case TimedOut(seconds):
+                if self.phase not in (Phase.RUNNING, Phase.DRAINING) or self._timeout is not None:
+                    return []
+                self._timeout = seconds
+                return [DescribeWorkers(REPORT_S)]
+            case TimeoutReported(doing):
+                return self._timed_out(doing)
+            case GraceOver():
+                return self._grace_over()
+
+    # -- channels
+
+    def _writers_done(self, edges: Sequence[int]) -> list[Instruction]:
+        instructions: list[Instruction] = []
+        for edge in edges:
+            channel = self._spec.edges[edge].channel
+            writers = self._writers.get(channel)
+            if writers is None or edge not in writers:
+                continue
+            writers.discard(edge)
+            if not writers:
+                instructions.append(EndWriting(channel))
+        return instructions
+
+    def _reader_done(self, channel: int, worker: int) -> list[Instruction]:
+        readers = self._readers.get(channel)
+        if readers is None or worker not in readers:
+            return []
+        readers.discard(worker)
+        return [] if readers else [EndReading(channel)]
+
+    # -- the run
+
+    def _stop(self, within: float | None) -> list[Instruction]:
+        instructions: list[Instruction] = []
+        if self.phase is Phase.RUNNING:
+            self.phase = Phase.DRAINING
+            instructions += (DrainWorker(worker) for worker in sorted(self._alive - self._finished))
+        if self.phase is Phase.DRAINING and within is not None:
+            instructions.append(SetTimer(within))
+        return instructions
+
+    def _cancel(self) -> list[Instruction]:
+        if self.phase not in (Phase.RUNNING, Phase.DRAINING):
+            return []
+        self.phase = Phase.CANCELLING
+        return [
+            *(CancelWorker(worker) for worker in sorted(self._alive - self._finished)),
+            SetTimer(self._grace),
+        ]
+
+    def _grace_over(self) -> list[Instruction]:
+        if self.phase is Phase.DRAINING and not self._finished >= self._alive:
+            self.cancelled = True
+            return self._cancel()
+        return self._kill()
+
+    def _kill(self) -> list[Instruction]:
+        if self.phase is Phase.OVER:
+            return []
+        self.phase = Phase.KILLING
+        victims = sorted(self._alive - self._killed)
+        self._killed.update(victims)
+        return [KillWorker(worker) for worker in victims]
+
+    def _timed_out(self, doing: Mapping[int, str]) -> list[Instruction]:
+        if self.phase not in (Phase.RUNNING, Phase.DRAINING):
+            return []
+        told = {
+            worker: doing.get(worker, "it has finished" if worker in self._finished else "it does not answer")
+            for worker in range(len(self._plan.workers))
+        }
+        lines = "".join(f"\n  worker {worker}: {what}" for worker, what in told.items())
+        self.errors.append(
+            RunTimeout(
+                f"the run did not end within its timeout of {self._timeout:g} s. What each worker was doing:{lines}\n"
+                f"Give it more time (`timeout=`), or none (`timeout=None`)",
+                doing=told,
+            )
+        )
+        return self._cancel()
+
+    def _worker_finished(self, worker: int) -> list[Instruction]:
+        self._finished.add(worker)
+        if self.phase in (Phase.RUNNING, Phase.DRAINING) and self._finished >= self._alive:
+            return [SetTimer(self._grace)]  # nothing is left to do but to exit: see that they do
+        return []
+
+    def _exited(self, worker: int, exitcode: int | None) -> list[Instruction]:
+        if worker not in self._alive:
+            return []
+        self._alive.discard(worker)
+        instructions: list[Instruction] = []
+        if worker in self._killed:
+            if worker not in self._finished and self.errors and isinstance(self.errors[0], CascataError):
+                self.errors[0].add_note(
+                    f"worker {worker} ({', '.join(self._plan.workers[worker])}) did not stop within {self._grace:g} s and was killed"
+                )
+        elif worker not in self._finished:
+            self.errors.append(died(worker, exitcode, self._plan.workers[worker]))
+            instructions += self._cancel()
+        if not self._alive:
+            self.phase = Phase.OVER
+            instructions.append(Finish())
+        return instructions
+
+
+def died(worker: int, exitcode: int | None, nodes: tuple[str, ...]) -> WorkerDied:
+    """The error for a worker that is gone before its nodes had ended."""
+    name = None
+    if exitcode is None:
+        how = "is gone; its exit code is not known"
+    elif exitcode < 0:
+        try:
+            name = signal.Signals(-exitcode).name
+        except ValueError:
+            name = f"signal {-exitcode}"
+        how = f"was killed by {name}"
+    else:
+        how = f"exited with code {exitcode}"
+    hint = {
+        "SIGKILL": "The system kills a process like this when memory is short; look into the system's log, or use fewer workers",
+        "SIGSEGV": "A C extension crashed: `python -X faulthandler` shows where",
+    }.get(name or "", "Something in its nodes ended the process: os._exit, or a signal from outside")
+    return WorkerDied(
+        f"worker {worker} {how} before its nodes had ended: {', '.join(nodes)}. {hint}",
+        worker=worker,
+        exitcode=exitcode,
+        signal=name,
+        nodes=nodes,
+    )

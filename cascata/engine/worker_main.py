@@ -1,0 +1,246 @@
+"""What a worker process does, from its first line to its last.
+
+    parent ── set-up, fds, definitions ──> control socket ──> this process
+                                                  │  a thread reads commands: drain, cancel, describe
+           <── events, log records, failures ─────┘  and takes the end of the socket for the end of the parent
+
+The parent's death ends a worker at once, whatever it does: the kernel kills it when the parent's end of a
+pipe is gone. It must not live on with nobody to watch it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from multiprocess.connection import Connection
+
+from ..errors import CascataError, ComponentError, SerializationError
+from ..model import GraphSpec
+from ..observe.board import Board, BoardShape
+from ..observe.log import install_forwarding
+from ..runtime.worker import Worker
+from ..transport.hub import Hub
+from ..transport.links import Ends, LinkedEnds
+from . import definitions
+
+__all__ = ["FDS_AT_ONCE", "Setup", "main"]
+
+FDS_AT_ONCE: Final = 200
+"""Fds in one message: the kernel takes 253."""
+
+ANSWER_S: Final = 0.2
+"""A loop that does not turn within this many seconds counts as blocked."""
+
+
+@dataclass(slots=True)
+class Setup:
+    """What a worker is told first. Fds stand for positions in the list that follows."""
+
+    index: int
+    nodes: tuple[str, ...]
+    crossing: frozenset[int]
+    ends: Ends
+    shape: BoardShape
+    skip_errors: bool
+    log_level: int
+    authkey: bytes
+    environment: dict[str, str]
+    thread_cap: int
+    fds: int
+    parent_fd: int
+    board_fd: int
+    streams: dict[int, int] = field(default_factory=dict)
+    """1 and 2 -> position of what they are in the parent now."""
+
+
+class Reporter:
+    """Sends messages to the parent, from any thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def send(self, *message: Any) -> None:
+        """Sends one message; when the parent is gone there is nobody to tell, and the kernel ends this process."""
+        data = pickle.dumps(message)
+        try:
+            with self._lock:
+                self._connection.send_bytes(data)
+        except OSError:
+            pass
+
+    # Implements runtime.worker.Events.
+
+    def failed(self, error: BaseException) -> None:
+        self.send("failed", error)
+
+    def writers_done(self, edges: Sequence[int]) -> None:
+        self.send("writers_done", tuple(edges))
+
+    def reader_done(self, channel: int) -> None:
+        self.send("reader_done", channel)
+
+    def log(self, record: dict[str, Any]) -> None:
+        self.send("log", record)
+
+
+def main(control: Any, spec: GraphSpec | None) -> None:
+    """Runs a worker.
+
+    Args:
+        control: the control socket's fd, or what `multiprocess` made of it on its way here.
+        spec: the graph, when this process was forked and has it already; else it comes over the control socket.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent cancels in order
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    fd: int = control if isinstance(control, int) else control.detach()
+    connection = Connection(fd)
+    try:
+        setup: Setup = pickle.loads(connection.recv_bytes())
+        fds = _receive_fds(fd, setup.fds)
+    except (EOFError, OSError):
+        os._exit(1)  # the parent is gone before it had begun
+    _die_with_parent(fds[setup.parent_fd])
+    _take_over(setup, fds)
+    for channel in setup.ends.channels.values():
+        for name, position in channel.fds().items():
+            setattr(channel, name, fds[position])
+    board = Board(setup.shape, fds[setup.board_fd])
+    os.close(fds[setup.board_fd])
+    reporter = Reporter(connection)
+    install_forwarding(reporter.log, setup.log_level)
+    try:
+        payload = connection.recv_bytes()
+        if spec is None:
+            spec = definitions.load(payload)
+    except (EOFError, OSError):
+        os._exit(1)
+    except BaseException as error:  # whatever a user's module raises when it is imported
+        reporter.failed(_load_failure(setup, error))
+        reporter.send("finished", {})
+        return
+    asyncio.run(_run(setup, spec, board, connection, reporter))
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def _receive_fds(fd: int, count: int) -> list[int]:
+    with socket.socket(fileno=os.dup(fd)) as control:
+        fds: list[int] = []
+        while len(fds) < count:
+            data, received, _, _ = socket.recv_fds(control, 1, FDS_AT_ONCE)
+            if not data:
+                raise EOFError
+            fds.extend(received)
+    for each in fds:
+        os.set_inheritable(each, False)
+    return fds
+
+
+def _die_with_parent(fd: int) -> None:
+    """The kernel kills this process when the other end of the pipe is closed: also while it holds the GIL."""
+    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    watch = select.poll()
+    watch.register(fd, select.POLLIN)
+    if watch.poll(0):
+        os._exit(1)  # it was closed before the kernel was asked to tell
+
+
+def _take_over(setup: Setup, fds: Sequence[int]) -> None:
+    """Makes this process look like the parent does now: its streams, environment and keys."""
+    for number, position in setup.streams.items():
+        os.dup2(fds[position], number)
+        os.close(fds[position])
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)  # what was printed must not die with the process
+    os.environ.clear()
+    os.environ.update(setup.environment)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, str(setup.thread_cap))
+    import multiprocessing
+
+    import multiprocess
+
+    for package in (multiprocess, multiprocessing):
+        package.current_process().authkey = setup.authkey
+
+
+def _load_failure(setup: Setup, error: BaseException) -> CascataError:
+    failure = ComponentError(
+        f"worker {setup.index} could not load its nodes ({', '.join(setup.nodes)}): {type(error).__name__}: {error}. What a component "
+        f"uses must be importable in a worker as it is here (same sys.path, same packages)",
+        node=", ".join(setup.nodes),
+        worker=setup.index,
+    )
+    failure.__cause__ = error
+    return failure
+
+
+async def _run(setup: Setup, spec: GraphSpec, board: Board, connection: Connection, reporter: Reporter) -> None:
+    loop = asyncio.get_running_loop()
+    hub = Hub()
+
+    def refused(error: SerializationError) -> None:
+        if not setup.skip_errors:
+            reporter.failed(error)
+            worker.cancel()
+            return
+        from .. import log
+
+        log.error("skipped: %s", error)
+
+    links = LinkedEnds(hub, setup.ends, spec, board, setup.index, refused)
+    worker = Worker(
+        setup.index, spec, setup.nodes, setup.crossing, links, board, reporter, skip_errors=setup.skip_errors
+    )
+    links.release()
+    commands = threading.Thread(
+        target=_obey, args=(connection, loop, worker, reporter), name="cascata-control", daemon=True
+    )
+    commands.start()
+    await worker.run()
+    hub.close()
+    reporter.send("finished", dict(worker.unawaited))
+
+
+def _obey(
+    connection: Connection, loop: asyncio.AbstractEventLoop, worker: Worker, reporter: Reporter
+) -> None:
+    """Reads the parent's commands until it closes the socket, in a thread of its own."""
+    main_thread = threading.main_thread().ident
+    while True:
+        try:
+            command = connection.recv_bytes()
+        except (EOFError, OSError):
+            return
+        try:
+            if command == b"drain":
+                loop.call_soon_threadsafe(worker.drain)
+            elif command == b"cancel":
+                loop.call_soon_threadsafe(worker.cancel)
+            elif command == b"describe":
+                turned = threading.Event()
+                loop.call_soon_threadsafe(turned.set)
+                doing = worker.doing()
+                if not turned.wait(ANSWER_S):
+                    frame = sys._current_frames().get(main_thread or 0)
+                    stack = "".join(traceback.format_stack(frame)[-3:]) if frame is not None else ""
+                    doing += f"; its event loop is blocked at\n{stack}"
+                reporter.send("doing", doing)
+        except RuntimeError:
+            return  # the loop is closed: the worker has ended

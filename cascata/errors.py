@@ -1,0 +1,236 @@
+"""Every error that cascata raises. Imports nothing of cascata.
+
+All of them are picklable with their attributes and their cause, since they travel from workers
+to the caller, and may travel on from there (through a process pool, a job queue, a test runner).
+"""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from typing import Any, NamedTuple
+
+__all__ = [
+    "CascataError",
+    "CascataWarning",
+    "ChannelClosed",
+    "ComponentError",
+    "DeadlockError",
+    "DefinitionError",
+    "LedgerError",
+    "RemoteError",
+    "RunTimeout",
+    "SerializationError",
+    "StreamLengthError",
+    "WorkerDied",
+]
+
+
+class CascataWarning(UserWarning):
+    """Something that cascata left undone on purpose and that a user should look at."""
+
+
+class _Packed(NamedTuple):
+    """A cause on its way to another process: pickled when possible, in words in any case."""
+
+    pickled: bytes | None
+    words: str
+    traceback: str
+
+
+def _pack(error: BaseException) -> _Packed:
+    words = f"{type(error).__qualname__}: {error}"
+    told = error.__cause__
+    if isinstance(told, RemoteError):
+        trace = str(told)
+    else:
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    try:
+        pickled = pickle.dumps(error)
+        pickle.loads(pickled)
+    except Exception as problem:  # an error with a constructor of its own kind, or one that holds a lock
+        return _Packed(None, f"{words} (it cannot be pickled: {type(problem).__name__}: {problem})", trace)
+    return _Packed(pickled, words, trace)
+
+
+def _unpack(packed: _Packed) -> BaseException:
+    error: BaseException = RemoteError(packed.words)
+    if packed.pickled is not None:
+        try:
+            error = pickle.loads(packed.pickled)
+        except Exception as problem:  # its class is not to be had in this process
+            error = RemoteError(f"{packed.words} (it cannot be unpickled here: {type(problem).__name__}: {problem})")
+    error.__cause__ = RemoteError(packed.traceback)
+    return error
+
+
+def _rebuild(cls: type[CascataError], args: tuple[Any, ...], state: dict[str, Any], cause: _Packed | None) -> CascataError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    if cause is not None:
+        error.__cause__ = _unpack(cause)
+    return error
+
+
+class CascataError(Exception):
+    """Base of every error of cascata.
+
+    Attributes:
+        others: further errors of the same run, in the order in which they were reported. The first
+            error of a run is raised; what failed after it stands here.
+    """
+
+    def __init__(self, message: str = "", **attributes: Any) -> None:
+        super().__init__(message)
+        self.others: tuple[BaseException, ...] = ()
+        self.__dict__.update(attributes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        cause = None if self.__cause__ is None else _pack(self.__cause__)
+        return _rebuild, (type(self), self.args, self.__dict__.copy(), cause)
+
+
+class DefinitionError(CascataError, TypeError):
+    """A component or a graph is declared wrongly. The text says what, where, and the nearest name."""
+
+
+class DeadlockError(CascataError):
+    """The graph cannot run to its end: found by the static check, or by a run that can no longer move.
+
+    Attributes:
+        issues: every finding, one text each.
+    """
+
+    def __init__(self, message: str = "", *, issues: tuple[str, ...] = (), **attributes: Any) -> None:
+        super().__init__(message, **attributes)
+        self.issues = tuple(issues)
+
+
+class ComponentError(CascataError):
+    """A component's code raised. `__cause__` is the original error, with its traceback from the worker.
+
+    Attributes:
+        node: name of the node.
+        worker: index of the worker that ran it.
+        item: bounded `repr` of the item in hand; with several ports, a dict of port to `repr`; None
+            when no item was in hand (while state was made or torn down).
+    """
+
+    node: str
+    worker: int | None
+    item: str | dict[str, str] | None
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        node: str = "",
+        worker: int | None = None,
+        item: str | dict[str, str] | None = None,
+        **attributes: Any,
+    ) -> None:
+        super().__init__(message, **attributes)
+        self.node = node
+        self.worker = worker
+        self.item = item
+
+
+class WorkerDied(CascataError):
+    """A worker process was killed or exited before its nodes had ended.
+
+    Attributes:
+        worker: index of the worker.
+        exitcode: as in `multiprocessing`: negative for a signal, None when unknown.
+        signal: name of the signal ("SIGKILL"), or None.
+        nodes: names of the nodes that it ran.
+    """
+
+    worker: int
+    exitcode: int | None
+    signal: str | None
+    nodes: tuple[str, ...]
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        worker: int = -1,
+        exitcode: int | None = None,
+        signal: str | None = None,
+        nodes: tuple[str, ...] = (),
+        **attributes: Any,
+    ) -> None:
+        super().__init__(message, **attributes)
+        self.worker = worker
+        self.exitcode = exitcode
+        self.signal = signal
+        self.nodes = tuple(nodes)
+
+
+class SerializationError(CascataError):
+    """An item or an initial value cannot cross a process border.
+
+    Attributes:
+        node: name of the node that sent the item or holds the value, or None.
+        port: name of its port, or None.
+        type: name of the type that failed.
+    """
+
+    node: str | None
+    port: str | None
+    type: str | None
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        node: str | None = None,
+        port: str | None = None,
+        type: str | None = None,
+        **attributes: Any,
+    ) -> None:
+        super().__init__(message, **attributes)
+        self.node = node
+        self.port = port
+        self.type = type
+
+
+class ChannelClosed(CascataError):
+    """An item was put into a channel that is closed, or whose last reader is gone."""
+
+
+class RunTimeout(CascataError, TimeoutError):
+    """The `timeout` of a run passed. The text says what each worker was doing.
+
+    Attributes:
+        doing: worker index to a description of what its nodes were doing.
+    """
+
+    doing: dict[int, str]
+
+    def __init__(self, message: str = "", *, doing: dict[int, str] | None = None, **attributes: Any) -> None:
+        super().__init__(message, **attributes)
+        self.doing = doing or {}
+
+
+class LedgerError(CascataError):
+    """The counts of a finished run do not balance: an item is unaccounted for.
+
+    Attributes:
+        edges: the edges that do not balance, with their counts.
+    """
+
+    edges: tuple[Any, ...]
+
+    def __init__(self, message: str = "", *, edges: tuple[Any, ...] = (), **attributes: Any) -> None:
+        super().__init__(message, **attributes)
+        self.edges = tuple(edges)
+
+
+class StreamLengthError(CascataError, ValueError):
+    """Streams that must be equally long are not. The text says which, and how many items each gave."""
+
+
+class RemoteError(CascataError):
+    """Stands for something of another process: a formatted traceback, or an error that pickle cannot carry."""

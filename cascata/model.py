@@ -1,0 +1,245 @@
+"""The resolved graph: what every layer behind the DSL reads. Frozen, picklable, no behaviour.
+
+    Graph (dsl) ── resolve ──> GraphSpec ──> check, plan, draw, serial
+                                   └───────> Plan ──> engine ──> runtime
+
+A *channel* carries items to one in-port (or to the same in-port of all members of a group, which
+share it); an *edge* is one connection of an out-port to a channel. Several edges into one channel
+are merged; several edges out of one out-port each get every item. An in-port reads one channel or
+several: a group member that has a stream shared with its group and an edge of its own reads two.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, Literal
+
+__all__ = [
+    "DEFAULT_CAPACITY",
+    "MISSING",
+    "ChannelSpec",
+    "ComponentSpec",
+    "EdgeSpec",
+    "Endpoint",
+    "GraphSpec",
+    "InPortSpec",
+    "InputSpec",
+    "Missing",
+    "NodeSpec",
+    "OutPortSpec",
+    "OutputSpec",
+    "Plan",
+    "RunnerForm",
+    "StateArgs",
+    "StateSpec",
+]
+
+DEFAULT_CAPACITY: Final = 100
+
+
+class Missing(enum.Enum):
+    """The type of `MISSING`: no value was given (None is a value)."""
+
+    MISSING = "missing"
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = Missing.MISSING
+
+RunnerForm = Literal["async", "async_generator", "plain", "generator"]
+
+
+@dataclass(frozen=True, slots=True)
+class InPortSpec:
+    """An in-port as declared. `type` is the annotation, or `Any`; `capacity` counts items."""
+
+    name: str
+    type: Any = Any
+    capacity: int = DEFAULT_CAPACITY
+    default: Any = MISSING
+
+
+@dataclass(frozen=True, slots=True)
+class OutPortSpec:
+    """An out-port as declared. `type` is the annotation, or `Any`."""
+
+    name: str
+    type: Any = Any
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpec:
+    """State of an instance: `initializer(*args, **kwargs)` makes it in the worker before the first item."""
+
+    name: str
+    initializer: Callable[..., Any]
+    type: Any = Any
+
+
+@dataclass(frozen=True, slots=True)
+class StateArgs:
+    """Arguments for an initializer."""
+
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _load_component(module: str, qualname: str) -> ComponentSpec:
+    found: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    spec: ComponentSpec = found.spec
+    return spec
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentSpec:
+    """A component class as declared.
+
+    `parameters` are the runner's parameters in the order of its signature, `keyword_only` those of
+    them that must be passed by name. Pickled by reference when it can be imported under its name,
+    by value otherwise (`__main__` is never imported by a worker).
+    """
+
+    name: str
+    module: str
+    qualname: str
+    runner: Callable[..., Any]
+    form: RunnerForm
+    parameters: tuple[str, ...]
+    keyword_only: frozenset[str] = frozenset()
+    inports: tuple[InPortSpec, ...] = ()
+    outports: tuple[OutPortSpec, ...] = ()
+    states: tuple[StateSpec, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    doc: str | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.module != "__main__":
+            found: Any = sys.modules.get(self.module)
+            for part in self.qualname.split("."):
+                found = getattr(found, part, None)
+            if found is not None and getattr(found, "spec", None) is self:
+                return _load_component, (self.module, self.qualname)
+        return ComponentSpec, tuple(getattr(self, each.name) for each in fields(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A port of a node."""
+
+    node: str
+    port: str
+
+    def __str__(self) -> str:
+        return f"{self.node}.{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What an in-port of a node is fed with: a constant, or channels with perhaps a first value (`seed`)."""
+
+    port: InPortSpec
+    constant: Any = MISSING
+    seed: Any = MISSING
+    channels: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """Where an out-port of a node sends to. No edges: what is sent is discarded."""
+
+    port: OutPortSpec
+    edges: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """An instance of a component in a graph.
+
+    `triggers` are the groups of in-ports that make the runner run: each group is zipped, and each
+    group on its own triggers. `sampled` in-ports are read for their latest value. In-ports with a
+    constant stand in neither. No triggers: the runner runs once.
+    """
+
+    name: str
+    component: ComponentSpec
+    inputs: Mapping[str, InputSpec]
+    outputs: Mapping[str, OutputSpec]
+    triggers: tuple[tuple[str, ...], ...] = ()
+    sampled: tuple[str, ...] = ()
+    state_args: Mapping[str, StateArgs] = field(default_factory=dict)
+    group: str | None = None
+    member: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSpec:
+    """A connection of an out-port to a channel. `id` is its index in `GraphSpec.edges`."""
+
+    id: int
+    source: Endpoint
+    channel: int
+    batch: int | Literal["all"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSpec:
+    """A bounded stream of items. `id` is its index in `GraphSpec.channels`.
+
+    Each item goes to exactly one of the `readers` (several for a group: whichever is free).
+    `edges` are the ids of the edges that write to it.
+    """
+
+    id: int
+    name: str
+    capacity: int
+    readers: tuple[Endpoint, ...]
+    edges: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphSpec:
+    """A resolved graph. `nodes` keeps the order of definition; `pins` maps a node to its worker."""
+
+    nodes: Mapping[str, NodeSpec]
+    channels: tuple[ChannelSpec, ...]
+    edges: tuple[EdgeSpec, ...]
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pins: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which node runs on which worker, and why.
+
+    Attributes:
+        workers: the nodes of each worker, in the order of definition.
+        reasons: node to one sentence.
+        crossing: ids of the channels that cross a process border: not all of their writers and
+            readers are on one worker.
+        channels: for reading, each channel by its id as "its writers → its readers".
+    """
+
+    workers: tuple[tuple[str, ...], ...]
+    reasons: Mapping[str, str]
+    crossing: frozenset[int]
+    channels: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        width = max((len(node) for nodes in self.workers for node in nodes), default=0)
+        lines = []
+        for worker, nodes in enumerate(self.workers):
+            lines.append(f"worker {worker}")
+            lines += [f"  {node:{width}}  {self.reasons.get(node, '')}".rstrip() for node in nodes]
+        for title, crosses in (("local channels", False), ("crossing channels", True)):
+            found = [text for number, text in enumerate(self.channels) if (number in self.crossing) is crosses]
+            if found:
+                lines += [title, *(f"  {text}" for text in found)]
+        return "\n".join(lines)

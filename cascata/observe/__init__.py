@@ -1,0 +1,1 @@
+"""What one sees of a run: its log, its counters, its report."""

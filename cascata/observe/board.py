@@ -1,0 +1,123 @@
+"""The stats board: counters in memory that all processes of a run share.
+
+Each slot is eight bytes with one writer; reading needs no message and no lock, and what a killed
+worker had counted stays. Progress, the report and the ledger read it.
+
+    [ a row per node | a row per edge | a row per channel, a slot per worker ]
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import Final, NamedTuple
+
+__all__ = ["DELIVERED", "DROPPED_ITEMS", "FAILED_ITEMS", "Board", "BoardShape"]
+
+# slots of a node's row
+RECEIVED: Final = 0
+SENT: Final = 1
+FAILED: Final = 2
+DROPPED: Final = 3
+BUSY: Final = 4
+STARVED: Final = 5
+BLOCKED: Final = 6
+NODE_ROW: Final = 8
+
+# An edge's row: what its writer sent, what of that it could not hand over any more (its readers were gone),
+# then for each worker what it made of the items.
+BY_WRITER: Final = 2
+DELIVERED: Final = 0
+FAILED_ITEMS: Final = 1
+DROPPED_ITEMS: Final = 2
+PER_WORKER: Final = 3
+
+
+class BoardShape(NamedTuple):
+    """How many rows of each kind there are."""
+
+    nodes: int
+    edges: int
+    channels: int
+    workers: int
+
+    @property
+    def edge_row(self) -> int:
+        """Slots of an edge's row."""
+        return BY_WRITER + PER_WORKER * self.workers
+
+    @property
+    def size(self) -> int:
+        """Bytes that the board needs."""
+        slots = self.nodes * NODE_ROW + self.edges * self.edge_row + self.channels * self.workers
+        return max(slots * 8, 8)
+
+
+class Board:
+    """A view of the board's memory.
+
+    Args:
+        shape: the same in all processes.
+        fd: of a memory file of at least `shape.size` bytes, mapped here and left open; None for a
+            board of this process alone.
+    """
+
+    def __init__(self, shape: BoardShape, fd: int | None = None) -> None:
+        self.shape = shape
+        memory = mmap.mmap(-1 if fd is None else fd, shape.size)
+        view = memoryview(memory)
+        self._counts = view.cast("q")
+        self._seconds = view.cast("d")
+        self._edges_at = shape.nodes * NODE_ROW
+        self._edge_row = shape.edge_row
+        self._work_at = self._edges_at + shape.edges * shape.edge_row
+
+    def publish_node(
+        self, node: int, received: int, sent: int, failed: int, dropped: int, busy: float, starved: float, blocked: float
+    ) -> None:
+        """Writes a node's row; the node's own worker does, nobody else."""
+        at = node * NODE_ROW
+        counts = self._counts
+        counts[at] = received
+        counts[at + SENT] = sent
+        counts[at + FAILED] = failed
+        counts[at + DROPPED] = dropped
+        seconds = self._seconds
+        seconds[at + BUSY] = busy
+        seconds[at + STARVED] = starved
+        seconds[at + BLOCKED] = blocked
+
+    def node(self, node: int) -> tuple[int, int, int, int, float, float, float]:
+        """received, sent, failed, dropped, busy, starved, blocked of a node."""
+        at = node * NODE_ROW
+        counts, seconds = self._counts, self._seconds
+        return (
+            *(counts[at + slot] for slot in range(BUSY)),
+            *(seconds[at + slot] for slot in range(BUSY, BLOCKED + 1)),
+        )  # type: ignore[return-value]  # four counts and three times
+
+    def set_sent(self, edge: int, items: int, lost: int) -> None:
+        """What was sent on an edge, and what of it found no reader any more; its writer's worker tells."""
+        at = self._edges_at + edge * self._edge_row
+        self._counts[at] = items
+        self._counts[at + 1] = lost
+
+    def set_outcome(self, edge: int, worker: int, outcome: int, items: int) -> None:
+        """What a worker made of an edge's items: `DELIVERED`, `FAILED_ITEMS` or `DROPPED_ITEMS`."""
+        self._counts[self._edges_at + edge * self._edge_row + BY_WRITER + PER_WORKER * worker + outcome] = items
+
+    def edge(self, edge: int) -> tuple[int, int, int, int]:
+        """sent, delivered, failed, dropped of an edge."""
+        at = self._edges_at + edge * self._edge_row
+        row = self._counts[at : at + self._edge_row]
+        delivered, failed, dropped = (sum(row[BY_WRITER + outcome :: PER_WORKER]) for outcome in range(PER_WORKER))
+        return row[0], delivered, failed, dropped + row[1]
+
+    def set_work(self, channel: int, worker: int, seconds: float) -> None:
+        """A reader tells how long its work on one item takes."""
+        self._seconds[self._work_at + channel * self.shape.workers + worker] = seconds
+
+    def work(self, channel: int) -> float:
+        """Seconds that the slowest reader of a channel works on one item; 0.0 while none has told."""
+        at = self._work_at + channel * self.shape.workers
+        slowest: float = max(self._seconds[at : at + self.shape.workers])
+        return slowest

@@ -1,0 +1,169 @@
+"""Nodes on workers: as many workers as asked for, and what belongs together on one of them.
+
+In this order: pins are obeyed; cycles stay whole; restartable nodes get workers of their own; the members
+of a group spread; chains stay whole; loads are balanced; few edges cross. A chain is cut when there would
+be too few parts for the workers, or when whole chains would leave one worker with far more than its share.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+
+from ..errors import DefinitionError
+from ..model import ChannelSpec, GraphSpec, Plan
+from ..options import RUN_OPTIONS, check_options, suggestion
+from .network import Network, fillable, find_atoms, find_chains
+from .placement import Placement, Problem
+from .reasons import Outcome, reasons
+from .search import solve
+
+__all__ = ["available_cpus", "partition"]
+
+# When whole chains give way to balance: the fullest worker would carry so many times what it carries with
+# cut chains, and more by the weight of so many average nodes. Weights that nobody measured are a guess, and
+# a guess must be far off before it is worth a crossing edge.
+_MEASURED = (1.1, 0)
+_GUESSED = (1.5, 3)
+
+
+def available_cpus() -> int:
+    """The number of cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows have no affinity that Python can ask for
+        return os.cpu_count() or 1
+
+
+def partition(spec: GraphSpec, num_workers: int | None, weights: Mapping[str, float] | None = None) -> Plan:
+    """Decides which node runs on which worker. The same arguments give the same plan, everywhere.
+
+    Args:
+        spec: the resolved graph.
+        num_workers: workers to use. With at least as many nodes, exactly so many are used, unless pins
+            leave too few nodes for the others; never more than nodes. None: as many as there are cores, or
+            as pins name.
+        weights: node to its work, in any unit (busy seconds of an earlier run); a node that is not named
+            weighs 1, names of other graphs are ignored. None: every node weighs 1.
+
+    Returns:
+        The plan, with a reason for each node. Without a pin, worker 0 has the node defined first.
+
+    Raises:
+        DefinitionError: `num_workers` is not a whole number of at least 1; a pin names a node that does not
+            exist, or a worker that the run does not have; a weight is negative or not a number.
+    """
+    check_options({"num_workers": num_workers}, RUN_OPTIONS, "plan")
+    _check_weights(weights or {})
+    if not spec.nodes:
+        return Plan((), {}, frozenset())
+    network = Network.of(spec, weights or {})
+    workers = _workers(spec, network, num_workers)
+    placed, outcome = _place(network, workers, _GUESSED if weights is None else _MEASURED)
+    where = _renumbered(placed, network, workers)
+    worker_of = dict(zip(network.names, where, strict=True))
+    return Plan(
+        workers=tuple(tuple(name for name, worker in worker_of.items() if worker == each) for each in range(workers)),
+        reasons=reasons(network, where, workers, outcome),
+        crossing=frozenset(
+            channel.id
+            for channel in spec.channels
+            if len({worker_of[node] for node in _channel_nodes(spec, channel)}) > 1
+        ),
+        channels=tuple(_channel_text(spec, channel) for channel in spec.channels),
+    )
+
+
+def _check_weights(weights: Mapping[str, float]) -> None:
+    for node, weight in weights.items():
+        if not (math.isfinite(weight) and weight >= 0):
+            raise DefinitionError(f"plan: the weight of node {node!r} must be a number of at least 0, not {weight!r}")
+
+
+def _workers(spec: GraphSpec, network: Network, asked: int | None) -> int:
+    """How many workers the run has: none of them is left without a node."""
+    for node in spec.pins:
+        if node not in spec.nodes:
+            raise DefinitionError(f"plan: pinned node {node!r} is not in the graph.{suggestion(node, spec.nodes)}")
+    highest = max(spec.pins.values(), default=-1)
+    wanted = max(available_cpus(), highest + 1) if asked is None else asked
+    workers = min(wanted, fillable(network.pins))
+    for node, worker in spec.pins.items():
+        if 0 <= worker < workers:
+            continue
+        several = f"{workers} workers, 0 to {workers - 1}" if workers > 1 else "one worker, 0"
+        cause = ""
+        if wanted > workers:
+            cause = f": its {len(spec.nodes)} node(s) and their pins cannot fill {wanted} workers, and none stays empty"
+        raise DefinitionError(
+            f"plan: node {node!r} is pinned to worker {worker}, but this run has {several}{cause}. "
+            f"Pin it to a lower worker, or run with more workers or nodes."
+        )
+    return workers
+
+
+def _place(network: Network, workers: int, patience: tuple[float, int]) -> tuple[list[int], Outcome]:
+    """The worker of each node, and what the reasons need to know."""
+    nodes = len(network.names)
+    if workers == 1:
+        return [0] * nodes, Outcome()
+    if workers == nodes:
+        return _one_each(network), Outcome()
+    atoms = find_atoms(network, workers)
+    singles = [(atom,) for atom in range(len(atoms.members))]
+    chains = find_chains(network, atoms)
+    fine = Problem.of(network, atoms, singles, workers)
+    parts, placement, too_few = singles, None, False
+    if len(chains) < len(singles):
+        coarse = Problem.of(network, atoms, chains, workers)
+        too_few = fillable(coarse.pins) < workers
+        if not too_few:
+            parts, placement = chains, solve(coarse)
+    # what cannot be beaten even by the best that is conceivable is not tried: most graphs with chains
+    if placement is None or _cutting_pays(network, placement, fine.fair_share, fine.least_sacrifices, patience):
+        cut = solve(fine)
+        if placement is None or _cutting_pays(network, placement, max(cut.load), cut.sacrifices(), patience):
+            parts, placement = singles, cut
+    where = [0] * nodes
+    for part, worker in zip(parts, placement.where, strict=True):
+        for atom in part:
+            for node in atoms.members[atom]:
+                where[node] = worker
+    return where, Outcome(atoms, tuple(chains), too_few=too_few)
+
+
+def _cutting_pays(
+    network: Network, whole: Placement, load: int, sacrifices: tuple[int, int, int], patience: tuple[float, int]
+) -> bool:
+    """Whether cut chains, with this load on the fullest worker and these sacrifices, beat whole ones."""
+    if sacrifices < whole.sacrifices():
+        return True
+    times, nodes = patience
+    heaviest = max(whole.load)
+    average = sum(network.weights) / len(network.weights)
+    return heaviest > times * load and heaviest - load > nodes * average
+
+
+def _one_each(network: Network) -> list[int]:
+    free = iter(sorted(set(range(len(network.names))) - set(network.pins)))
+    return [next(free) if pin is None else pin for pin in network.pins]
+
+
+def _renumbered(where: Sequence[int], network: Network, workers: int) -> list[int]:
+    """The same placement; the workers that no pin names are numbered by their first nodes."""
+    new = {pin: pin for pin in network.pins if pin is not None}
+    free = iter([worker for worker in range(workers) if worker not in new])
+    for worker in where:
+        if worker not in new:
+            new[worker] = next(free)
+    return [new[worker] for worker in where]
+
+
+def _channel_nodes(spec: GraphSpec, channel: ChannelSpec) -> list[str]:
+    return [spec.edges[edge].source.node for edge in channel.edges] + [reader.node for reader in channel.readers]
+
+
+def _channel_text(spec: GraphSpec, channel: ChannelSpec) -> str:
+    writers = ", ".join(str(spec.edges[edge].source) for edge in channel.edges)
+    return f"{writers} → {', '.join(str(reader) for reader in channel.readers)}"

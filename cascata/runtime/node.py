@@ -1,0 +1,231 @@
+"""One node at work: makes its state, runs its trigger loops, ends, and tells what it did.
+
+    make state ──> loops: take items, call the runner ──> undo state ──> close readers, flush and close writers
+
+A node ends when its trigger groups have ended; it is stopped when nobody reads what it sends, or
+when the run drains; it fails when its code raises, and is cancelled when another node failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import reprlib
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any, Protocol
+
+from .. import log
+from ..channel.base import Reader, Writer
+from ..errors import ComponentError
+from ..model import NodeSpec, StateArgs
+from ..observe.board import DELIVERED, DROPPED_ITEMS, Board
+from .outport import OutPort, Stopped
+from .state import make_state
+from .trigger import run_once, run_triggers
+
+__all__ = ["Host", "Node"]
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 200
+_short.maxlist = _short.maxtuple = _short.maxdict = 12
+
+
+def bounded_repr(value: Any) -> str:
+    """A `repr` of bounded length that never raises."""
+    try:
+        return _short.repr(value)
+    except Exception as problem:  # the repr of a user's class is a user's code
+        return f"<{type(value).__name__}, whose repr raised {type(problem).__name__}>"
+
+
+class Host(Protocol):
+    """What a node needs of the worker that it runs on."""
+
+    index: int
+    board: Board
+    skip_errors: bool
+    cancelling: bool
+
+    def forgotten(self, node: str) -> None:
+        """A `send` of the node had to wait and was never awaited."""
+
+
+class Node:
+    """An instance of a component at work on a worker.
+
+    Args:
+        spec: what it is.
+        row: its row on the stats board.
+        readers: in-port -> where its items come from, for the ports with channels.
+        writers: out-port -> the writers of its edges.
+        host: the worker.
+    """
+
+    def __init__(
+        self,
+        spec: NodeSpec,
+        row: int,
+        readers: Mapping[str, Reader],
+        writers: Mapping[str, list[Writer]],
+        host: Host,
+    ) -> None:
+        self.spec = spec
+        self.row = row
+        self.host = host
+        self.readers = readers
+        self.is_source = not readers
+        self.stopped = False
+        self.doing = "starting"
+        self.received = 0
+        self.failed = 0
+        self.dropped = 0
+        self.in_hand_s = 0.0
+        self.starved_s = 0.0
+        self._writers = [writer for each in writers.values() for writer in each]
+        self.outports = {
+            port: OutPort(port, spec.name, each, self._stop_sending, lambda: host.forgotten(spec.name))
+            for port, each in writers.items()
+        }
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    # -- the way through
+
+    async def run(self) -> None:
+        """Runs the node to its end.
+
+        Raises:
+            ComponentError: its code raised.
+            CancelledError: the worker is cancelling.
+        """
+        log.current.set(log.Where(self.name, self.spec.component.name, self.host.index))
+        ended = False
+        try:
+            await self._work()
+            ended = True
+        finally:
+            self._close_readers()
+            if ended:
+                self.doing = "sending what is left"
+                for writer in self._writers:
+                    await writer.aclose()
+            for writer in self._writers:
+                writer.close()
+            self.doing = "ended" if ended else "failed"
+            self.publish()
+
+    async def _work(self) -> None:
+        try:
+            async with AsyncExitStack() as stack:
+                fixed: dict[str, Any] = dict(self.outports)
+                component = self.spec.component
+                for state in component.states:
+                    self.doing = f"making its state {state.name!r}"
+                    fixed[state.name] = await make_state(state, self.spec.state_args.get(state.name, StateArgs()), stack)
+                for port, given in self.spec.inputs.items():
+                    if not given.channels:
+                        fixed[port] = given.constant
+                self.doing = "working"
+                await self._consume(fixed)
+                self.doing = "undoing its state"
+        except asyncio.CancelledError as error:
+            if self.host.cancelling:
+                raise
+            if not self.stopped:
+                raise self.failure(error, None) from error
+        except ComponentError:
+            raise
+        except BaseException as error:  # SystemExit and KeyboardInterrupt of a user's code end the node, not the worker
+            raise self.failure(error, None) from error
+
+    async def _consume(self, fixed: dict[str, Any]) -> None:
+        only = next(iter(self.outports.values())).send if len(self.outports) == 1 else None
+        if not self.spec.triggers:
+            await run_once(self, fixed, only)
+        else:
+            await run_triggers(self, fixed, only)
+
+    # -- what happens to it
+
+    def _stop_sending(self) -> BaseException:
+        self.stopped = True
+        return Stopped(f"{self.name}: nobody reads what it sends any more, or the run is stopping")
+
+    def stop(self) -> None:
+        """Makes the next `send` of this node raise; a waiting one raises at once."""
+        for port in self.outports.values():
+            port.stop()
+
+    def failure(self, error: BaseException, items: Mapping[str, Any] | None) -> ComponentError:
+        """The error of this node for an error that its code raised, with the items in hand."""
+        shown: str | dict[str, str] | None = None
+        if items is not None:
+            told = {port: bounded_repr(item) for port, item in items.items()}
+            shown = next(iter(told.values())) if len(told) == 1 else told
+        if items:
+            where = " on " + ", ".join(f"{port}={bounded_repr(item)}" for port, item in items.items())
+        else:
+            where = f" while {self.doing}" if self.doing != "working" else ""
+        result = ComponentError(
+            f"node {self.name!r} ({self.spec.component.name}) failed on worker {self.host.index}{where}: "
+            f"{type(error).__name__}: {error}. The original error is the cause of this one; "
+            f'`graph.run(engine="inline")` runs the graph in this process, where a debugger works, '
+            f'and `on_error="skip"` goes on without the items that fail',
+            node=self.name,
+            worker=self.host.index,
+            item=shown,
+        )
+        result.__cause__ = error
+        return result
+
+    def skip(self, error: BaseException, items: Mapping[str, Any]) -> bool:
+        """Counts and logs a failed item when the run is to go on without it; whether it is."""
+        if not self.host.skip_errors or not isinstance(error, Exception):
+            return False
+        self.failed += 1
+        log.error(
+            "skipped %s: %s: %s",
+            ", ".join(f"{port}={bounded_repr(item)}" for port, item in items.items()),
+            type(error).__name__,
+            error,
+            exc_info=error,
+        )
+        return True
+
+    # -- accounts
+
+    def _close_readers(self) -> None:
+        board, worker = self.host.board, self.host.index
+        for reader in self.readers.values():
+            for edge, items in reader.taken().items():
+                board.set_outcome(edge, worker, DELIVERED, items)
+            for edge, items in reader.close().items():
+                board.set_outcome(edge, worker, DROPPED_ITEMS, items)
+                self.dropped += items
+
+    def publish(self) -> None:
+        """Writes the node's counts and those of its edges on the stats board."""
+        board, worker = self.host.board, self.host.index
+        sent = 0
+        blocked = 0.0
+        for port in self.outports.values():
+            sent += port.sent
+            blocked += port.blocked_s
+        board.publish_node(
+            self.row,
+            self.received,
+            sent,
+            self.failed,
+            self.dropped,
+            max(0.0, self.in_hand_s - blocked),
+            self.starved_s,
+            blocked,
+        )
+        for writer in self._writers:
+            board.set_sent(writer.edge, writer.sent, writer.lost)
+        for reader in self.readers.values():
+            for edge, items in reader.taken().items():
+                board.set_outcome(edge, worker, DELIVERED, items)
+

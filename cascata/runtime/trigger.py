@@ -1,0 +1,274 @@
+"""The loops that take items and call the runner.
+
+    wait for items ──> take a batch, one call an item ──> release ──> let the loop turn after a time slice
+          ▲                                                                     │
+          └─────────────────────────────────────────────────────────────────────┘
+
+A call that does not suspend costs no turn of the loop: items are taken in batches, as many as fit
+into a short time by the measure of the last batch, and never more than half of the capacity, so
+that writers refill while the rest is worked on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from ..channel.base import Reader
+from ..errors import CascataError
+from ..model import MISSING
+from .calls import Send, bind, drive
+
+if TYPE_CHECKING:
+    from .node import Node
+
+__all__ = ["run_once", "run_triggers"]
+
+SLICE_S: Final = 0.001
+"""A loop that always finds items lets the event loop turn after this many seconds."""
+
+BATCH_S: Final = 0.0001
+"""A batch is cut to about this many seconds of work: what it took is told to the writers after it."""
+
+
+async def run_once(node: Node, fixed: Mapping[str, Any], only: Send | None) -> None:
+    """Calls the runner of a node without triggers."""
+    call, give = drive(node.spec.component, bind(node.spec.component, (), fixed), only)
+    began = perf_counter()
+    try:
+        value = await call()
+        if value is not None:
+            await give(value)
+    except BaseException as error:
+        raise_failure(node, error, {})
+    finally:
+        node.in_hand_s += perf_counter() - began
+
+
+def raise_failure(node: Node, error: BaseException, items: Mapping[str, Any]) -> None:
+    """Raises what an error of the runner means for the node; returns when the run goes on without the items.
+
+    A cancellation that cascata asked for is raised as it is.
+    """
+    if isinstance(error, asyncio.CancelledError) and (node.stopped or node.host.cancelling):
+        raise error
+    if not node.skip(error, items):
+        raise node.failure(error, items) from error
+
+
+async def run_triggers(node: Node, fixed: dict[str, Any], only: Send | None) -> None:
+    """Runs the node until its trigger groups have ended."""
+    spec = node.spec
+    if len(spec.triggers) == 1 and not spec.sampled:
+        (ports,) = spec.triggers
+        call, give = drive(spec.component, bind(spec.component, ports, fixed), only)
+        await _run_group(node, ports, call, give, None)
+        return
+    await _Sampling(node, fixed, only).run()
+
+
+async def _run_group(
+    node: Node, ports: tuple[str, ...], call: Callable[..., Awaitable[Any]], give: Send, lock: asyncio.Lock | None
+) -> None:
+    if len(ports) == 1:
+        await _run_single(node, ports[0], node.readers[ports[0]], call, give, lock)
+    else:
+        await _run_zipped(node, ports, [node.readers[port] for port in ports], call, give, lock)
+
+
+async def _starve(node: Node, reader: Reader, port: str) -> bool:
+    """Waits for items, on the account of the node's idle time."""
+    node.publish()
+    began = perf_counter()
+    node.doing = f"waiting for items on {port!r}"
+    try:
+        return await reader.wait()
+    finally:
+        node.starved_s += perf_counter() - began
+        node.doing = "working"
+
+
+async def _run_single(
+    node: Node,
+    port: str,
+    reader: Reader,
+    call: Callable[[Any], Awaitable[Any]],
+    give: Send,
+    lock: asyncio.Lock | None,
+) -> None:
+    items = reader.items
+    take = items.popleft
+    release = reader.release
+    clock = perf_counter
+    most = max(1, node.spec.inputs[port].port.capacity // 2)
+    batch = 1
+    turned = clock()
+    while items or await _starve(node, reader, port):
+        if lock is not None:
+            await lock.acquire()
+        began = clock()
+        taken = left = min(batch, len(items))
+        item = None
+        try:
+            if taken == 1:
+                item = take()
+                release()
+                left = 0
+                value = await call(item)
+                if value is not None:
+                    await give(value)
+            else:
+                reader.taking()
+                while left and items:
+                    item = take()
+                    left -= 1
+                    value = await call(item)
+                    if value is not None:
+                        await give(value)
+        except BaseException as error:
+            raise_failure(node, error, {port: item})
+        finally:
+            taken -= left
+            node.received += taken
+            release()
+            ended = clock()
+            node.in_hand_s += ended - began
+            if lock is not None:
+                lock.release()
+        each = (ended - began) / (taken or 1)
+        reader.worked(each)
+        batch = most if each * most < BATCH_S else int(BATCH_S / each) or 1
+        if ended - turned > SLICE_S:
+            node.publish()
+            await asyncio.sleep(0)
+            turned = clock()
+
+
+async def _run_zipped(
+    node: Node,
+    ports: tuple[str, ...],
+    readers: Sequence[Reader],
+    call: Callable[..., Awaitable[Any]],
+    give: Send,
+    lock: asyncio.Lock | None,
+) -> None:
+    clock = perf_counter
+    most = max(1, min(node.spec.inputs[port].port.capacity for port in ports) // 2)
+    batch = 1
+    turned = clock()
+    while True:
+        for reader, port in zip(readers, ports, strict=True):
+            if not reader.items and not await _starve(node, reader, port):
+                return
+        ready = min(len(reader.items) for reader in readers)
+        if not ready:
+            continue  # a member of the same group took an item while this one waited for another port
+        if lock is not None:
+            await lock.acquire()
+        began = clock()
+        taken = left = min(batch, ready)
+        values: list[Any] = []
+        for reader in readers:
+            reader.taking()
+        try:
+            while left and all(reader.items for reader in readers):
+                values = [reader.items.popleft() for reader in readers]
+                left -= 1
+                value = await call(*values)
+                if value is not None:
+                    await give(value)
+        except BaseException as error:
+            raise_failure(node, error, dict(zip(ports, values, strict=False)))
+        finally:
+            taken -= left
+            node.received += taken * len(readers)
+            for reader in readers:
+                reader.release()
+            ended = clock()
+            node.in_hand_s += ended - began
+            if lock is not None:
+                lock.release()
+        each = (ended - began) / (taken or 1)
+        for reader in readers:
+            reader.worked(each)
+        batch = most if each * most < BATCH_S else int(BATCH_S / each) or 1
+        if ended - turned > SLICE_S:
+            node.publish()
+            await asyncio.sleep(0)
+            turned = clock()
+
+
+class _Sampling:
+    """A node with several trigger groups, or with ports that are sampled for their latest value.
+
+    Each group has a loop of its own; one call of the runner at a time. A call sees the items of its
+    own group, the latest value of each sampled port, and of the other groups' ports the last item taken (before there was one: the
+    port's default, or None).
+    """
+
+    def __init__(self, node: Node, fixed: dict[str, Any], only: Send | None) -> None:
+        self._node = node
+        self._fixed = fixed
+        self._only = only
+        self._lock = asyncio.Lock()
+        self._latest: dict[str, Any] = {}
+        for ports in node.spec.triggers:
+            for port in ports:
+                default = node.spec.inputs[port].port.default
+                self._latest[port] = None if default is MISSING else default
+        self._sampled = {port: node.readers[port] for port in node.spec.sampled}
+        self._waiting_for_first = set(self._sampled)
+        self._all_sampled = asyncio.Event()
+
+    async def run(self) -> None:
+        samplers = [asyncio.ensure_future(self._sample(port, reader)) for port, reader in self._sampled.items()]
+        groups = [asyncio.ensure_future(self._run_group(ports)) for ports in self._node.spec.triggers]
+        try:
+            pending: set[asyncio.Future[None]] = {*samplers, *groups}
+            while not all(group.done() for group in groups):
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for each in done:
+                    each.result()
+        finally:
+            for each in (*samplers, *groups):
+                each.cancel()
+            await asyncio.gather(*samplers, *groups, return_exceptions=True)
+
+    def _draw(self, port: str, reader: Reader) -> None:
+        """Takes all that has come to a sampled port, and keeps the latest."""
+        items = reader.items
+        if items:
+            self._node.received += len(items)
+            self._latest[port] = items[-1]
+            items.clear()
+            reader.release()
+            self._waiting_for_first.discard(port)
+            if not self._waiting_for_first:
+                self._all_sampled.set()
+
+    async def _sample(self, port: str, reader: Reader) -> None:
+        while await reader.wait():
+            self._draw(port, reader)
+            await asyncio.sleep(0)
+        if port in self._waiting_for_first:
+            raise CascataError(
+                f"in-port {self._node.name}.{port} is sampled, but it ended before its first value: the runner can never run. "
+                f"Give it a value (`{self._node.name}.{port} < value`), or put it into a trigger group with `sync` or `clk`"
+            )
+
+    async def _run_group(self, ports: tuple[str, ...]) -> None:
+        component = self._node.spec.component
+        others = [name for name in component.parameters if name not in self._fixed and name not in ports]
+        call, give = drive(component, bind(component, (*ports, *others), self._fixed), self._only)
+        if self._sampled:
+            await self._all_sampled.wait()
+
+        async def run(*items: Any) -> Any:
+            for port, reader in self._sampled.items():
+                self._draw(port, reader)
+            self._latest.update(zip(ports, items, strict=True))
+            return await call(*items, *(self._latest[name] for name in others))
+
+        await _run_group(self._node, ports, run, give, self._lock)

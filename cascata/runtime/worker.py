@@ -1,0 +1,196 @@
+"""The nodes of one worker in one event loop: wires them, runs them, and tells what happens.
+
+    GraphSpec + node names ──> local channels here, crossing ones from the transport ──> a task per node
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from ..channel.base import Reader, Writer
+from ..channel.local import LocalChannel
+from ..channel.merge import MergedReader
+from ..model import MISSING, ChannelSpec, EdgeSpec, GraphSpec, NodeSpec
+from ..observe.board import Board
+from .node import Node
+
+__all__ = ["Events", "Links", "Worker"]
+
+_RECANCEL_S: Final = 0.25
+
+
+class Links(Protocol):
+    """Makes the ends of channels that cross a process border."""
+
+    def reader(self, channel: ChannelSpec, users: int) -> Reader:
+        """The receiving end for this worker, taken from by `users` nodes."""
+
+    def writer(self, edge: EdgeSpec, forgotten: Callable[[], None]) -> Writer:
+        """The sending end of an edge."""
+
+
+class Events(Protocol):
+    """Who is told what happens on a worker, in the loop that runs it."""
+
+    def failed(self, error: BaseException) -> None:
+        """A node failed; called once for each."""
+
+    def writers_done(self, edges: Sequence[int]) -> None:
+        """Nothing more is sent on these crossing edges, and all that was has left."""
+
+    def reader_done(self, channel: int) -> None:
+        """Nobody here reads this crossing channel any more."""
+
+
+class Worker:
+    """Some nodes of a graph in the running event loop.
+
+    Args:
+        index: of the worker.
+        spec: the whole graph.
+        names: the nodes that run here.
+        crossing: ids of the channels that cross a process border.
+        links: makes the ends of those.
+        board: the stats board.
+        events: told what happens.
+        skip_errors: whether a run goes on without items that fail.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        spec: GraphSpec,
+        names: Sequence[str],
+        crossing: frozenset[int],
+        links: Links | None,
+        board: Board,
+        events: Events,
+        *,
+        skip_errors: bool,
+    ) -> None:
+        self.index = index
+        self.board = board
+        self.skip_errors = skip_errors
+        self.cancelling = False
+        self.unawaited: Counter[str] = Counter()
+        self._spec = spec
+        self._crossing = crossing
+        self._links = links
+        self._events = events
+        self._again: asyncio.TimerHandle | None = None
+        self._tasks: dict[asyncio.Task[None], Node] = {}
+        here = frozenset(names)
+        self._readers: dict[int, Reader] = {}
+        self._open: Counter[int] = Counter()  # channel -> nodes here that still read it
+        for channel in spec.channels:
+            users = sum(reader.node in here for reader in channel.readers)
+            if users:
+                self._open[channel.id] = users
+                self._readers[channel.id] = self._reader(channel, users)
+        rows = {name: row for row, name in enumerate(spec.nodes)}
+        self.nodes = [self._node(spec.nodes[name], rows[name]) for name in names]
+
+    # -- wiring
+
+    def _reader(self, channel: ChannelSpec, users: int) -> Reader:
+        if channel.id in self._crossing:
+            assert self._links is not None  # noqa: S101  # a plan with crossing channels comes with links
+            return self._links.reader(channel, users)
+        return LocalChannel(channel.capacity, users)
+
+    def _writer(self, edge: EdgeSpec) -> Writer:
+        def forgotten() -> None:
+            self.forgotten(edge.source.node)
+
+        if edge.channel in self._crossing:
+            assert self._links is not None  # noqa: S101
+            return self._links.writer(edge, forgotten)
+        channel = self._readers[edge.channel]
+        assert isinstance(channel, LocalChannel)  # noqa: S101
+        return channel.writer(edge.id, forgotten)
+
+    def _node(self, spec: NodeSpec, row: int) -> Node:
+        readers: dict[str, Reader] = {}
+        for port, given in spec.inputs.items():
+            if given.channels:
+                behind = [self._readers[channel] for channel in given.channels]
+                seed = [] if given.seed is MISSING else [given.seed]
+                readers[port] = behind[0] if len(behind) == 1 and not seed else MergedReader(behind, seed)
+        writers = {
+            port: [self._writer(self._spec.edges[edge]) for edge in output.edges]
+            for port, output in spec.outputs.items()
+        }
+        return Node(spec, row, readers, writers, self)
+
+    # -- running
+
+    async def run(self) -> None:
+        """Runs the nodes to their end. Failures go to `Events.failed`, and cancel the rest.
+
+        Cancelled: cancels the nodes and waits for them.
+        """
+        for node in self.nodes:
+            self._tasks[asyncio.ensure_future(self._run_node(node))] = node
+        try:
+            await asyncio.wait(self._tasks)
+        except asyncio.CancelledError:
+            self.cancel()
+            await asyncio.wait(self._tasks)
+            raise
+        finally:
+            if self._again is not None:
+                self._again.cancel()
+
+    async def _run_node(self, node: Node) -> None:
+        try:
+            await node.run()
+        except asyncio.CancelledError:
+            return  # the worker is cancelling: `Node.run` lets no other cancellation pass
+        except BaseException as error:  # told to whoever watches over the run
+            self._events.failed(error)
+            self.cancel()
+            return
+        self._ended(node)
+
+    def _ended(self, node: Node) -> None:
+        crossing = self._crossing
+        done = [
+            edge
+            for output in node.spec.outputs.values()
+            for edge in output.edges
+            if self._spec.edges[edge].channel in crossing
+        ]
+        if done:
+            self._events.writers_done(done)
+        for given in node.spec.inputs.values():
+            for channel in given.channels:
+                self._open[channel] -= 1
+                if not self._open[channel] and channel in crossing:
+                    self._events.reader_done(channel)
+
+    def drain(self) -> None:
+        """Sources end at their next send; what they sent runs on to its end."""
+        for node in self.nodes:
+            if node.is_source:
+                node.stop()
+
+    def cancel(self) -> None:
+        """Cancels every node, and again after a while those that resisted."""
+        self.cancelling = True
+        running = [task for task in self._tasks if not task.done()]
+        for task in running:
+            task.cancel()
+        if self._again is not None:
+            self._again.cancel()
+        if running:
+            self._again = asyncio.get_running_loop().call_later(_RECANCEL_S, self.cancel)
+
+    def forgotten(self, node: str) -> None:
+        self.unawaited[node] += 1
+
+    def doing(self) -> str:
+        """What each node is doing, in words."""
+        return "; ".join(f"{node.name}: {node.doing}" for node in self.nodes) or "nothing"

@@ -1,0 +1,186 @@
+"""The crossing channels of a run: made by the parent, and the ends that each worker gets of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import SerializationError
+from ..model import ChannelSpec, EdgeSpec, GraphSpec, Plan
+from ..observe.board import FAILED_ITEMS, Board
+from .crossing import CrossingReader, CrossingWriter, Pair, make_pair
+from .hub import Hub
+
+__all__ = ["ChannelEnds", "Ends", "LinkedEnds", "ends_for", "make_pairs"]
+
+
+@dataclass(slots=True)
+class ChannelEnds:
+    """The fds of one crossing channel that a worker holds; None for those that it has no use for."""
+
+    capacity: int
+    receive: int | None = None
+    send: int | None = None
+    take: int | None = None
+    give: int | None = None
+
+    def fds(self) -> dict[str, int]:
+        found = {name: getattr(self, name) for name in ("receive", "send", "take", "give")}
+        return {name: fd for name, fd in found.items() if fd is not None}
+
+
+@dataclass(slots=True)
+class Ends:
+    """What a worker needs to know of the channels that cross its border."""
+
+    channels: dict[int, ChannelEnds] = field(default_factory=dict)
+    divided: frozenset[int] = frozenset()
+    """Channels that several workers read."""
+
+
+def make_pairs(spec: GraphSpec, plan: Plan) -> dict[int, Pair]:
+    """The kernel's side of each crossing channel.
+
+    Raises:
+        OSError: the system is short of fds or of memory; nothing is left open then.
+    """
+    pairs: dict[int, Pair] = {}
+    try:
+        for channel in sorted(plan.crossing):
+            pairs[channel] = make_pair(spec.channels[channel].capacity)
+    except BaseException:
+        for pair in pairs.values():
+            pair.close()
+        raise
+    return pairs
+
+
+def ends_for(worker: int, spec: GraphSpec, plan: Plan, pairs: Mapping[int, Pair]) -> Ends:
+    """The fds that a worker gets, as the parent's numbers."""
+    placed = {node: index for index, nodes in enumerate(plan.workers) for node in nodes}
+    ends = Ends()
+    divided = set()
+    for channel, pair in pairs.items():
+        specified = spec.channels[channel]
+        readers = {placed[reader.node] for reader in specified.readers}
+        if len(readers) > 1:
+            divided.add(channel)
+        held = ChannelEnds(pair.capacity)
+        if worker in readers:
+            held.receive, held.give = pair.receive, pair.give
+        if any(placed[spec.edges[edge].source.node] == worker for edge in specified.edges):
+            held.send, held.take = pair.send, pair.take
+            if len(specified.edges) > 1:
+                held.give = pair.give
+        if held.fds():
+            ends.channels[channel] = held
+    ends.divided = frozenset(divided)
+    return ends
+
+
+class LinkedEnds:
+    """Makes readers and writers of the ends that this worker holds. Implements `runtime.worker.Links`.
+
+    Args:
+        hub: of the running loop.
+        ends: with this process's fds.
+        spec: the graph.
+        board: the stats board.
+        worker: index of this worker.
+        refused: told of an item that cannot cross; whether the run goes on without it.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        ends: Ends,
+        spec: GraphSpec,
+        board: Board,
+        worker: int,
+        refused: Callable[[SerializationError], None],
+    ) -> None:
+        self._hub = hub
+        self._ends = ends
+        self._spec = spec
+        self._board = board
+        self._worker = worker
+        self._refused = refused
+        self._failed: dict[int, int] = {}
+
+    def reader(self, channel: ChannelSpec, users: int) -> CrossingReader:
+        held = self._ends.channels[channel.id]
+        assert held.receive is not None  # noqa: S101  # `ends_for` gave it
+        assert held.give is not None  # noqa: S101
+        measured: Callable[[float], None] | None = None
+        if channel.id in self._ends.divided:
+            board, worker = self._board, self._worker
+
+            def measured(seconds: float) -> None:
+                board.set_work(channel.id, worker, seconds)
+
+        def bad(edge: int, count: int, problem: Exception) -> None:
+            self._count_failed(edge, count)
+            source = self._spec.edges[edge].source
+            error = SerializationError(
+                f"{count} item(s) sent by {source} could not be unpickled for {channel.name} on worker {self._worker}: "
+                f"{type(problem).__name__}: {problem}. The class of an item must be importable in the worker, and its "
+                f"`__setstate__` or constructor must not raise there",
+                node=source.node,
+                port=source.port,
+            )
+            error.__cause__ = problem
+            self._refused(error)
+
+        return CrossingReader(self._hub, held.receive, held.give, users=users, bad=bad, measured=measured)
+
+    def writer(self, edge: EdgeSpec, forgotten: Callable[[], None]) -> CrossingWriter:
+        channel = self._spec.channels[edge.channel]
+        held = self._ends.channels[channel.id]
+        assert held.send is not None  # noqa: S101  # `ends_for` gave it
+        assert held.take is not None  # noqa: S101
+        work: Callable[[], float] | None = None
+        if channel.id in self._ends.divided:
+            board = self._board
+
+            def work() -> float:
+                return board.work(channel.id)
+
+        def bad(item: Any, problem: Exception) -> None:
+            self._count_failed(edge.id, 1)
+            kind = type(item).__name__
+            error = SerializationError(
+                f"an item of type {kind} sent by {edge.source} cannot cross to another worker ({channel.name}): "
+                f"{type(problem).__name__}: {problem}. Send what can be pickled (a path instead of an open file, an id instead of a "
+                f"connection), or keep both nodes on one worker with graph.pin",
+                node=edge.source.node,
+                port=edge.source.port,
+                type=kind,
+            )
+            error.__cause__ = problem
+            self._refused(error)
+
+        share = len(channel.edges)
+        return CrossingWriter(
+            self._hub,
+            edge.id,
+            held.send,
+            held.take,
+            held.capacity,
+            give_credits=held.give if share > 1 else None,
+            share=share,
+            work=work,
+            bad=bad,
+            forgotten=forgotten,
+        )
+
+    def _count_failed(self, edge: int, items: int) -> None:
+        self._failed[edge] = self._failed.get(edge, 0) + items
+        self._board.set_outcome(edge, self._worker, FAILED_ITEMS, self._failed[edge])
+
+    def release(self) -> None:
+        """Closes the fds that came with the worker's set-up: readers and writers have their own."""
+        for held in self._ends.channels.values():
+            for fd in held.fds().values():
+                os.close(fd)

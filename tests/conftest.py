@@ -1,0 +1,44 @@
+"""What holds for every test: nothing is left behind, and what hangs shows its stacks."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests import leaks
+
+ROOT = Path(__file__).parent.parent
+
+# Scripts that a test starts see the tree that is tested, whatever is installed.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+# A test that hangs is ended by pytest-timeout, which shows the stacks of this process; its workers are
+# ended by SIGABRT, at which faulthandler shows theirs. Nobody wants their core files.
+os.environ["PYTHONFAULTHANDLER"] = "1"
+resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+# How long one example takes says nothing on a shared machine; pytest-timeout bounds the whole test.
+settings.register_profile("cascata", deadline=None)
+settings.load_profile("cascata")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def orphans_are_seen() -> None:
+    """A worker whose parent died is found by the check below, wherever in the tree it stood."""
+    leaks.adopt_orphans()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind(orphans_are_seen: None) -> Iterator[None]:
+    """No process, thread, descriptor, socket or shared memory more than before the test."""
+    before = leaks.take()
+    yield
+    left = leaks.left_since(before)
+    if left:
+        leaks.end(before)
+        pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)

@@ -1,0 +1,503 @@
+"""Declaring components: both styles, what they resolve to, and every wrong declaration."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pytest
+
+from cascata.dsl import In, Out, State, component, inport, outport, persist
+from cascata.dsl.component import Component
+from cascata.dsl.declare import RESERVED_PORT_NAMES
+from cascata.dsl.group import Group
+from cascata.errors import DefinitionError
+from cascata.model import MISSING, InPortSpec, OutPortSpec, StateSpec
+
+if TYPE_CHECKING:
+    from somewhere_else import NeverImported  # type: ignore[import-not-found]
+
+# --- both styles ------------------------------------------------------------------------------------
+
+
+def test_decorators_declare_ports_in_any_order_below_component() -> None:
+    @component
+    @outport("data_out")
+    @inport("constant_in", default=1)
+    @persist("seen", dict)
+    @inport("data_in", capacity=10)
+    async def incrementer(data_in: Any, constant_in: Any, data_out: Any, seen: Any) -> None: ...
+
+    spec = incrementer.spec
+    assert spec.inports == (InPortSpec("data_in", capacity=10), InPortSpec("constant_in", default=1))
+    assert spec.outports == (OutPortSpec("data_out"),)
+    assert spec.states == (StateSpec("seen", dict),)
+    assert spec.parameters == ("data_in", "constant_in", "data_out", "seen")
+
+
+def test_annotations_declare_the_same_as_decorators() -> None:
+    @component
+    async def scale(
+        value: In[float], result: Out[float], factor: In[float] = 2.0, seen: State[int] = State(int)
+    ) -> None: ...
+
+    spec = scale.spec
+    assert spec.inports == (InPortSpec("value", float), InPortSpec("factor", float, default=2.0))
+    assert spec.outports == (OutPortSpec("result", float),)
+    assert spec.states == (StateSpec("seen", int, int),)
+
+
+def test_a_decorator_on_top_of_an_annotation_sets_its_options() -> None:
+    @component
+    @inport("value", capacity=32)
+    async def keep(value: In[float]) -> None: ...
+
+    assert keep.spec.inports == (InPortSpec("value", float, capacity=32),)
+
+
+def test_the_default_capacity_is_a_hundred() -> None:
+    @component
+    async def keep(value: In[int]) -> None: ...
+
+    assert keep.spec.inports[0].capacity == 100
+
+
+def test_a_parameters_default_is_the_ports_default_in_the_decorator_style_too() -> None:
+    @component
+    @inport("value")
+    async def keep(value: Any = None) -> None: ...
+
+    assert keep.spec.inports[0].default is None
+
+
+def test_a_port_without_default_has_none_not_even_none() -> None:
+    @component
+    async def keep(value: In[int]) -> None: ...
+
+    assert keep.spec.inports[0].default is MISSING
+
+
+def test_types_come_from_the_decorator_or_a_plain_annotation() -> None:
+    @component
+    @inport("given", type=int)
+    @inport("annotated")
+    @inport("unknown")
+    @outport("sent", type=str)
+    async def typed(given: Any, annotated: list[int], unknown: Any, sent: Any) -> None: ...
+
+    assert [port.type for port in typed.spec.inports] == [int, list[int], Any]
+    assert typed.spec.outports[0].type is str
+
+
+def test_a_plain_annotation_of_an_out_port_is_not_the_type_of_its_items() -> None:
+    @component
+    @outport("sent")
+    async def typed(sent: Component) -> None: ...
+
+    assert typed.spec.outports[0].type is Any
+
+
+def test_keyword_only_parameters_are_noted() -> None:
+    @component
+    async def keyed(value: In[int], *, result: Out[int]) -> None: ...
+
+    assert keyed.spec.keyword_only == {"result"}
+
+
+def test_state_may_be_declared_by_its_default_alone() -> None:
+    @component
+    @inport("value")
+    async def counting(value: Any, seen: Any = State(int)) -> None: ...
+
+    assert counting.spec.states == (StateSpec("seen", int),)
+
+
+def test_options_are_kept_with_the_defaults_of_the_others() -> None:
+    @component(concurrency=4, timeout=1.5)
+    async def worker(value: In[int]) -> None: ...
+
+    assert worker.spec.options["concurrency"] == 4
+    assert worker.spec.options["timeout"] == 1.5
+    assert worker.spec.options["ordered"] is True
+
+
+# --- annotations as texts ---------------------------------------------------------------------------
+
+
+def test_texts_that_name_local_classes_are_found() -> None:
+    class Local: ...
+
+    @component
+    async def local(value: In[Local], several: In[list[Local]]) -> None: ...
+
+    assert [port.type for port in local.spec.inports] == [Local, list[Local]]
+
+
+def test_texts_that_name_local_classes_are_found_with_options_too() -> None:
+    class Local: ...
+
+    @component(concurrency=2)
+    async def local(value: In[Local]) -> None: ...
+
+    assert local.spec.inports[0].type is Local
+
+
+def test_an_annotation_that_cannot_be_resolved_keeps_its_kind_and_takes_anything() -> None:
+    @component
+    async def unresolved(
+        value: In[NeverImported],
+        deep: In[NeverImported.Inner[int] | None],  # type: ignore[name-defined,unused-ignore]
+        result: Out[list[NeverImported]],
+        seen: State[NeverImported] = State(int),
+    ) -> None: ...
+
+    spec = unresolved.spec
+    assert [port.type for port in spec.inports] == [Any, Any]
+    assert spec.outports == (OutPortSpec("result"),)
+    assert spec.states == (StateSpec("seen", int),)
+
+
+@pytest.mark.parametrize("text", ["In['int' | None]", "cascata . In[1 +]", "In[1/0]"])
+def test_an_annotation_that_raises_keeps_its_kind_and_takes_anything(text: str) -> None:
+    async def odd(value: int) -> None: ...
+
+    odd.__annotations__["value"] = text
+    assert component(odd).spec.inports == (InPortSpec("value"),)
+
+
+def test_a_text_inside_of_an_annotation_is_resolved() -> None:
+    async def inner(value: Any) -> None: ...
+
+    inner.__annotations__["value"] = In["list[Component]"]  # type: ignore[misc]
+    assert component(inner).spec.inports[0].type == list[Component]
+
+
+def test_an_in_port_inside_of_annotated_is_one() -> None:
+    @component
+    async def noted(value: Annotated[In[int], "in metres"]) -> None: ...
+
+    assert noted.spec.inports[0].name == "value"
+
+
+def test_bare_annotations_take_anything() -> None:
+    @component
+    async def bare(value: In, result: Out, seen: State = State(int)) -> None: ...  # type: ignore[type-arg]
+
+    spec = bare.spec
+    assert [*spec.inports, *spec.outports, *spec.states] == [
+        InPortSpec("value"),
+        OutPortSpec("result"),
+        StateSpec("seen", int),
+    ]
+
+
+# --- runner forms -----------------------------------------------------------------------------------
+
+
+def test_the_form_of_the_runner_is_found() -> None:
+    @component
+    async def one(x: In[int]) -> None: ...
+
+    @component
+    async def two(x: In[int], y: Out[int]) -> AsyncIterator[int]:
+        yield x
+
+    @component
+    def three(x: In[int]) -> None: ...
+
+    @component
+    def four(x: In[int], y: Out[int]) -> Iterator[int]:
+        yield x
+
+    assert [each.spec.form for each in (one, two, three, four)] == ["async", "async_generator", "plain", "generator"]
+
+
+def test_a_plain_wrapper_has_the_form_and_the_parameters_of_what_it_wraps() -> None:
+    def twice(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    @component
+    @twice
+    @inport("x")
+    async def wrapped(x: Any) -> None: ...
+
+    assert wrapped.spec.form == "async"
+    assert wrapped.spec.parameters == ("x",)
+
+
+def test_a_runner_that_yields_needs_no_parameter_for_its_out_port() -> None:
+    @component
+    @inport("x")
+    @outport("y", type=int)
+    def numbers(x: int) -> Iterator[int]:
+        yield x
+
+    assert numbers.spec.outports == (OutPortSpec("y", int),)
+    assert numbers.spec.parameters == ("x",)
+
+
+def test_a_runner_that_returns_a_value_needs_no_parameter_for_its_out_port() -> None:
+    @component
+    @inport("x")
+    @outport("y")
+    async def double(x: int) -> int:
+        return 2 * x
+
+    assert double.test(x=2) == {"y": [4]}
+
+
+def test_a_runner_that_returns_nothing_needs_one() -> None:
+    with pytest.raises(DefinitionError, match=r"@component of sender: out-port 'y' has no parameter"):
+
+        @component
+        @inport("x")
+        @outport("y")
+        async def sender(x: int) -> None:
+            if x:
+                return None
+            print(x)
+
+
+@pytest.mark.parametrize("ports", [[], ["a", "b"]])
+def test_a_runner_that_yields_needs_exactly_one_out_port(ports: list[str]) -> None:
+    async def numbers(a: Any, b: Any) -> AsyncIterator[int]:
+        yield 1
+
+    declared: Any = numbers
+    for name in ("a", "b"):
+        declared = outport(name)(declared) if name in ports else inport(name)(declared)
+    with pytest.raises(DefinitionError, match=r"numbers: it yields.*only out-port.*(has none|2 \(a, b\))") as raised:
+        component(declared)
+    assert "exactly one out-port" in str(raised.value)
+    assert isinstance(raised.value, TypeError)
+
+
+def test_a_thread_takes_plain_functions() -> None:
+    @component(thread=True)
+    def blocking(x: In[int], y: Out[int]) -> None: ...
+
+    assert blocking.spec.options["thread"] is True
+
+
+def test_a_thread_takes_no_coroutine() -> None:
+    with pytest.raises(DefinitionError, match=r"@component of busy: thread=True runs a plain `def`.*Write `def`"):
+
+        @component(thread=True)
+        async def busy(x: In[int]) -> None: ...
+
+
+# --- wrong declarations -----------------------------------------------------------------------------
+
+
+def test_a_parameter_without_a_port_is_named_with_the_nearest_port() -> None:
+    with pytest.raises(DefinitionError) as raised:
+
+        @component
+        @inport("data_in")
+        async def keep(dat_in: Any) -> None: ...
+
+    text = str(raised.value)
+    assert "@component of keep: parameter 'dat_in' has no port. Did you mean 'data_in'?" in text
+    assert "in-port 'data_in' has no parameter. Did you mean 'dat_in'?" in text
+
+
+def test_a_parameter_without_a_port_is_told_how_to_declare_one() -> None:
+    with pytest.raises(DefinitionError, match=r"'x' has no port: declare it, with @inport\('x'\) or `x: In\[...\]`"):
+
+        @component
+        async def keep(x: int) -> None: ...
+
+
+def test_a_parameter_with_a_default_needs_a_port_too() -> None:
+    with pytest.raises(DefinitionError, match=r"parameter 'scale' has no port"):
+
+        @component
+        @inport("x")
+        async def keep(x: int, scale: int = 2) -> None: ...
+
+
+def test_a_port_without_a_parameter_is_named_with_the_nearest_parameter() -> None:
+    with pytest.raises(DefinitionError, match=r"in-port 'valeu' has no parameter. Did you mean 'value'\?"):
+
+        @component
+        @inport("value")
+        @inport("valeu")
+        async def keep(value: Any) -> None: ...
+
+
+def test_state_without_a_parameter_is_named() -> None:
+    with pytest.raises(DefinitionError, match=r"state 'seen' has no parameter"):
+
+        @component
+        @inport("value")
+        @persist("seen", int)
+        async def keep(value: Any) -> None: ...
+
+
+@pytest.mark.parametrize("capacity", [0, -1, 1.5, True, "10", None])
+def test_a_capacity_is_a_whole_number_of_at_least_one(capacity: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"@inport\('x'\): capacity must be a whole number of at least 1, not "):
+        inport("x", capacity=capacity)
+
+
+@pytest.mark.parametrize("declare", [inport, outport, lambda name: persist(name, int)])
+@pytest.mark.parametrize("name", [*RESERVED_PORT_NAMES, "_private"])
+def test_a_reserved_name_is_refused_with_the_closed_list(declare: Any, name: str) -> None:
+    with pytest.raises(DefinitionError, match=f"'{name}'.*a node uses this name") as raised:
+        declare(name)
+    assert "clk, errors, ordered, spec, sync, test, test_async" in str(raised.value)
+
+
+def test_a_reserved_name_is_refused_in_an_annotation_too() -> None:
+    with pytest.raises(DefinitionError, match=r"@component of keep.*'sync'.*a node uses this name"):
+
+        @component
+        async def keep(sync: In[int]) -> None: ...
+
+
+def test_the_reserved_names_are_exactly_those_that_nodes_and_groups_use() -> None:
+    used = {name for kind in (Component, Group) for name in dir(kind) if not name.startswith("_")}
+    assert used | {"spec"} == set(RESERVED_PORT_NAMES)
+
+
+def test_a_name_declared_twice_is_named() -> None:
+    with pytest.raises(DefinitionError, match=r"@component of keep: 'x' is declared twice"):
+
+        @component
+        @inport("x")
+        @outport("x")
+        async def keep(x: Any) -> None: ...
+
+
+def test_a_decorator_and_an_annotation_that_disagree_are_named() -> None:
+    with pytest.raises(DefinitionError, match=r"keep: 'x' is declared as an out-port above.*and as an in-port by its"):
+
+        @component
+        @outport("x")
+        async def keep(x: In[int]) -> None: ...
+
+
+def test_two_defaults_are_one_too_many() -> None:
+    with pytest.raises(DefinitionError, match=r"in-port 'x' has two defaults, 1 in @inport and 2 in the signature"):
+
+        @component
+        @inport("x", default=1)
+        async def keep(x: int = 2) -> None: ...
+
+
+def test_two_initializers_are_one_too_many() -> None:
+    with pytest.raises(DefinitionError, match=r"state 'seen' has two initializers"):
+
+        @component
+        @persist("seen", int)
+        async def keep(seen: State[int] = State(int)) -> None: ...
+
+
+def test_an_out_port_has_no_default() -> None:
+    with pytest.raises(DefinitionError, match=r"out-port 'y' has a default \(None\)"):
+
+        @component
+        async def keep(y: Out[int] = None) -> None: ...  # type: ignore[assignment]
+
+
+def test_state_without_an_initializer_is_told_how_to_write_one() -> None:
+    with pytest.raises(DefinitionError, match=r"state 'seen' has nothing that makes.*seen: State\[...\] = State\("):
+
+        @component
+        async def keep(seen: State[int]) -> None: ...
+
+
+def test_a_value_in_place_of_an_initializer_is_told_how_to_write_one() -> None:
+    with pytest.raises(DefinitionError, match=r"state 'seen' has the default 0.*State\(initializer\)"):
+
+        @component
+        async def keep(seen: State[int] = 0) -> None: ...  # type: ignore[assignment]
+
+    with pytest.raises(DefinitionError, match=r"State\(5\): an initializer is called.*State\(lambda: 5\)"):
+        State(5)  # type: ignore[arg-type]
+    with pytest.raises(DefinitionError, match=r"State\(5\).*Write State\(lambda: 5\)"):
+        persist("seen", 5)  # type: ignore[arg-type]
+
+
+def test_a_state_as_the_default_of_an_in_port_is_refused() -> None:
+    with pytest.raises(DefinitionError, match=r"'x' is declared as an in-port above.*and as a state"):
+
+        @component
+        @inport("x")
+        async def keep(x: Any = State(int)) -> None: ...
+
+
+@pytest.mark.parametrize("stars", ["*", "**"])
+def test_variable_parameters_are_refused(stars: str) -> None:
+    scope: dict[str, Any] = {}
+    exec(f"async def keep({stars}rest): ...", scope)  # noqa: S102 - both signatures from one text
+    with pytest.raises(DefinitionError, match=r"@component of keep: \*\*?rest matches no port"):
+        component(scope["keep"])
+
+
+def test_positional_only_parameters_are_refused() -> None:
+    with pytest.raises(DefinitionError, match=r"parameter 'x' is positional-only.*Leave out the `/`"):
+
+        @component
+        async def keep(x: In[int], /) -> None: ...
+
+
+def test_an_unknown_option_is_named_with_the_nearest() -> None:
+    with pytest.raises(DefinitionError, match=r"@component of keep: unknown option 'concurency'.*'concurrency'"):
+
+        @component(concurency=2)
+        async def keep(x: In[int]) -> None: ...
+
+
+def test_a_wrong_value_of_an_option_is_named_with_what_is_allowed() -> None:
+    with pytest.raises(DefinitionError, match=r"option 'retries' must be a whole number of at least 0, not -1"):
+
+        @component(retries=-1)
+        async def keep(x: In[int]) -> None: ...
+
+
+def test_component_stands_on_top() -> None:
+    with pytest.raises(DefinitionError, match=r"@inport\('x'\) stands above @component of keep.*must be topmost"):
+
+        @inport("x")
+        @component
+        async def keep(x: In[int]) -> None: ...
+
+
+def test_component_stands_on_a_function() -> None:
+    with pytest.raises(DefinitionError, match=r"@component stands on a function, not on Thing, a class"):
+
+        @component
+        class Thing: ...
+
+    with pytest.raises(DefinitionError, match=r"@component stands on a function, not on 'name'"):
+        component("name")  # type: ignore[call-overload]
+
+
+def test_a_port_stands_on_a_function() -> None:
+    with pytest.raises(DefinitionError, match=r"@outport\('y'\) stands on .*, which is not a function"):
+        outport("y")(functools.partial(print))
+
+
+def test_a_decorator_without_its_name_is_told_how_to_write_it() -> None:
+    with pytest.raises(DefinitionError, match=r'@inport takes the name of the port: write @inport\("name"\)'):
+
+        @inport  # type: ignore[arg-type]
+        async def keep(x: Any) -> None: ...
+
+
+def test_a_name_that_no_parameter_can_have_is_refused() -> None:
+    with pytest.raises(DefinitionError, match=r"@inport\('data-in'\): the name of a port is the name of a parameter"):
+        inport("data-in")
+
+
+def test_declared_state_has_no_value_outside_of_a_node() -> None:
+    seen = State(int)
+    for use in (seen.get, lambda: seen.set(1), lambda: seen.value, lambda: setattr(seen, "value", 1)):
+        with pytest.raises(Exception, match=r"State\(int\) only declares state"):
+            use()

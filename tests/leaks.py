@@ -1,0 +1,194 @@
+"""What a test may not leave behind: descendants, threads, file descriptors, shared memory.
+
+    before = take()
+    ...                          the test
+    left_since(before)           one line for each thing that was not there before
+
+Two helpers of the standard library live as long as the interpreter, once something started them:
+the forkserver and the resource tracker, one of each for `multiprocessing` and for `multiprocess`.
+These four processes and the pipes that hold them are the only tolerance; what they start is not in it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple
+
+__all__ = ["Process", "Snapshot", "adopt_orphans", "end", "left_since", "take"]
+
+PROC: Final = Path("/proc")
+SHARED_MEMORY: Final = Path("/dev/shm")
+
+SETTLE: Final = 1.0
+"""Seconds that a descendant which is not our child may take to vanish after its killer returned."""
+
+PR_SET_CHILD_SUBREAPER: Final = 36
+
+
+class Process(NamedTuple):
+    """A process: its start time tells it from a later one with the same id."""
+
+    pid: int
+    started: int
+
+    def describe(self) -> str:
+        folder = PROC / str(self.pid)
+        command = _read(folder / "cmdline").replace("\0", " ").strip()
+        waits_in = _read(folder / "wchan").strip("0\n ")
+        return f"process {self.pid}: {command or '?'}" + (f" (waits in {waits_in})" if waits_in else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the test process holds at one moment."""
+
+    processes: frozenset[Process] = frozenset()
+    unjoined: frozenset[str] = frozenset()
+    threads: frozenset[threading.Thread] = frozenset()
+    descriptors: Counter[str] = field(default_factory=Counter)
+    shared_memory: frozenset[str] = frozenset()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:  # it has ended meanwhile
+        return ""
+
+
+def _permanent() -> tuple[set[int], set[int]]:
+    """Process ids and descriptors of the standard library's helpers."""
+    pids: set[int] = set()
+    descriptors: set[int] = set()
+    for package in ("multiprocessing", "multiprocess"):
+        for module, helper, pid, descriptor in (
+            ("forkserver", "_forkserver", "_forkserver_pid", "_forkserver_alive_fd"),
+            ("resource_tracker", "_resource_tracker", "_pid", "_fd"),
+        ):
+            found = getattr(sys.modules.get(f"{package}.{module}"), helper, None)
+            if (started := getattr(found, pid, None)) is not None:
+                pids.add(started)
+            if (held := getattr(found, descriptor, None)) is not None:
+                descriptors.add(held)
+    return pids, descriptors
+
+
+def _table() -> Iterator[tuple[Process, int, str]]:
+    """Every process of the system, with its parent's id and its state."""
+    for folder in PROC.glob("[0-9]*"):
+        stat = _read(folder / "stat")
+        if stat:
+            fields = stat[stat.rindex(")") + 2 :].split()  # the name in parentheses may hold anything
+            yield Process(int(folder.name), int(fields[19])), int(fields[1]), fields[0]
+
+
+def _descendants() -> frozenset[Process]:
+    """Living processes below this one. Dead ones are another matter: `_unjoined`."""
+    children: dict[int, list[Process]] = {}
+    for process, parent, state in _table():
+        if state not in "ZX":
+            children.setdefault(parent, []).append(process)
+    found: list[Process] = list(children.get(os.getpid(), ()))
+    for process in found:  # grows on the way
+        found.extend(children.get(process.pid, ()))
+    return frozenset(found)
+
+
+def _unjoined() -> frozenset[str]:
+    """Process objects that were started and never joined: dead, they would be zombies."""
+    return frozenset(
+        repr(process)
+        for package in ("multiprocessing", "multiprocess")
+        for process in getattr(sys.modules.get(f"{package}.process"), "_children", ())
+    )
+
+
+def _descriptors(permanent: set[int]) -> Counter[str]:
+    """How often each file, pipe, socket … is open."""
+    targets: Counter[str] = Counter()
+    for entry in (PROC / "self" / "fd").iterdir():
+        try:
+            target = str(entry.readlink())
+        except FileNotFoundError:  # the descriptor of this very listing
+            continue
+        if int(entry.name) not in permanent:
+            targets[target] += 1
+    return targets
+
+
+def take() -> Snapshot:
+    """What this process holds now. Off Linux only threads are seen."""
+    threads = frozenset(threading.enumerate())
+    if not sys.platform.startswith("linux"):
+        return Snapshot(threads=threads)
+    pids, descriptors = _permanent()
+    return Snapshot(
+        processes=frozenset(process for process in _descendants() if process.pid not in pids),
+        unjoined=_unjoined(),
+        threads=threads,
+        descriptors=_descriptors(descriptors),
+        shared_memory=frozenset(entry.name for entry in SHARED_MEMORY.iterdir()),
+    )
+
+
+def _difference(before: Snapshot, after: Snapshot) -> list[str]:
+    return [
+        *(process.describe() for process in sorted(after.processes - before.processes)),
+        *(f"never joined: {process}" for process in sorted(after.unjoined - before.unjoined)),
+        *(f"thread: {thread!r}" for thread in after.threads - before.threads),
+        *(f"descriptor: {n} × {target}" for target, n in sorted((after.descriptors - before.descriptors).items())),
+        *(f"shared memory: {name}" for name in sorted(after.shared_memory - before.shared_memory)),
+    ]
+
+
+def left_since(before: Snapshot, settle: float = SETTLE) -> list[str]:
+    """One line for each thing that was not there `before`.
+
+    Threads and descriptors count as they are once garbage is collected. Processes that others have
+    to reap, and files of other programs in /dev/shm, have `settle` seconds to go.
+    """
+    after = take()
+    if not _difference(before, after):
+        return []
+    gc.collect()
+    deadline = time.monotonic() + settle
+    while True:
+        after = take()
+        passing = after.processes - before.processes or after.shared_memory - before.shared_memory
+        if not passing or time.monotonic() > deadline:
+            return _difference(before, after)
+        time.sleep(0.01)
+
+
+def end(before: Snapshot, settle: float = SETTLE) -> None:
+    """Ends every descendant that was not there `before`; at SIGABRT each shows its stacks (see `conftest.py`)."""
+    permanent, _ = _permanent()
+
+    def left() -> list[int]:
+        return [process.pid for process in _descendants() - before.processes if process.pid not in permanent]
+
+    for signum in (signal.SIGABRT, signal.SIGKILL):
+        for pid in left():
+            try:
+                os.kill(pid, signum)
+            except ProcessLookupError:
+                pass
+        deadline = time.monotonic() + settle
+        while left() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
+def adopt_orphans() -> None:
+    """Makes this process the parent of orphans among its descendants, so that `take` sees them (Linux)."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -1,0 +1,293 @@
+"""The house keeps its own rules: who imports whom, what is public, what is loaded, how long a module is."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from configparser import ConfigParser
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+import pytest
+
+import cascata
+
+ROOT: Final = Path(__file__).parent.parent
+PACKAGE: Final = ROOT / "cascata"
+MODULES: Final = sorted(PACKAGE.rglob("*.py"))
+
+LONGEST: Final = 600
+"""Lines of a module. What is longer has two reasons to change."""
+
+HEAVY: Final = ("aioitertools", "aioprocessing", "dill", "multiprocess", "networkx", "numpy", "rich")
+
+# Which rooms a room may import. docs/how-it-works.md tells it in words.
+WORDS: Final = frozenset({"errors", "model", "options"})
+RULE: Final[dict[str, frozenset[str]]] = {
+    "_version": frozenset(),
+    "errors": frozenset(),
+    "log": frozenset(),
+    "model": frozenset({"errors"}),
+    "options": frozenset({"errors"}),
+    "dsl": WORDS,
+    "check": WORDS,
+    "plan": WORDS,
+    "draw": WORDS,
+    "serial": WORDS,
+    "observe": WORDS | {"log"},
+    "channel": frozenset({"errors"}),
+    "transport": WORDS | {"channel"},
+    "runtime": WORDS | {"channel", "log", "observe", "plan"},
+    "engine": WORDS | {"channel", "check", "log", "observe", "plan", "runtime", "transport"},
+}
+
+# What the verbs of a graph and of a component (`run`, `shard`, `check`, `test`) reach when they are called.
+VERBS: Final = {"dsl": frozenset({"channel", "check", "engine", "plan", "runtime"})}
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A room that a module imports, and where."""
+
+    room: str
+    line: int
+    within_a_function: bool
+
+
+def room_of(module: Path) -> str:
+    """`dsl/graph.py` is in the room `dsl`, `model.py` is a room of its own, and `__init__.py` is the front door."""
+    parts = module.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0] if parts != ("__init__",) else "cascata"
+
+
+def is_for_checkers(node: ast.AST) -> bool:
+    """Whether a statement is `if TYPE_CHECKING:`."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
+
+
+def names_of(node: ast.Import | ast.ImportFrom, package: tuple[str, ...]) -> Iterator[str]:
+    """The full names of what an import statement in a package brings in."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+        return
+    above = package[: len(package) - node.level + 1] if node.level else ()
+    start = ".".join([*above, *([node.module] if node.module else [])])
+    # `from .. import log` may name a room, `from ..errors import DefinitionError` something in one.
+    yield from (f"{start}.{alias.name}" for alias in node.names)
+
+
+def imports_of(source: str, package: tuple[str, ...]) -> Iterator[Import]:
+    """The rooms that a module's source imports when it runs."""
+
+    def walk(node: ast.AST, within: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for name in names_of(node, package):
+                top, _, rest = name.partition(".")
+                if top == "cascata":
+                    yield Import(rest.partition(".")[0] or "cascata", node.lineno, within)
+        elif is_for_checkers(node):
+            assert isinstance(node, ast.If)
+            for statement in node.orelse:
+                yield from walk(statement, within)
+        else:
+            inside = within or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            for child in ast.iter_child_nodes(node):
+                yield from walk(child, inside)
+
+    yield from walk(ast.parse(source), within=False)
+
+
+def offences(room: str, source: str, package: tuple[str, ...]) -> list[str]:
+    """The imports of a module that its room may not make."""
+    if room not in RULE:
+        return [f"the room {room!r} has no rule: say in tests/test_house.py which rooms it may import"]
+    found = []
+    for each in imports_of(source, package):
+        allowed = RULE[room] | {room} | (VERBS.get(room, frozenset()) if each.within_a_function else frozenset())
+        if each.room not in allowed:
+            where = " in a function" if each.within_a_function else ""
+            found.append(f"line {each.line}: {room} imports {each.room}{where}")
+    return found
+
+
+def package_of(module: Path) -> tuple[str, ...]:
+    return ("cascata", *module.relative_to(PACKAGE).parent.parts)
+
+
+def named(module: Path) -> str:
+    return str(module.relative_to(ROOT))
+
+
+# --- imports ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", [each for each in MODULES if room_of(each) != "cascata"], ids=named)
+def test_no_module_imports_upward(module: Path) -> None:
+    assert offences(room_of(module), module.read_text("utf-8"), package_of(module)) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("channel", "from ..model import GraphSpec"),
+        ("channel", "import cascata.dsl.graph"),
+        ("runtime", "from ..dsl.graph import Graph"),
+        ("runtime", "from .. import dsl"),
+        ("runtime", "from ..transport.frames import Frame"),
+        ("dsl", "from ..engine.processes import run"),
+        ("dsl", "class Graph:\n    from ..plan import partition"),
+        ("dsl", "def run():\n    from ..transport.frames import Frame"),
+        ("engine", "def run():\n    from cascata import Graph"),
+        ("plan", "if TYPE_CHECKING:\n    pass\nelse:\n    from ..dsl.graph import Graph"),
+        ("attic", ""),
+    ],
+)
+def test_an_import_that_points_upward_is_found(room: str, source: str) -> None:
+    assert offences(room, source, ("cascata", room))
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("dsl", "from ..errors import DefinitionError\nfrom .ports import Port\nimport inspect"),
+        ("dsl", "def run():\n    from ..engine.processes import run"),
+        ("check", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..dsl.graph import Graph"),
+        ("engine", "from ..transport.frames import Frame\nfrom .. import log"),
+    ],
+)
+def test_an_import_that_points_downward_is_none(room: str, source: str) -> None:
+    assert offences(room, source, ("cascata", room)) == []
+
+
+def loaded_by(code: str) -> set[str]:
+    """What a fresh interpreter has loaded after some code."""
+    shown = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules, file=sys.stderr)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(shown.stderr.split())
+
+
+def test_importing_cascata_loads_nothing_heavy() -> None:
+    loaded = loaded_by("import cascata")
+    assert "cascata" in loaded
+    assert sorted(loaded.intersection(HEAVY)) == []
+
+
+def test_what_a_worker_runs_loads_no_networkx_and_nothing_that_draws() -> None:
+    rooms = ("channel", "runtime", "transport")
+    modules = [
+        ".".join(each.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for each in MODULES
+        if room_of(each) in rooms
+    ]
+    loaded = loaded_by("\n".join(f"import {module}" for module in modules))
+    assert "cascata.runtime" in loaded
+    assert sorted(loaded & {"networkx", "rich", "cascata.cli", "cascata.draw"}) == []
+
+
+# --- the front door ---------------------------------------------------------------------------------
+
+
+def test_all_is_exact() -> None:
+    """Every public name is in `__all__`, every name in `__all__` is there, and a star import brings nothing else."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
+    imported = {
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__"
+        for alias in node.names
+    }
+    public = {name for name in imported if not name.startswith("_")}
+    assert sorted(public) == sorted(set(cascata.__all__) - {"__version__"})
+    assert len(cascata.__all__) == len(set(cascata.__all__))
+    star: dict[str, object] = {}
+    exec("from cascata import *", star)  # noqa: S102 - a star import stands at module level only
+    assert set(star) - {"__builtins__"} == set(cascata.__all__)
+
+
+def test_what_the_contract_names_is_there() -> None:
+    quick_start = {"Graph", "In", "Out", "State", "component", "inport", "outport", "persist"}
+    assert quick_start | {"Channel", "log"} <= set(cascata.__all__)
+
+
+def public_things() -> Iterator[tuple[str, object]]:
+    """Every name of `cascata` and `cascata.errors`, and the methods and properties of the classes among them."""
+    for module in (cascata, importlib.import_module("cascata.errors")):
+        for name in module.__all__:
+            thing = getattr(module, name)
+            if not isinstance(thing, ModuleType | str) and (inspect.isroutine(thing) or isinstance(thing, type)):
+                yield f"{module.__name__}.{name}", thing
+            if isinstance(thing, type):
+                for method, value in vars(thing).items():
+                    if not method.startswith("_") and (inspect.isroutine(value) or isinstance(value, property)):
+                        yield f"{module.__name__}.{name}.{method}", value
+
+
+def test_every_public_thing_says_what_it_does() -> None:
+    things = dict(public_things())
+    assert "cascata.Graph.run" in things
+    assert sorted(name for name, thing in things.items() if not (inspect.getdoc(thing) or "").strip()) == []
+
+
+@pytest.mark.parametrize("module", MODULES, ids=named)
+def test_every_name_that_a_module_offers_is_in_it(module: Path) -> None:
+    name = ".".join(module.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    loaded = importlib.import_module(name)
+    offered = getattr(loaded, "__all__", [])
+    assert [each for each in offered if not hasattr(loaded, each)] == []
+    assert len(offered) == len(set(offered))
+
+
+# --- order ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", MODULES, ids=named)
+def test_no_module_is_too_long(module: Path) -> None:
+    assert len(module.read_text("utf-8").splitlines()) <= LONGEST
+
+
+def test_every_folder_of_the_package_is_installed() -> None:
+    folders = {each.parent for each in MODULES}
+    assert [named(folder) for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []
+    found = {each.name for each in pkgutil.walk_packages([str(PACKAGE)], "cascata.") if each.ispkg}
+    assert found == {".".join(folder.relative_to(ROOT).parts) for folder in folders} - {"cascata"}
+
+
+def test_the_version_stands_once() -> None:
+    version = (PACKAGE / "_version.py").read_text("utf-8")
+    (number,) = re.findall(r'^__version__ = "(.+)"$', version, re.MULTILINE)
+    assert cascata.__version__ == number
+    assert re.fullmatch(r"\d+\.\d+\.\d+([a-z]+\d+)?", number)
+    quoted = re.compile(rf"""version.*["']{re.escape(number)}["']""")
+    sources = [*MODULES, ROOT / "pyproject.toml", ROOT / "setup.cfg"]
+    assert [each.name for each in sources if quoted.search(each.read_text("utf-8"))] == ["_version.py"]
+
+
+def test_no_fact_of_the_project_stands_twice() -> None:
+    """setup.cfg holds what pyproject.toml does not."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg", "utf-8")
+    assert "metadata" not in setup
+    assert not set(setup["options"]) & {"install_requires", "extras_require", "python_requires"}
+    assert set(project["tool"]["setuptools"]) == {"dynamic"}
+    assert project["tool"]["setuptools"]["dynamic"] == {"version": {"attr": "cascata._version.__version__"}}
+
+
+def test_the_types_travel_with_the_package() -> None:
+    assert (PACKAGE / "py.typed").is_file()
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg", "utf-8")
+    assert setup["options.package_data"]["cascata"] == "py.typed"
