@@ -1,12 +1,12 @@
 """cascata runs a graph of coroutines on every core of a machine.
 
-    from cascata import *
+from cascata import *
 
-    graph = Graph()
-    graph.numbers = Numbers
-    graph.double = Double * 4
-    graph.numbers.out >> graph.double.x
-    report = graph.run()
+graph = Graph()
+graph.numbers = Numbers
+graph.double = Double * 4
+graph.numbers.out >> graph.double.x
+report = graph.run()
 """
 
 from . import log as log
@@ -22,10 +22,12 @@ from .dsl import persist as persist
 from .dsl import registry as registry
 from .errors import CascataError as CascataError
 from .errors import CascataWarning as CascataWarning
+from .transport.public import Channel as Channel
 
 __all__ = [
     "CascataError",
     "CascataWarning",
+    "Channel",
     "Graph",
     "In",
     "Out",

@@ -64,7 +64,9 @@ def _unpack(packed: _Packed) -> BaseException:
     return error
 
 
-def _rebuild(cls: type[CascataError], args: tuple[Any, ...], state: dict[str, Any], cause: _Packed | None) -> CascataError:
+def _rebuild(
+    cls: type[CascataError], args: tuple[Any, ...], state: dict[str, Any], cause: _Packed | None
+) -> CascataError:
     error = cls.__new__(cls, *args)
     error.args = args
     error.__dict__.update(state)

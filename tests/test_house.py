@@ -45,7 +45,7 @@ RULE: Final[dict[str, frozenset[str]]] = {
     "serial": WORDS,
     "observe": WORDS | {"log"},
     "channel": frozenset({"errors"}),
-    "transport": WORDS | {"channel"},
+    "transport": WORDS | {"channel", "observe"},
     "runtime": WORDS | {"channel", "log", "observe", "plan"},
     "engine": WORDS | {"channel", "check", "log", "observe", "plan", "runtime", "transport"},
 }

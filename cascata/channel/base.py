@@ -151,8 +151,9 @@ class Writer(Protocol):
     edge: int
     """Id of the edge."""
 
-    put: Callable[[Any], Awaitable[None]]
-    """Takes an item, or waits for room. Raises `refusal()` when no reader is left."""
+    @property
+    def put(self) -> Callable[[Any], Awaitable[None]]:
+        """Takes an item, or waits for room. Raises `refusal()` when no reader is left."""
 
     refusal: Callable[[], BaseException]
     """Makes what a put raises when the edge takes no more; set by the owner."""
@@ -172,6 +173,10 @@ class Writer(Protocol):
     @property
     def blocked_s(self) -> float:
         """Seconds that puts have waited for room so far."""
+
+    @property
+    def paused_s(self) -> float:
+        """Seconds that puts have waited so far just to let the loop turn."""
 
     def stop(self) -> None:
         """Makes every put from now on raise `refusal()`, waiting ones included."""

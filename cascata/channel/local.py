@@ -193,13 +193,25 @@ class LocalChannel:
 class LocalWriter:
     """The sending end of one edge of a `LocalChannel`."""
 
-    __slots__ = ("_advance", "_closed", "_shared", "_stopped", "blocked_s", "channel", "edge", "put", "refusal")
+    __slots__ = (
+        "_advance",
+        "_closed",
+        "_shared",
+        "_stopped",
+        "blocked_s",
+        "channel",
+        "edge",
+        "paused_s",
+        "put",
+        "refusal",
+    )
 
     def __init__(self, channel: LocalChannel, edge: int, forgotten: Callable[[], None]) -> None:
         self.channel = channel
         self.edge = edge
         self.refusal: Callable[[], BaseException] = lambda: ChannelClosed("the channel has no reader any more")
         self.blocked_s = 0.0
+        self.paused_s = 0.0
         self._stopped = False
         self._closed = False
         self._shared = False
@@ -248,6 +260,8 @@ class LocalWriter:
                 channel.turned = perf_counter()
                 if full:
                     self.blocked_s += channel.turned - began
+                else:
+                    self.paused_s += channel.turned - began
             if self._stopped or not channel._open_readers:
                 raise self.refusal()
             if room:  # taken in advance by a later put while this one let the loop turn
@@ -268,7 +282,7 @@ class LocalWriter:
                 room = 0
             return sent - room
 
-        self.put = put
+        self.put: Callable[[Any], Any] = put
         self._advance = advance
 
     @property

@@ -20,40 +20,41 @@ Variance = Literal["co", "contra", "in", "either"]
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
+of: Final = GenericAlias  # of(list, int) is list[int], and no type checker takes it for an annotation
 
 # class -> (its variables, its bases with them), as typeshed has it
 _BASES: Final[Mapping[Any, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
-    abc.Iterator: ((A,), (abc.Iterable[A],)),
-    abc.Reversible: ((A,), (abc.Iterable[A],)),
-    abc.Generator: ((A, B, C), (abc.Iterator[A],)),
-    abc.Collection: ((A,), (abc.Iterable[A], abc.Container[A])),
-    abc.Sequence: ((A,), (abc.Reversible[A], abc.Collection[A])),
-    abc.MutableSequence: ((A,), (abc.Sequence[A],)),
-    abc.Set: ((A,), (abc.Collection[A],)),
-    abc.MutableSet: ((A,), (abc.Set[A],)),
-    abc.Mapping: ((A, B), (abc.Collection[A],)),
-    abc.MutableMapping: ((A, B), (abc.Mapping[A, B],)),
-    abc.KeysView: ((A,), (abc.Set[A],)),
-    abc.ItemsView: ((A, B), (abc.Set[tuple[A, B]],)),
-    abc.ValuesView: ((A,), (abc.Collection[A],)),
-    abc.Coroutine: ((A, B, C), (abc.Awaitable[C],)),
-    abc.AsyncIterator: ((A,), (abc.AsyncIterable[A],)),
-    abc.AsyncGenerator: ((A, B), (abc.AsyncIterator[A],)),
-    list: ((A,), (abc.MutableSequence[A],)),
-    set: ((A,), (abc.MutableSet[A],)),
-    frozenset: ((A,), (abc.Set[A],)),
-    tuple: ((A,), (abc.Sequence[A],)),
-    dict: ((A, B), (abc.MutableMapping[A, B], abc.Reversible[A])),
-    collections.deque: ((A,), (abc.MutableSequence[A],)),
-    collections.defaultdict: ((A, B), (dict[A, B],)),
-    collections.OrderedDict: ((A, B), (dict[A, B],)),
-    collections.Counter: ((A,), (dict[A, int],)),
-    collections.ChainMap: ((A, B), (abc.MutableMapping[A, B],)),
-    str: ((), (abc.Sequence[str],)),
-    bytes: ((), (abc.Sequence[int],)),
-    bytearray: ((), (abc.MutableSequence[int],)),
-    memoryview: ((), (abc.Sequence[int],)),
-    range: ((), (abc.Sequence[int],)),
+    abc.Iterator: ((A,), (of(abc.Iterable, A),)),
+    abc.Reversible: ((A,), (of(abc.Iterable, A),)),
+    abc.Generator: ((A, B, C), (of(abc.Iterator, A),)),
+    abc.Collection: ((A,), (of(abc.Iterable, A), of(abc.Container, A))),
+    abc.Sequence: ((A,), (of(abc.Reversible, A), of(abc.Collection, A))),
+    abc.MutableSequence: ((A,), (of(abc.Sequence, A),)),
+    abc.Set: ((A,), (of(abc.Collection, A),)),
+    abc.MutableSet: ((A,), (of(abc.Set, A),)),
+    abc.Mapping: ((A, B), (of(abc.Collection, A),)),
+    abc.MutableMapping: ((A, B), (of(abc.Mapping, (A, B)),)),
+    abc.KeysView: ((A,), (of(abc.Set, A),)),
+    abc.ItemsView: ((A, B), (of(abc.Set, of(tuple, (A, B))),)),
+    abc.ValuesView: ((A,), (of(abc.Collection, A),)),
+    abc.Coroutine: ((A, B, C), (of(abc.Awaitable, C),)),
+    abc.AsyncIterator: ((A,), (of(abc.AsyncIterable, A),)),
+    abc.AsyncGenerator: ((A, B), (of(abc.AsyncIterator, A),)),
+    list: ((A,), (of(abc.MutableSequence, A),)),
+    set: ((A,), (of(abc.MutableSet, A),)),
+    frozenset: ((A,), (of(abc.Set, A),)),
+    tuple: ((A,), (of(abc.Sequence, A),)),
+    dict: ((A, B), (of(abc.MutableMapping, (A, B)), of(abc.Reversible, A))),
+    collections.deque: ((A,), (of(abc.MutableSequence, A),)),
+    collections.defaultdict: ((A, B), (of(dict, (A, B)),)),
+    collections.OrderedDict: ((A, B), (of(dict, (A, B)),)),
+    collections.Counter: ((A,), (of(dict, (A, int)),)),
+    collections.ChainMap: ((A, B), (of(abc.MutableMapping, (A, B)),)),
+    str: ((), (of(abc.Sequence, str),)),
+    bytes: ((), (of(abc.Sequence, int),)),
+    bytearray: ((), (of(abc.MutableSequence, int),)),
+    memoryview: ((), (of(abc.Sequence, int),)),
+    range: ((), (of(abc.Sequence, int),)),
 }
 
 _VARIANCES: Final[Mapping[Any, tuple[Variance, ...]]] = {
@@ -77,10 +78,9 @@ _VARIANCES: Final[Mapping[Any, tuple[Variance, ...]]] = {
 
 def variances(origin: Any, count: int) -> tuple[Variance, ...]:
     """How a class varies with each of its parameters; "either" where nobody says."""
-    known = _VARIANCES.get(origin)
-    if known is None:
-        known = tuple(_variance(variable) for variable in getattr(origin, "__parameters__", ()))
-    return known if len(known) == count else ("either",) * count
+    either: Variance = "either"
+    known = _VARIANCES.get(origin) or tuple(map(_variance, _variables(origin)))
+    return known if len(known) == count else (either,) * count
 
 
 def _variance(variable: Any) -> Variance:
@@ -105,7 +105,7 @@ def arguments_for(origin: Any, arguments: tuple[Any, ...], target: Any) -> tuple
     """
     if origin is target:
         return arguments or None
-    variables = _BASES[origin][0] if origin in _BASES else tuple(getattr(origin, "__parameters__", ()))
+    variables = _variables(origin)
     given = arguments if len(arguments) == len(variables) else (Any,) * len(variables)
     values = dict(zip(variables, given, strict=True))
     for base in _bases(origin):
@@ -116,6 +116,15 @@ def arguments_for(origin: Any, arguments: tuple[Any, ...], target: Any) -> tuple
         if found is not None:
             return found
     return None
+
+
+def _variables(origin: Any) -> tuple[Any, ...]:
+    if origin in _BASES:
+        return _BASES[origin][0]
+    if hasattr(origin, "__parameters__"):
+        return tuple(origin.__parameters__)
+    # `class ByName(dict[str, T])` is generic though it has no Generic among its bases
+    return tuple(dict.fromkeys(each for base in _bases(origin) for each in getattr(base, "__parameters__", ())))
 
 
 def _bases(origin: Any) -> tuple[Any, ...]:
@@ -131,6 +140,6 @@ def filled(annotation: Any, values: Mapping[Any, Any]) -> Any:
     if isinstance(annotation, TypeVar):
         return values.get(annotation, Any)
     variables = getattr(annotation, "__parameters__", ())
-    if not variables or isinstance(annotation, type) and not isinstance(annotation, GenericAlias):
+    if not variables or isinstance(annotation, type):  # a class has the variables of its definition
         return annotation
     return annotation[tuple(values.get(variable, Any) for variable in variables)]

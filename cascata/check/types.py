@@ -12,7 +12,7 @@ import types
 import typing
 from collections import abc
 from collections.abc import Iterable
-from typing import Any, Final, ForwardRef, Literal, NewType, ParamSpec, TypeVar, TypeVarTuple
+from typing import Any, Final, ForwardRef, Literal, NewType
 
 from ..model import MISSING
 from .generics import Variance, arguments_for, filled, variances
@@ -82,8 +82,6 @@ class _Comparison:
         if isinstance(target, NewType):
             return False
         source_class, target_class = typing.get_origin(source) or source, typing.get_origin(target) or target
-        if not isinstance(source_class, type) or not isinstance(target_class, type):
-            return True
         return self._fits_class(source, source_class, target, target_class)
 
     def _fits_aliases(self, source: Any, target: Any) -> bool:
@@ -93,7 +91,7 @@ class _Comparison:
             self._aliases[pair] = self.fits(_alias_value(source), _alias_value(target))
         return self._aliases[pair]
 
-    def _fits_class(self, source: Any, source_class: type, target: Any, target_class: type) -> bool:
+    def _fits_class(self, source: Any, source_class: Any, target: Any, target_class: Any) -> bool:
         """Each is a class, perhaps with arguments."""
         if Any in source_class.__mro__:
             return True
@@ -133,19 +131,22 @@ class _Comparison:
             case "either":
                 return self.fits(given, taken) or self.fits(taken, given)
 
-    def _fits_callable(self, source: Any, source_class: type, target: Any) -> bool:
+    def _fits_callable(self, source: Any, source_class: Any, target: Any) -> bool:
         if source_class is not abc.Callable:
             return source_class is type or _member(source_class, "__call__") is not None
         given, taken = typing.get_args(source), typing.get_args(target)
         if not given or not taken:
             return True
         (parameters, result), (passed, expected) = given, taken
-        if isinstance(parameters, list) and isinstance(passed, list):
-            if len(parameters) != len(passed) or not all(map(self.fits, passed, parameters)):
-                return False
-        return self.fits(result, expected)
+        if not isinstance(parameters, list) or not isinstance(passed, list):  # `...`, or a ParamSpec
+            return self.fits(result, expected)
+        return (
+            len(parameters) == len(passed)
+            and all(map(self.fits, passed, parameters))  # the other way round: what is passed must be taken
+            and self.fits(result, expected)
+        )
 
-    def _fits_type(self, source: Any, source_class: type, target: Any, target_class: type) -> bool:
+    def _fits_type(self, source: Any, source_class: Any, target: Any, target_class: Any) -> bool:
         """`type[X]`, whose values are classes, on one of the sides."""
         of = typing.get_args(source) if source_class is type else ()
         if target_class is type:
@@ -166,7 +167,7 @@ class _Comparison:
             for name, kind in taken.items()
         )
 
-    def _fits_tuple(self, source: Any, source_class: type, target: Any, target_class: type) -> bool:
+    def _fits_tuple(self, source: Any, source_class: Any, target: Any, target_class: Any) -> bool:
         """A tuple to a tuple or to one of its bases: `Sequence[int]` takes what `tuple[int, ...]` takes."""
         given = _items(source, source_class)
         arguments = typing.get_args(target)
@@ -201,12 +202,16 @@ def _plain(annotation: Any) -> Any:
 
 
 def _is_unknown(annotation: Any) -> bool:
-    return (
-        annotation is Any
-        or annotation is MISSING
-        or annotation is inspect.Parameter.empty
-        or annotation is ...
-        or isinstance(annotation, str | ForwardRef | TypeVar | ParamSpec | TypeVarTuple)
+    """Whether nothing is known of it: `Any`, a type variable, a name that was not resolved, no annotation at all."""
+    if annotation is Any or annotation is inspect.Parameter.empty:
+        return True
+    origin = typing.get_origin(annotation) or annotation
+    return not (
+        isinstance(origin, type | NewType)
+        or typing.get_origin(annotation) is Literal
+        or _is_union(annotation)
+        or _is_never(annotation)
+        or _is_alias(annotation)
     )
 
 
@@ -246,12 +251,12 @@ def _values(annotation: Any) -> tuple[Any, ...]:
         return (None,)
     if annotation is bool:
         return (True, False)
-    if isinstance(annotation, enum.EnumMeta) and not issubclass(annotation, enum.Flag):
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum) and not issubclass(annotation, enum.Flag):
         return tuple(annotation)
     return typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
 
 
-def _items(annotation: Any, cls: type) -> tuple[Any, ...] | None:
+def _items(annotation: Any, cls: Any) -> tuple[Any, ...] | None:
     """The types of a tuple's items, `(int, ...)` for any number of them; None when they are not known."""
     if cls is not tuple:
         if hasattr(cls, "_fields"):
@@ -262,7 +267,9 @@ def _items(annotation: Any, cls: type) -> tuple[Any, ...] | None:
         items = None
     else:
         items = typing.get_args(annotation)
-    if items is not None and any(getattr(each, "__unpacked__", False) or "Unpack" in str(each) for each in items):
+    if items is not None and any(
+        getattr(each, "__unpacked__", False) or typing.get_origin(each) is typing.Unpack for each in items
+    ):
         return None  # tuple[int, *tuple[str, ...]]
     return items
 
@@ -279,7 +286,7 @@ def _member(cls: type, name: str) -> Any:
     return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
 
 
-def _has_members(cls: type, protocol: type) -> bool:
+def _has_members(cls: Any, protocol: type) -> bool:
     """Whether the methods of a protocol are there. What `__init__` may set on an instance is taken to be set."""
     if cls is abc.Callable:
         cls = types.FunctionType
@@ -321,8 +328,12 @@ def describe(type: Any) -> str:
 
 
 def _text(annotation: Any) -> str:
-    if _is_unknown(annotation):
-        return _unknown_text(annotation)
+    if annotation is MISSING or annotation is inspect.Parameter.empty:
+        return "Any"
+    if annotation is ...:
+        return "..."
+    if isinstance(annotation, str | ForwardRef):
+        return annotation if isinstance(annotation, str) else annotation.__forward_arg__
     if annotation is None or annotation is types.NoneType:
         return "None"
     if isinstance(annotation, list):  # the parameters of a Callable
@@ -341,13 +352,3 @@ def _text(annotation: Any) -> str:
     if not arguments:
         return f"{name}[()]" if origin is tuple and annotation is not typing.Tuple else name  # noqa: UP006 - as above
     return f"{name}[{', '.join(map(_text, arguments))}]"
-
-
-def _unknown_text(annotation: Any) -> str:
-    if annotation is ...:
-        return "..."
-    if isinstance(annotation, str):
-        return annotation
-    if isinstance(annotation, ForwardRef):
-        return annotation.__forward_arg__
-    return getattr(annotation, "__name__", "Any")

@@ -210,6 +210,6 @@ def _classify(annotation: Any) -> Hint:
 
 def type_text(annotation: Any) -> str:
     """A type as a user would write it: `int`, `list[str]`, `Any`."""
-    if isinstance(annotation, type) and not typing.get_args(annotation):
-        return annotation.__name__
-    return repr(annotation).replace("typing.", "")
+    from ..check.types import describe  # texts are needed when something is shown, not when it is declared
+
+    return describe(annotation)

@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import CascataError, DefinitionError
 from ..model import Endpoint, GraphSpec, Plan
@@ -23,7 +23,21 @@ from .vertex import Vertex, node_text
 
 __all__ = ["Edge", "Graph"]
 
-_SHOWN = 30
+if TYPE_CHECKING:
+    from ..engine import Run
+    from ..observe.report import RunReport
+
+    class _Anything(Any):  # type: ignore[misc]  # being anything is what it is for
+        """What `graph.name` is to a type checker, which cannot know its ports.
+
+        Were it plain `Any`, like what `__setattr__` takes, then pyright would go on with the type that was
+        assigned: after `graph.a = A` it would take `graph.a` to be a class. mypy does so for all but `Any`.
+        """
+
+else:
+    _Anything = Any
+
+_SHOWN: Final = 30
 
 
 class Edge(NamedTuple):
@@ -53,8 +67,8 @@ class Graph:
 
     _draft: GraphDraft
     _home: dict[str, Any] | None
-    _started: deque[Any]
-    _views: dict[str, Vertex]
+    _started: deque[Run]
+    _views: dict[str, Any]  # nodes, groups and subgraphs
 
     def __init__(self) -> None:
         self._begin(home_of(sys._getframe(1)))
@@ -67,14 +81,12 @@ class Graph:
 
     # ---- nodes
 
-    def __setattr__(self, name: str, value: type[Component] | Replicas | Graph) -> None:
+    def __setattr__(self, name: str, value: Any) -> None:
         """Adds a node (`Class`), a group (`Class * n`) or a copy of a graph under a name.
 
         Raises:
             DefinitionError: the name is taken or reserved, or the value is none of these.
         """
-        # The type of `value` is narrower than what `__getattr__` gives: that tells type checkers that reading
-        # the attribute gives something else than what was assigned.
         if name.startswith("_"):
             object.__setattr__(self, name, value)
             return
@@ -83,16 +95,14 @@ class Graph:
         if self._home is not None and home_of(frame) is self._home:
             inject(self._home, name, vertex, stacklevel=2)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> _Anything:
         if name.startswith("_"):  # also while a copy or a pickle is still being made
             raise AttributeError(name)
-        vertex = self._views.get(name)
-        if vertex is None:
-            known = [*self._views, *RESERVED_NODE_NAMES]
-            near = suggestion(name, known)
-            raise AttributeError(
-                f"the graph has no node {name!r}.{near if near.startswith(' Did') else suggestion(name, self._views)}"
-            )
+        if name not in self._views:
+            near = suggestion(name, [*self._views, *RESERVED_NODE_NAMES])
+            hint = near if near.startswith(" Did") else suggestion(name, self._views)
+            raise AttributeError(f"the graph has no node {name!r}.{hint}")
+        vertex: _Anything = self._views[name]
         return vertex
 
     def __delattr__(self, name: str) -> None:
@@ -101,7 +111,7 @@ class Graph:
     def __dir__(self) -> Iterable[str]:
         return [*super().__dir__(), *self._views]
 
-    def add(self, value: type[Component] | Replicas | Graph, name: str) -> Any:
+    def add(self, value: type[Component] | Replicas | Graph, name: str) -> _Anything:
         """`graph.name = value`, for names that are made by a program. Injects no name.
 
         Args:
@@ -114,9 +124,10 @@ class Graph:
         Raises:
             DefinitionError: the name is taken or reserved, or the value is none of these.
         """
-        return self._add(name, value)
+        node: _Anything = self._add(name, value)
+        return node
 
-    def _add(self, name: str, value: object) -> Vertex:
+    def _add(self, name: str, value: object) -> Any:
         if isinstance(value, type) and issubclass(value, Component) and value is not Component:
             self._show_node(self._draft.add_node(name, value))
         elif isinstance(value, Replicas):
@@ -264,7 +275,7 @@ class Graph:
         check(spec)
         return spec, checked
 
-    def run(self, **options: Any) -> Any:
+    def run(self, **options: Any) -> RunReport:
         """Runs the graph to its end. Works also where a loop already runs in this thread.
 
         Args:
@@ -283,7 +294,7 @@ class Graph:
 
         return run(spec, checked)
 
-    async def run_async(self, **options: Any) -> Any:
+    async def run_async(self, **options: Any) -> RunReport:
         """As `run`, inside a running loop. When it is cancelled, the run is cancelled, and nothing is left of it."""
         spec, checked = self._prepare(options, "graph.run_async")
         from ..engine import run_async
@@ -316,7 +327,7 @@ class Graph:
         for handle in list(self._started):
             handle.stop()
 
-    def join(self) -> Any:
+    def join(self) -> RunReport:
         """Waits for the oldest run that was started and not yet joined.
 
         Returns:

@@ -62,4 +62,11 @@ def make_report(
                 dropped=dropped,
             )
         )
-    return RunReport(nodes=nodes, edges=tuple(edges), wall_s=wall_s, num_workers=len(plan.workers), engine=engine, start_method=start_method)
+    return RunReport(
+        nodes=nodes,
+        edges=tuple(edges),
+        wall_s=wall_s,
+        num_workers=len(plan.workers),
+        engine=engine,
+        start_method=start_method,
+    )

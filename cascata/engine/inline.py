@@ -27,7 +27,9 @@ class InlineRun:
 
     def __init__(self, spec: GraphSpec, options: RunOptions) -> None:
         self._spec = spec
-        self._plan = Plan((tuple(spec.nodes),), dict.fromkeys(spec.nodes, "everything runs in this process"), frozenset())
+        self._plan = Plan(
+            (tuple(spec.nodes),), dict.fromkeys(spec.nodes, "everything runs in this process"), frozenset()
+        )
         self._options = options
         self._errors: list[BaseException] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -56,6 +58,8 @@ class InlineRun:
             case supervisor.CancelAsked() | supervisor.KillAsked():
                 self._cancelled = True
                 self._worker.cancel()
+            case _:
+                raise AssertionError(f"no event for a run in this process: {event}")
 
     # -- told by the worker
 

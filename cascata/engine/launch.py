@@ -1,8 +1,8 @@
 """Starts worker processes that never run the user's script.
 
 `multiprocess` prepares a child by importing the parent's `__main__` again under another name. Here
-the preparation leaves it out, whatever the start method, and the fork server is one of our own: its
-preloaded modules do not change what other users of `multiprocess` in this program get.
+the preparation leaves it out, whatever the start method. No resource tracker is started, which would outlive the run: a
+worker that needs one starts its own.
 """
 
 from __future__ import annotations
@@ -13,30 +13,27 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from multiprocess import context, forkserver, popen_fork, popen_forkserver, popen_spawn_posix, reduction, resource_tracker, spawn, util
+from multiprocess import (
+    context,
+    forkserver,
+    popen_fork,
+    popen_forkserver,
+    popen_spawn_posix,
+    reduction,
+    resource_tracker,
+    spawn,
+    util,
+)
 from multiprocess import process as base_process
 
-__all__ = ["ControlEnd", "authkey", "default_start_method", "worker_process"]
+from . import server
 
-PRELOAD: Final = ["cascata.engine.worker_main"]
+__all__ = ["ControlEnd", "authkey", "default_start_method", "worker_process"]
 
 
 def default_start_method() -> str:
     """forkserver where there is one, else spawn."""
     return "forkserver" if sys.platform != "win32" else "spawn"
-
-
-_server: Final = forkserver.ForkServer()
-
-
-def _reset_server() -> None:
-    """A forked process may not use its parent's server, whose pid is no child of it."""
-    _server.__init__()  # type: ignore[misc]  # in place: the popen class below holds on to it
-    _server.set_forkserver_preload(PRELOAD)
-
-
-_reset_server()
-os.register_at_fork(after_in_child=_reset_server)
 
 
 def _prepared(popen: Any, process: Any) -> memoryview:
@@ -62,7 +59,7 @@ def _write(fd: int, data: memoryview) -> None:
 class _ForkServerPopen(popen_forkserver.Popen):  # type: ignore[misc]  # multiprocess carries no types
     def _launch(self, process_obj: Any) -> None:
         data = _prepared(self, process_obj)
-        self.sentinel, writing = _server.connect_to_new_process(self._fds)
+        self.sentinel, writing = server.request(self._fds)
         # The child takes the end of this pipe for the end of its parent: it stays open as long as this object.
         self.finalizer = util.Finalize(self, util.close_fds, (writing, self.sentinel))
         _write(writing, data)
@@ -71,15 +68,14 @@ class _ForkServerPopen(popen_forkserver.Popen):  # type: ignore[misc]  # multipr
 
 class _SpawnPopen(popen_spawn_posix.Popen):  # type: ignore[misc]
     def _launch(self, process_obj: Any) -> None:
-        tracker = resource_tracker.getfd()
         data = _prepared(self, process_obj)
         sentinel, child_writing = os.pipe()
         child_reading, writing = os.pipe()
         self.sentinel = sentinel
         self.finalizer = util.Finalize(self, util.close_fds, (writing, sentinel))
         try:
-            command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=child_reading)
-            self._fds.extend([tracker, child_reading, child_writing])
+            command = spawn.get_command_line(tracker_fd=None, pipe_handle=child_reading)
+            self._fds.extend([child_reading, child_writing])
             self.pid = util.spawnv_passfds(spawn.get_executable(), command, self._fds)
         finally:
             os.close(child_reading)
@@ -134,3 +130,8 @@ class ControlEnd:
 def authkey() -> bytes:
     """The key that this process's managers were started with; proxies need it in workers."""
     return bytes(base_process.current_process().authkey)
+
+
+def has_tracker() -> bool:
+    """Whether this program runs a resource tracker of `multiprocess`, which workers then share."""
+    return resource_tracker._resource_tracker._fd is not None

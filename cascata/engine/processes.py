@@ -1,9 +1,9 @@
 """The engine that runs a graph on worker processes of this machine.
 
-    Run (a thread of its own, with an event loop)
-      ├─ makes: stats board, crossing channels, definitions
-      ├─ starts a process per worker, hands each its fds over a control socket
-      └─ events ──> Supervisor ──> instructions, carried out here, until all processes are gone
+Run (a thread of its own, with an event loop)
+  ├─ makes: stats board, crossing channels, definitions
+  ├─ starts a process per worker, hands each its fds over a control socket
+  └─ events ──> Supervisor ──> instructions, carried out here, until all processes are gone
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from ..observe.board import Board, BoardShape
 from ..observe.log import replay, worker_level
 from ..observe.report import RunReport
 from ..options import RunOptions
+from ..transport import forked
 from ..transport.crossing import Pair, count_unread
 from ..transport.links import Ends, ends_for, make_pairs
 from . import definitions, supervisor
@@ -40,19 +41,6 @@ HEARD_S: Final = 1.0
 """Seconds that the last words of a worker whose process is gone may take to arrive."""
 
 _SPARE_FDS: Final = 64
-
-_ours: set[int] = set()
-"""Fds that no process forked from this one may keep: they tell workers that their parent lives."""
-
-
-def _close_ours() -> None:
-    for fd in _ours:
-        with suppress(OSError):
-            os.close(fd)
-    _ours.clear()
-
-
-os.register_at_fork(after_in_child=_close_ours)
 
 
 class _Handle:
@@ -67,7 +55,8 @@ class _Handle:
         self.control = AioConnection(self.connection)
         self.control._executor = executor  # one pool for the run, shut down at its end
         self.alive_r, self.alive_w = os.pipe2(os.O_CLOEXEC)
-        _ours.update((self.alive_w, self.connection.fileno()))
+        # A process forked from this one must not seem to be the workers' parent.
+        forked.private(self.alive_w, self.connection.fileno())
         self.process: Any = None
         self.pidfd = -1
         self.heard: asyncio.Task[None] | None = None
@@ -83,7 +72,7 @@ class _Handle:
             sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        _ours.difference_update((self.alive_w, self.connection.fileno()))
+        forked.unprivate(self.alive_w, self.connection.fileno())
         self.connection.close()
         self.far.close()
         for fd in (self.alive_r, self.alive_w, self.pidfd):
@@ -117,7 +106,7 @@ class ProcessRun:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._events: asyncio.Queue[supervisor.Event] = asyncio.Queue()
         self._early: list[supervisor.Event] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Future[None]] = set()
 
     # -- from any thread
 
@@ -158,22 +147,29 @@ class ProcessRun:
             os.ftruncate(board_fd, shape.size)
             board = Board(shape, board_fd)
             self._pairs = make_pairs(spec, plan)
-            await self._start(payload, shape, board_fd, executor)
             if self._options.timeout is not None:
                 loop.call_later(
                     self._options.timeout, self._events.put_nowait, supervisor.TimedOut(self._options.timeout)
                 )
-            await self._supervise()
+            with _launch().server.needed() if self._method == "forkserver" else nullcontext():
+                try:
+                    self._start(payload, shape, board_fd, executor)
+                    await self._supervise()
+                finally:
+                    await self._clean_up(executor)
         finally:
-            await self._clean_up(executor, board_fd)
+            executor.shutdown()
+            for pair in self._pairs.values():
+                self._unread.update(count_unread(pair.receive))
+                pair.close()
+            os.close(board_fd)
         wall_s = time.perf_counter() - began
         return self._outcome(board, wall_s)
 
-    async def _start(self, payload: bytes, shape: BoardShape, board_fd: int, executor: ThreadPoolExecutor) -> None:
+    def _start(self, payload: bytes, shape: BoardShape, board_fd: int, executor: ThreadPoolExecutor) -> None:
         launch = _launch()
         worker_main = _worker_main()
         loop = asyncio.get_running_loop()
-        sends = []
         for index in range(len(self._plan.workers)):
             handle = _Handle(index, executor)
             self._handles.append(handle)
@@ -196,13 +192,12 @@ class ProcessRun:
             loop.add_reader(handle.pidfd, self._gone, handle)
             handle.heard = self._spawn(self._listen(handle))
             setup, fds = self._setup(handle, shape, board_fd)
-            sends.append(loop.run_in_executor(executor, _send_setup, handle, setup, fds, payload))
-        await asyncio.gather(*sends)
-        for handle in self._handles:
-            os.close(handle.alive_r)
-            handle.alive_r = -1
+            sent = loop.run_in_executor(executor, _send_setup, handle, setup, fds, payload)
+            self._tasks.add(sent)
+            sent.add_done_callback(self._tasks.discard)
 
     def _setup(self, handle: _Handle, shape: BoardShape, board_fd: int) -> tuple[Any, list[int]]:
+        launch = _launch()
         index = handle.index
         fds: list[int] = []
 
@@ -229,8 +224,9 @@ class ProcessRun:
             shape=shape,
             skip_errors=self._options.on_error == "skip",
             log_level=worker_level(),
-            authkey=bytes(_launch().authkey()),
+            authkey=launch.authkey(),
             environment=dict(os.environ),
+            tracked=launch.has_tracker(),
             thread_cap=max(1, cores // len(self._plan.workers)),
             parent_fd=position(handle.alive_r),
             board_fd=position(board_fd),
@@ -291,6 +287,8 @@ class ProcessRun:
                 case ("finished", unawaited):
                     self._unawaited.update(unawaited)
                     self._events.put_nowait(supervisor.Finished(handle.index))
+                case _:
+                    raise AssertionError(f"worker {handle.index} said what nobody understands: {message!r}")
 
     def _gone(self, handle: _Handle) -> None:
         asyncio.get_running_loop().remove_reader(handle.pidfd)
@@ -322,7 +320,7 @@ class ProcessRun:
 
     # -- its end
 
-    async def _clean_up(self, executor: ThreadPoolExecutor, board_fd: int) -> None:
+    async def _clean_up(self, executor: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()
         for handle in self._handles:
             process = handle.process
@@ -339,10 +337,6 @@ class ProcessRun:
         executor.shutdown()
         for handle in self._handles:
             handle.close()
-        for pair in self._pairs.values():
-            self._unread.update(count_unread(pair.receive))
-            pair.close()
-        os.close(board_fd)
 
     def _outcome(self, board: Board, wall_s: float) -> RunReport:
         for node, count in self._unawaited.items():
@@ -362,7 +356,9 @@ class ProcessRun:
             raise first
         if self._supervisor.cancelled:
             raise asyncio.CancelledError
-        return make_report(self._spec, self._plan, board, wall_s, "processes", start_method=self._method, unread=self._unread)
+        return make_report(
+            self._spec, self._plan, board, wall_s, "processes", start_method=self._method, unread=self._unread
+        )
 
 
 def _shut(fd: int, how: int) -> None:
@@ -379,6 +375,8 @@ def _send_setup(handle: _Handle, setup: Any, fds: list[int], payload: bytes) -> 
             for start in range(0, len(fds), at_once):
                 socket.send_fds(sock, [b"f"], fds[start : start + at_once])
         handle.connection.send_bytes(payload)
+    alive_r, handle.alive_r = handle.alive_r, -1
+    os.close(alive_r)
 
 
 def _make_room_for_fds(wanted: int) -> None:
@@ -387,7 +385,9 @@ def _make_room_for_fds(wanted: int) -> None:
     needed = len(os.listdir("/proc/self/fd")) + wanted + _SPARE_FDS
     if soft < needed:
         with suppress(ValueError, OSError):  # what is missing shows as EMFILE, with its own error
-            resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard == resource.RLIM_INFINITY else min(needed, hard), hard))
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE, (needed if hard == resource.RLIM_INFINITY else min(needed, hard), hard)
+            )
 
 
 def _launch() -> Any:

@@ -209,9 +209,7 @@ class Finish:
     """The run is over; `Supervisor.errors` says how."""
 
 
-Instruction = (
-    DrainWorker | CancelWorker | KillWorker | EndWriting | EndReading | SetTimer | DescribeWorkers | Finish
-)
+Instruction = DrainWorker | CancelWorker | KillWorker | EndWriting | EndReading | SetTimer | DescribeWorkers | Finish
 
 
 class Supervisor:

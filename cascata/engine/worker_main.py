@@ -58,6 +58,7 @@ class Setup:
     authkey: bytes
     environment: dict[str, str]
     thread_cap: int
+    tracked: bool
     fds: int
     parent_fd: int
     board_fd: int
@@ -175,9 +176,12 @@ def _take_over(setup: Setup, fds: Sequence[int]) -> None:
     import multiprocessing
 
     import multiprocess
+    from multiprocess import resource_tracker
 
     for package in (multiprocess, multiprocessing):
         package.current_process().authkey = setup.authkey
+    if not setup.tracked:
+        resource_tracker._resource_tracker._fd = None  # there is none yet: who needs one starts it
 
 
 def _load_failure(setup: Setup, error: BaseException) -> CascataError:
@@ -218,9 +222,7 @@ async def _run(setup: Setup, spec: GraphSpec, board: Board, connection: Connecti
     reporter.send("finished", dict(worker.unawaited))
 
 
-def _obey(
-    connection: Connection, loop: asyncio.AbstractEventLoop, worker: Worker, reporter: Reporter
-) -> None:
+def _obey(connection: Connection, loop: asyncio.AbstractEventLoop, worker: Worker, reporter: Reporter) -> None:
     """Reads the parent's commands until it closes the socket, in a thread of its own."""
     main_thread = threading.main_thread().ident
     while True:

@@ -72,7 +72,15 @@ class Board:
         self._work_at = self._edges_at + shape.edges * shape.edge_row
 
     def publish_node(
-        self, node: int, received: int, sent: int, failed: int, dropped: int, busy: float, starved: float, blocked: float
+        self,
+        node: int,
+        received: int,
+        sent: int,
+        failed: int,
+        dropped: int,
+        busy: float,
+        starved: float,
+        blocked: float,
     ) -> None:
         """Writes a node's row; the node's own worker does, nobody else."""
         at = node * NODE_ROW

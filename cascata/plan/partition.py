@@ -15,7 +15,7 @@ from ..errors import DefinitionError
 from ..model import ChannelSpec, GraphSpec, Plan
 from ..options import RUN_OPTIONS, check_options, suggestion
 from .network import Network, fillable, find_atoms, find_chains
-from .placement import Placement, Problem
+from .placement import Merit, Placement, Problem
 from .reasons import Outcome, reasons
 from .search import solve
 
@@ -111,38 +111,42 @@ def _place(network: Network, workers: int, patience: tuple[float, int]) -> tuple
     if workers == nodes:
         return _one_each(network), Outcome()
     atoms = find_atoms(network, workers)
-    singles = [(atom,) for atom in range(len(atoms.members))]
     chains = find_chains(network, atoms)
-    fine = Problem.of(network, atoms, singles, workers)
-    parts, placement, too_few = singles, None, False
-    if len(chains) < len(singles):
-        coarse = Problem.of(network, atoms, chains, workers)
-        too_few = fillable(coarse.pins) < workers
-        if not too_few:
-            parts, placement = chains, solve(coarse)
-    # what cannot be beaten even by the best that is conceivable is not tried: most graphs with chains
-    if placement is None or _cutting_pays(network, placement, fine.fair_share, fine.least_sacrifices, patience):
-        cut = solve(fine)
-        if placement is None or _cutting_pays(network, placement, max(cut.load), cut.sacrifices(), patience):
-            parts, placement = singles, cut
-    where = [0] * nodes
-    for part, worker in zip(parts, placement.where, strict=True):
-        for atom in part:
-            for node in atoms.members[atom]:
-                where[node] = worker
-    return where, Outcome(atoms, tuple(chains), too_few=too_few)
+    whole = Problem.of(network, atoms, chains, workers)
+    too_few = fillable(whole.pins) < workers
+    where = None if too_few else _of_atoms(chains, solve(whole))
+    if where is None or len(chains) < len(atoms.members):
+        cut = Problem.of(network, atoms, [(atom,) for atom in range(len(atoms.members))], workers)
+        if where is None:
+            where = solve(cut).where
+        else:
+            kept = Placement.of(cut, where)
+            # first against what cannot be beaten: with most graphs there is nothing to gain
+            if _cutting_pays(kept.merit(), cut.bound, patience, cut):
+                best = solve(cut, where)
+                if _cutting_pays(kept.merit(), best.merit(), patience, cut):
+                    where = best.where
+    of_nodes = [0] * nodes
+    for members, worker in zip(atoms.members, where, strict=True):
+        for node in members:
+            of_nodes[node] = worker
+    return of_nodes, Outcome(atoms, tuple(chains), too_few=too_few)
 
 
-def _cutting_pays(
-    network: Network, whole: Placement, load: int, sacrifices: tuple[int, int, int], patience: tuple[float, int]
-) -> bool:
-    """Whether cut chains, with this load on the fullest worker and these sacrifices, beat whole ones."""
-    if sacrifices < whole.sacrifices():
-        return True
+def _of_atoms(chains: Sequence[Sequence[int]], placement: Placement) -> list[int]:
+    worker_of = {atom: worker for chain, worker in zip(chains, placement.where, strict=True) for atom in chain}
+    return [worker_of[atom] for atom in range(len(worker_of))]
+
+
+def _cutting_pays(whole: Merit, cut: Merit, patience: tuple[float, int], problem: Problem) -> bool:
+    """Whether a placement of cut chains is worth its cuts."""
+    if cut.sacrifices != whole.sacrifices:
+        return cut.sacrifices < whole.sacrifices
     times, nodes = patience
-    heaviest = max(whole.load)
-    average = sum(network.weights) / len(network.weights)
-    return heaviest > times * load and heaviest - load > nodes * average
+    average = sum(problem.weights) / len(problem.weights)
+    if whole.load > times * cut.load and whole.load - cut.load > nodes * average:
+        return True
+    return cut.crossing < whole.crossing and cut.load <= whole.load
 
 
 def _one_each(network: Network) -> list[int]:

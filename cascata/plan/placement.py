@@ -7,15 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from .network import Atoms, Net, Network, pin_of
 
-__all__ = ["TOLERANCE", "Key", "Placement", "Problem"]
+__all__ = ["TOLERANCE", "Key", "Merit", "Placement", "Problem"]
 
 Key = tuple[int, int, int, int, int, int]
 
 TOLERANCE: Final = 20  # loads within a 20th of the fair share of each other count as equally balanced
+
+
+class Merit(NamedTuple):
+    """What is good about a placement, so that those of whole and of cut chains can be compared."""
+
+    sacrifices: tuple[int, int, int]
+    load: int
+    crossing: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +105,8 @@ class Problem:
         return max(-(-sum(self.weights) // self.workers), *self.weights)
 
     @property
-    def least_sacrifices(self) -> tuple[int, int, int]:
-        """A bound for `Placement.sacrifices`."""
+    def bound(self) -> Merit:
+        """What no placement can beat."""
         sizes = [0] * self.groups
         for spread in self.spread:
             for group, members in spread:
@@ -107,7 +115,7 @@ class Problem:
         for size in sizes:
             each, rest = divmod(size, self.workers)
             least += self.workers * each * each + rest * (2 * each + 1)
-        return (self.cycles, 0, least)
+        return Merit((self.cycles, 0, least), self.fair_share, 0)
 
 
 class Placement:
@@ -149,6 +157,13 @@ class Placement:
         self._pieces = 0
         self._square = 0
 
+    @classmethod
+    def of(cls, problem: Problem, where: Sequence[int]) -> Placement:
+        """Every block placed as said."""
+        placement = cls(problem)
+        placement.load_placed(where)
+        return placement
+
     def key(self) -> Key:
         """What makes a placement good, the most important first; less is better.
 
@@ -159,10 +174,10 @@ class Placement:
         above = (max(self.load) - self._fair) // self._step
         return (self._pieces, self._company(), self._uneven, max(0, above), self._crossing, self._square)
 
-    def sacrifices(self) -> tuple[int, int, int]:
-        """What comes before balance, in a form that placements of smaller blocks can be compared with."""
+    def merit(self) -> Merit:
+        """The pieces of cycles, those who share though they want to be alone, unevenness; load; crossing edges."""
         shared = sum(alone for alone, blocks in zip(self._alone, self._blocks, strict=True) if blocks > 1)
-        return (self._pieces, shared, self._uneven)
+        return Merit((self._pieces, shared, self._uneven), max(self.load), self._crossing)
 
     def _company(self) -> int:
         many = len(self.where) + 1

@@ -11,7 +11,7 @@ by a clock: the same graph gives the same plan everywhere.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, combinations, pairwise
+from itertools import accumulate, chain, combinations, pairwise
 
 from .network import flow_order
 from .placement import TOLERANCE, Key, Placement, Problem
@@ -19,7 +19,7 @@ from .placement import TOLERANCE, Key, Placement, Problem
 __all__ = ["solve"]
 
 _EXACT_BLOCKS = 14  # up to here branch and bound is tried after the local search ...
-_EXACT_STEPS = 4_000  # ... for this many steps at most (about 15 ms)
+_EXACT_STEPS = 2_000  # ... for this many steps at most (about 10 ms)
 _FEW_BLOCKS = 24  # up to here every pair of blocks is tried as an exchange, and every move in a series
 _SHORTLIST = 4  # beyond: the moves that are tried from each worker, at each step of a series
 _FINALISTS = 2  # starts that are followed to the end, after all of them have climbed
@@ -28,12 +28,17 @@ _SERIES = 40  # moves in one series
 _PATIENCE = 10  # moves without a new best before a series is given up
 
 
-def solve(problem: Problem) -> Placement:
-    """The best placement found; it exists, since the blocks can fill the workers."""
+def solve(problem: Problem, hint: Sequence[int] | None = None) -> Placement:
+    """The best placement found; it exists, since the blocks can fill the workers.
+
+    Args:
+        problem: what is to be placed.
+        hint: a placement to begin with; many blocks begin with nothing else.
+    """
     climbed = []
-    for start in _starts(problem):
-        placement = Placement(problem)
-        placement.load_placed(start)
+    others = [] if hint is not None and len(problem.weights) > _FEW_BLOCKS else _starts(problem)
+    for start in chain([] if hint is None else [hint], others):
+        placement = Placement.of(problem, start)
         _fill_empty(placement)
         _climb(placement)
         climbed.append(placement)
@@ -141,7 +146,7 @@ def cut(problem: Problem, order: Sequence[int], runs: int) -> list[list[int]]:
     limit = least + least // TOLERANCE
     before = [0, *accumulate(weights)]
     ends, starts = _spans(problem, order)
-    # best[end]: (crossing edges, sum of squares, start of the last run), for the runs cut so far
+    # best[end]: (crossing edges, sum of squares, -start of the last run) for the runs cut so far; late cuts win ties
     best: dict[int, tuple[int, int, int]] = {0: (0, 0, 0)}
     history = []
     for run in range(1, runs + 1):
@@ -160,14 +165,14 @@ def cut(problem: Problem, order: Sequence[int], runs: int) -> list[list[int]]:
                     if last < end:
                         crossing -= cost
                 if start in best:
-                    found = (best[start][0] + crossing, best[start][1] + load * load, start)
+                    found = (best[start][0] + crossing, best[start][1] + load * load, -start)
                     if end not in following or found < following[end]:
                         following[end] = found
         history.append(following)
         best = following
     cuts = [size]
     for step in reversed(history):
-        cuts.append(step[cuts[-1]][2])
+        cuts.append(-step[cuts[-1]][2])
     cuts.reverse()
     return [list(order[start:end]) for start, end in pairwise(cuts)]
 

@@ -123,7 +123,9 @@ class Node:
                 component = self.spec.component
                 for state in component.states:
                     self.doing = f"making its state {state.name!r}"
-                    fixed[state.name] = await make_state(state, self.spec.state_args.get(state.name, StateArgs()), stack)
+                    fixed[state.name] = await make_state(
+                        state, self.spec.state_args.get(state.name, StateArgs()), stack
+                    )
                 for port, given in self.spec.inputs.items():
                     if not given.channels:
                         fixed[port] = given.constant
@@ -209,17 +211,18 @@ class Node:
         """Writes the node's counts and those of its edges on the stats board."""
         board, worker = self.host.board, self.host.index
         sent = 0
-        blocked = 0.0
+        blocked = paused = 0.0
         for port in self.outports.values():
             sent += port.sent
             blocked += port.blocked_s
+            paused += port.paused_s
         board.publish_node(
             self.row,
             self.received,
             sent,
             self.failed,
             self.dropped,
-            max(0.0, self.in_hand_s - blocked),
+            max(0.0, self.in_hand_s - blocked - paused),
             self.starved_s,
             blocked,
         )
@@ -228,4 +231,3 @@ class Node:
         for reader in self.readers.values():
             for edge, items in reader.taken().items():
                 board.set_outcome(edge, worker, DELIVERED, items)
-

@@ -1,8 +1,8 @@
 """The object that a runner gets for an out-port, and what `send` does with an item.
 
-    out.send(item) ─┬─ no edge:     counted, discarded
-                    ├─ one edge:    the writer's own `put`, with nothing in between
-                    └─ more edges:  every writer gets the item
+out.send(item) ─┬─ no edge:     counted, discarded
+                ├─ one edge:    the writer's own `put`, with nothing in between
+                └─ more edges:  every writer gets the item
 """
 
 from __future__ import annotations
@@ -88,6 +88,10 @@ class OutPort:
     @property
     def blocked_s(self) -> float:
         return sum(writer.blocked_s for writer in self.writers)
+
+    @property
+    def paused_s(self) -> float:
+        return sum(writer.paused_s for writer in self.writers)
 
     def stop(self) -> None:
         """Makes every `send` from now on raise; those that wait raise at once."""

@@ -1,6 +1,6 @@
 """The nodes of one worker in one event loop: wires them, runs them, and tells what happens.
 
-    GraphSpec + node names ──> local channels here, crossing ones from the transport ──> a task per node
+GraphSpec + node names ──> local channels here, crossing ones from the transport ──> a task per node
 """
 
 from __future__ import annotations

@@ -110,6 +110,7 @@ class CrossingWriter:
     ) -> None:
         self.refusal: Callable[[], BaseException] = lambda: ChannelClosed("the channel has no reader any more")
         self.blocked_s = 0.0
+        self.paused_s = 0.0
         self.edge = edge
         self.lost = 0
         self._hub = hub
@@ -159,9 +160,11 @@ class CrossingWriter:
 
         async def put_later(item: Any) -> None:
             nonlocal turned
-            if perf_counter() - turned > SLICE_S:
+            began = perf_counter()
+            if began - turned > SLICE_S:
                 await asyncio.sleep(0)
                 turned = perf_counter()
+                self.paused_s += turned - began
             first = True  # the first wait is behind those who wait already, a further one keeps its turn
             while not self._over and ((first and self._waiting) or not (credits or top_up())):
                 waiter = self._loop.create_future()
@@ -222,7 +225,7 @@ class CrossingWriter:
         def sent() -> int:
             return taken - credits
 
-        self.put = put
+        self.put: Callable[[Any], Any] = put
         self._sent = sent
         self._flush = flush
         self._give_back = give_back
@@ -336,8 +339,6 @@ class CrossingWriter:
         if self._give is not None:
             os.close(self._give)
         self._socket.close()
-
-
 
 
 class CrossingReader:

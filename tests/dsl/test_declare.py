@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 
-from cascata.dsl import In, Out, State, component, inport, outport, persist
+from cascata import In, Out, State, component, inport, outport, persist
 from cascata.dsl.component import Component
 from cascata.dsl.declare import RESERVED_PORT_NAMES
 from cascata.dsl.group import Group
@@ -147,7 +147,7 @@ def test_an_annotation_that_cannot_be_resolved_keeps_its_kind_and_takes_anything
     @component
     async def unresolved(
         value: In[NeverImported],
-        deep: In[NeverImported.Inner[int] | None],  # type: ignore[name-defined,unused-ignore]
+        deep: In[NeverImported.Inner[int] | None],
         result: Out[list[NeverImported]],
         seen: State[NeverImported] = State(int),
     ) -> None: ...
@@ -169,7 +169,7 @@ def test_an_annotation_that_raises_keeps_its_kind_and_takes_anything(text: str) 
 def test_a_text_inside_of_an_annotation_is_resolved() -> None:
     async def inner(value: Any) -> None: ...
 
-    inner.__annotations__["value"] = In["list[Component]"]  # type: ignore[misc]
+    inner.__annotations__["value"] = In["list[Component]"]
     assert component(inner).spec.inports[0].type == list[Component]
 
 
@@ -259,7 +259,7 @@ def test_a_runner_that_returns_nothing_needs_one() -> None:
         @outport("y")
         async def sender(x: int) -> None:
             if x:
-                return None
+                return
             print(x)
 
 

@@ -1,0 +1,197 @@
+"""The channel between tasks, event loops and threads of one process: a deque, a lock, and wake-ups.
+
+Items are handed over as they are. Taking and putting are atomic and never wait; who has to wait registers a
+waiter, looks once more, and waits: so that nothing is lost between looking and waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from ..errors import ChannelClosed
+
+__all__ = ["EMPTY", "ENDED", "Signal", "ThreadChannel"]
+
+
+class _Nothing:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+EMPTY = _Nothing("EMPTY")
+"""There is no item now."""
+
+ENDED = _Nothing("ENDED")
+"""There is no item, and none will come."""
+
+
+class Signal:
+    """Those who wait for one condition, in tasks of any loop and in threads. Guarded by the channel's lock."""
+
+    def __init__(self) -> None:
+        self._waiters: deque[Callable[[], bool]] = deque()
+
+    def wake_one(self) -> None:
+        while self._waiters:
+            if self._waiters.popleft()():
+                return
+
+    def wake_all(self) -> None:
+        while self._waiters:
+            self._waiters.popleft()()
+
+    async def wait(self, lock: threading.Lock, ready: Callable[[], bool]) -> None:
+        """Waits in a task until woken, unless `ready()` holds already. Cancelled: a wake-up is passed on."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        woken = False
+
+        def resolve() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        def wake() -> bool:
+            nonlocal woken
+            try:
+                loop.call_soon_threadsafe(resolve)
+            except RuntimeError:  # the loop was closed while its task waited
+                return False
+            woken = True
+            return True
+
+        with lock:
+            if ready():
+                return
+            self._waiters.append(wake)
+        try:
+            await future
+        except asyncio.CancelledError:
+            with lock:
+                if woken:
+                    self.wake_one()
+                else:
+                    self._waiters.remove(wake)
+            raise
+
+    def wait_sync(self, lock: threading.Lock, ready: Callable[[], bool], timeout: float | None) -> None:
+        """Waits in a thread until woken or for `timeout` seconds, unless `ready()` holds already."""
+        gate = threading.Event()
+
+        def wake() -> bool:
+            gate.set()
+            return True
+
+        with lock:
+            if ready():
+                return
+            self._waiters.append(wake)
+        try:
+            gate.wait(timeout)
+        finally:
+            with lock, suppress(ValueError):
+                self._waiters.remove(wake)
+
+
+class ThreadChannel:
+    """A bounded channel inside one process.
+
+    Args:
+        capacity: items put and not yet taken, at most.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.closed = False
+        self.items: deque[Any] = deque()
+        self.lock = threading.Lock()
+        self.moved = False
+        """Whether the items have gone to a channel that processes share."""
+        self._publishers = 0
+        self._opened = False
+        self._room = Signal()
+        self._items = Signal()
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def publishers(self) -> int:
+        return self._publishers
+
+    @property
+    def opened(self) -> bool:
+        return self._opened
+
+    def open(self) -> None:
+        with self.lock:
+            self._publishers += 1
+            self._opened = True
+
+    def release(self) -> None:
+        """One publisher less; the last one ends the channel."""
+        with self.lock:
+            self._publishers -= 1
+            if not self._publishers:
+                self._items.wake_all()
+
+    def close(self) -> None:
+        with self.lock:
+            self.closed = True
+            self._items.wake_all()
+            self._room.wake_all()
+
+    def wake_all(self) -> None:
+        """Everyone who waits looks again."""
+        self._items.wake_all()
+        self._room.wake_all()
+
+    def try_put(self, item: Any) -> bool:
+        """Puts an item if there is room. Raises `ChannelClosed`."""
+        with self.lock:
+            if self.closed:
+                raise ChannelClosed("the channel is closed: nothing can be put into it any more")
+            if self.moved or len(self.items) >= self.capacity:
+                return False
+            self.items.append(item)
+            self._items.wake_one()
+            return True
+
+    def try_take(self) -> Any:
+        """An item, `EMPTY` or `ENDED`."""
+        with self.lock:
+            if self.moved:
+                return EMPTY
+            if self.items:
+                item = self.items.popleft()
+                self._room.wake_one()
+                return item
+            return ENDED if self._over() else EMPTY
+
+    def _over(self) -> bool:
+        return self.closed or (self._opened and not self._publishers)
+
+    def _may_put(self) -> bool:
+        return self.moved or self.closed or len(self.items) < self.capacity
+
+    def _may_take(self) -> bool:
+        return self.moved or bool(self.items) or self._over()
+
+    async def room(self) -> None:
+        await self._room.wait(self.lock, self._may_put)
+
+    async def item(self) -> None:
+        await self._items.wait(self.lock, self._may_take)
+
+    def room_sync(self, timeout: float | None) -> None:
+        self._room.wait_sync(self.lock, self._may_put, timeout)
+
+    def item_sync(self, timeout: float | None) -> None:
+        self._items.wait_sync(self.lock, self._may_take, timeout)

@@ -1,0 +1,56 @@
+"""The engines that behaviour is shown on, and the means by which components tell a test what they saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from cascata import Graph
+from tests.engine.parts import Count, Flag, Notes
+
+ENGINES: Final[dict[str, dict[str, Any]]] = {
+    "inline": {"engine": "inline"},
+    "1 worker": {"num_workers": 1},
+    "2 workers": {"num_workers": 2},
+    "3 workers": {"num_workers": 3},
+}
+
+ON_PROCESSES: Final = {name: options for name, options in ENGINES.items() if name != "inline"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def the_fork_server_runs() -> None:
+    """The fork server lives as long as the program: it is there before any test looks at what a run leaves."""
+    graph = Graph()
+    graph.count = Count
+    graph.count.upto < 0
+    graph.run(num_workers=1)
+    graph.run(num_workers=1, start_method="spawn")
+
+
+@pytest.fixture(params=ENGINES.values(), ids=ENGINES)
+def engine(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Options of a run: each engine, and with processes several numbers of workers."""
+    options: dict[str, Any] = request.param
+    return options
+
+
+@pytest.fixture(params=ON_PROCESSES.values(), ids=ON_PROCESSES)
+def workers(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """As `engine`, for what only processes do."""
+    options: dict[str, Any] = request.param
+    return options
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Notes:
+    """What the components of a test tell it."""
+    return Notes(str(tmp_path / "notes"))
+
+
+@pytest.fixture
+def flags(tmp_path: Path) -> list[Flag]:
+    """Events that all processes see; none is set."""
+    return [Flag(str(tmp_path / f"flag_{number}")) for number in range(4)]
