@@ -102,8 +102,8 @@ def chain(kind: str, capacity: int, count: int, **options: Any) -> dict[str, flo
         **options: of `graph.run`.
 
     Returns:
-        "rate": items a second while items move, between the two marks; "wall": seconds of the whole
-        `graph.run`; "idle": seconds of it in which no items moved, the start of workers and the end.
+        "rate": items a second while items move, between the two marks; "whole": items a second over the
+        whole of `graph.run`, the start of workers and the end included.
     """
     graph = Graph()
     graph.source = Source
@@ -130,8 +130,7 @@ def _moved(graph: Graph, kind: str, count: int, options: dict[str, Any]) -> dict
     graph.source.count < count
     graph.sink.awaited < marks(count)
     times, wall = run_and_read(graph, graph.sink, count, options)
-    moving = rate(count, times)
-    return {"rate": moving, "wall": wall, "idle": wall - count / moving}
+    return {"rate": rate(count, times), "whole": count / wall}
 
 
 # -- delay of single items

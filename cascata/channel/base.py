@@ -15,7 +15,7 @@ The rules that every kind keeps:
   items. `taking()` at the beginning of a batch makes sure that it is also said on the loop's next
   turn, should the batch suspend in its middle.
 - A channel ends when its last writer has closed and it is empty; when its last reader has closed,
-  putting raises what the writer's `refusal()` gives.
+  putting raises what the writer's `refusal()` gives, or discards the item if that is None.
 """
 
 from __future__ import annotations
@@ -153,10 +153,10 @@ class Writer(Protocol):
 
     @property
     def put(self) -> Callable[[Any], Awaitable[None]]:
-        """Takes an item, or waits for room. Raises `refusal()` when no reader is left."""
+        """Takes an item, or waits for room. When no reader is left, or after `stop`, `refusal()` says what becomes of it."""
 
-    refusal: Callable[[], BaseException]
-    """Makes what a put raises when the edge takes no more; set by the owner."""
+    refusal: Callable[[], BaseException | None]
+    """Makes what a put raises when the edge takes no more; None: the item is discarded, and counted as lost. Set by the owner."""
 
     @property
     def sent(self) -> int:

@@ -131,7 +131,7 @@ class LocalChannel:
 
     def taken(self) -> Mapping[int, int]:
         if self._only is not None:
-            return {self._only.edge: self._only.sent - len(self.items)}
+            return {self._only.edge: self._only.sent - self._only.lost - len(self.items)}
         return self.tally.settle(len(self.items))
 
     def close(self) -> Mapping[int, int]:
@@ -201,6 +201,7 @@ class LocalWriter:
         "blocked_s",
         "channel",
         "edge",
+        "lost",
         "paused_s",
         "put",
         "refusal",
@@ -209,9 +210,10 @@ class LocalWriter:
     def __init__(self, channel: LocalChannel, edge: int, forgotten: Callable[[], None]) -> None:
         self.channel = channel
         self.edge = edge
-        self.refusal: Callable[[], BaseException] = lambda: ChannelClosed("the channel has no reader any more")
+        self.refusal: Callable[[], BaseException | None] = lambda: ChannelClosed("the channel has no reader any more")
         self.blocked_s = 0.0
         self.paused_s = 0.0
+        self.lost = 0
         self._stopped = False
         self._closed = False
         self._shared = False
@@ -263,7 +265,15 @@ class LocalWriter:
                 else:
                     self.paused_s += channel.turned - began
             if self._stopped or not channel._open_readers:
-                raise self.refusal()
+                error = self.refusal()
+                if error is not None:
+                    raise error
+                if perf_counter() - channel.turned > SLICE_S:
+                    await asyncio.sleep(0)
+                    channel.turned = perf_counter()
+                sent += 1
+                self.lost += 1
+                return
             if room:  # taken in advance by a later put while this one let the loop turn
                 room -= 1
             else:
@@ -288,10 +298,6 @@ class LocalWriter:
     @property
     def sent(self) -> int:
         return self._advance(False)
-
-    @property
-    def lost(self) -> int:
-        return 0
 
     @property
     def closed(self) -> bool:

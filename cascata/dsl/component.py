@@ -11,6 +11,7 @@ from ..errors import DefinitionError
 from ..model import ComponentSpec, InPortSpec, OutPortSpec, StateSpec
 from .declare import build_spec
 from .draft import NodeDraft
+from .operators import Operand
 from .registry import inport_text, port_text, registry, signature_text
 from .vertex import Unit, node_text
 
@@ -55,7 +56,7 @@ class ComponentType(type):
         return f"<component {cls.__name__}{signature_text(cls.spec)}>"
 
 
-class PortAttribute:
+class PortAttribute(Operand):
     """A port on a component class: shown by `help`, and giving the port of a node."""
 
     __slots__ = ("spec",)
@@ -65,6 +66,15 @@ class PortAttribute:
 
     def __get__(self, node: Component | None, owner: type) -> Any:
         return self if node is None else node._ports[self.spec.name]
+
+    def _right_form(self, symbol: str, other: object) -> str:
+        return (
+            f"{self} is what a component declares; the port is there on a node of it: `graph.name = MyComponent`, "
+            f"then `graph.name.{self.spec.name}`."
+        )
+
+    def __str__(self) -> str:
+        return self.spec.name
 
     def __repr__(self) -> str:
         if isinstance(self.spec, InPortSpec):

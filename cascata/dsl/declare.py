@@ -26,6 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 RESERVED_PORT_NAMES: Final = ("clk", "errors", "ordered", "spec", "sync", "test", "test_async")
 """Names that a node uses itself. Names that begin with an underscore cannot be port names either."""
 
+_A: Final[Mapping[Kind, str]] = {"in-port": "an in-port", "out-port": "an out-port", "state": "a state"}
 _NOTES: Final = "__cascata_declared__"
 
 
@@ -148,8 +149,8 @@ class _Builder:
             noted = _Declared(kind, name)
         elif said is not None and said != kind:
             raise DefinitionError(
-                f"{self.where}: {name!r} is declared as an {kind} above the function and as an {said} by its "
-                "annotation or default. Keep one of them.".replace("an state", "a state")
+                f"{self.where}: {name!r} is declared as {_A[kind]} above the function and as {_A[said]} by its "
+                "annotation or default. Keep one of them."
             )
         if kind == "in-port":
             self._add_inport(noted, hint, default)

@@ -202,8 +202,15 @@ class GraphDraft:
         self.groups[name] = GroupDraft(self, name, members)
         return self.groups[name]
 
+    def check_finished(self) -> None:
+        """Raises `DefinitionError` when a line `out >> n` was never finished."""
+        if self.unfinished:
+            lines = ", ".join(f"`{line}`" for line in self.unfinished)
+            raise DefinitionError(f"{lines} connects nothing: write `{self.unfinished[0]} >= inp` for batches.")
+
     def add_subgraph(self, name: str, other: GraphDraft) -> None:
         """Adds a copy of another graph, its nodes named `name_node`. Raises `DefinitionError` as `claim` does."""
+        other.check_finished()
         renamed = [f"{name}_{each}" for each in (*other.nodes, *other.groups, *other.subgraphs)]
         self.claim(name, *renamed)
         self.subgraphs[name] = self.absorb(other, lambda each: f"{name}_{each}")

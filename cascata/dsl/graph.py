@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from ..errors import CascataError, DefinitionError
 from ..model import Endpoint, GraphSpec, Plan
@@ -78,6 +78,14 @@ class Graph:
         self._home = home
         self._started = deque()
         self._views = {}
+
+    def __getstate__(self) -> GraphDraft:
+        return self._draft  # not the names of the module, and not what runs
+
+    def __setstate__(self, draft: GraphDraft) -> None:
+        self._begin(None)
+        self._draft = draft
+        self._show_all()
 
     # ---- nodes
 
@@ -214,7 +222,7 @@ class Graph:
             raise DefinitionError(f"graph.export({port}, {name!r}): {taken} is exported as {name!r} already.")
         self._draft.exports[name] = port.ref
 
-    def copy(self) -> Graph:
+    def copy(self) -> Self:
         """A graph of its own with the same nodes and connections. Constants are the same objects."""
         twin = type(self).__new__(type(self))
         twin._begin(home_of(sys._getframe(1)))

@@ -49,9 +49,7 @@ def resolve(draft: GraphDraft) -> GraphSpec:
     Raises:
         DefinitionError: a line `out >> n` was never finished, or an initializer lacks arguments.
     """
-    if draft.unfinished:
-        lines = ", ".join(f"`{line}`" for line in draft.unfinished)
-        raise DefinitionError(f"{lines} connects nothing: write `{draft.unfinished[0]} >= inp` for batches.")
+    draft.check_finished()
     wiring = _wire(draft)
     return GraphSpec(
         nodes={node.name: _node(node, wiring) for node in draft.nodes.values()},

@@ -33,7 +33,6 @@ class _Collector:
 
 def run_once_blocking(spec: ComponentSpec, values: Mapping[str, Any]) -> dict[str, list[Any]]:
     """`run_once` for callers without a loop, and for those whose thread has one running."""
-    _checked(spec, values)
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,8 +1,9 @@
 """Nodes on workers: as many workers as asked for, and what belongs together on one of them.
 
-In this order: pins are obeyed; cycles stay whole; restartable nodes get workers of their own; the members
-of a group spread; chains stay whole; loads are balanced; few edges cross. A chain is cut when there would
-be too few parts for the workers, or when whole chains would leave one worker with far more than its share.
+In this order: pins are obeyed; cycles stay whole; restartable nodes get workers of their own, if there are
+enough for all of them; the members of a group spread; chains stay whole; loads are balanced; few edges cross.
+A chain is cut when there would be too few parts for the workers, when whole chains would leave one worker with
+far more than its share, or when that saves crossings elsewhere at no more load.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ..errors import DefinitionError
 from ..model import ChannelSpec, GraphSpec, Plan
@@ -111,6 +113,9 @@ def _place(network: Network, workers: int, patience: tuple[float, int]) -> tuple
     if workers == nodes:
         return _one_each(network), Outcome()
     atoms = find_atoms(network, workers)
+    wishes = sum(any(network.restartable[node] for node in members) for members in atoms.members)
+    if wishes + (wishes < len(atoms.members)) > workers:  # one of them alone would be no help to the others
+        network = replace(network, restartable=(False,) * nodes)
     chains = find_chains(network, atoms)
     whole = Problem.of(network, atoms, chains, workers)
     too_few = fillable(whole.pins) < workers

@@ -98,7 +98,9 @@ class _Reasoner:
         worker = self._where[node]
         if self._population[worker] == 1:
             return f"has worker {worker} to itself, since it starts again when its worker dies"
-        return f"shares worker {worker} though it starts again when its worker dies: there are too few workers"
+        return (
+            f"shares worker {worker} though it starts again when its worker dies: there are too few for one of its own"
+        )
 
     def _in_a_group(self, node: int) -> str | None:
         for group, members in self._network.groups.items():

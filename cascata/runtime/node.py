@@ -75,6 +75,7 @@ class Node:
         self.readers = readers
         self.is_source = not readers
         self.stopped = False
+        self._stopping = False
         self.doing = "starting"
         self.received = 0
         self.failed = 0
@@ -83,7 +84,7 @@ class Node:
         self.starved_s = 0.0
         self._writers = [writer for each in writers.values() for writer in each]
         self.outports = {
-            port: OutPort(port, spec.name, each, self._stop_sending, lambda: host.forgotten(spec.name))
+            port: OutPort(port, spec.name, each, self._refusal, lambda: host.forgotten(spec.name))
             for port, each in writers.items()
         }
 
@@ -151,12 +152,16 @@ class Node:
 
     # -- what happens to it
 
-    def _stop_sending(self) -> BaseException:
+    def _refusal(self) -> BaseException | None:
+        """What a send to an edge without readers raises: nothing, as long as another edge of this node is read."""
+        if not self._stopping and any(not writer.closed for writer in self._writers):
+            return None
         self.stopped = True
         return Stopped(f"{self.name}: nobody reads what it sends any more, or the run is stopping")
 
     def stop(self) -> None:
         """Makes the next `send` of this node raise; a waiting one raises at once."""
+        self._stopping = True
         for port in self.outports.values():
             port.stop()
 

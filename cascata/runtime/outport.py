@@ -13,7 +13,6 @@ from time import perf_counter
 from typing import Any, Final
 
 from ..channel.base import DONE, Pending, Writer
-from ..errors import ChannelClosed
 
 __all__ = ["OutPort", "Stopped"]
 
@@ -38,11 +37,11 @@ class OutPort:
         name: of the port.
         node: name of the node.
         writers: one for each edge.
-        stop: called when the last edge is closed; makes what `send` raises then.
+        refusal: what a send to an edge without readers raises, or None when the node goes on for other edges' sake.
         forgotten: called when a `send` that had to wait was never awaited.
     """
 
-    __slots__ = ("_discarded", "_fanned", "_stopped", "dropped", "name", "node", "send", "writers")
+    __slots__ = ("_discarded", "_fanned", "_stopped", "name", "node", "send", "writers")
 
     send: Callable[[Any], Awaitable[None]]
     """Sends an item: `await out.send(item)`.
@@ -60,23 +59,23 @@ class OutPort:
         name: str,
         node: str,
         writers: Sequence[Writer],
-        stop: Callable[[], BaseException],
+        refusal: Callable[[], BaseException | None],
         forgotten: Callable[[], None],
     ) -> None:
         self.name = name
         self.node = node
         self.writers = writers
-        self.dropped = 0  # items that one of several edges did not take any more
         self._discarded: Callable[[], int] = lambda: 0
         self._fanned: Callable[[], int] = lambda: 0
         self._stopped = False
+        for writer in writers:
+            writer.refusal = refusal
         if not writers:
-            self.send = self._discarding(stop, forgotten)
+            self.send = self._discarding(refusal, forgotten)
         elif len(writers) == 1:
-            writers[0].refusal = stop
             self.send = writers[0].put
         else:
-            self.send = self._fanning_out(stop, forgotten)
+            self.send = self._fanning_out(forgotten)
 
     @property
     def sent(self) -> int:
@@ -99,7 +98,9 @@ class OutPort:
         for writer in self.writers:
             writer.stop()
 
-    def _discarding(self, stop: Callable[[], BaseException], forgotten: Callable[[], None]) -> Callable[[Any], Any]:
+    def _discarding(
+        self, refusal: Callable[[], BaseException | None], forgotten: Callable[[], None]
+    ) -> Callable[[Any], Any]:
         discarded = 0
         unlooked = _UNLOOKED
         turned = perf_counter()
@@ -117,17 +118,16 @@ class OutPort:
             if perf_counter() - turned > SLICE_S:
                 await asyncio.sleep(0)
                 turned = perf_counter()
-            if self._stopped:
-                raise stop()
+            if self._stopped and (error := refusal()) is not None:
+                raise error
             unlooked = _UNLOOKED
             discarded += 1
 
         self._discarded = lambda: discarded
         return send
 
-    def _fanning_out(self, stop: Callable[[], BaseException], forgotten: Callable[[], None]) -> Callable[[Any], Any]:
-        writers = list(self.writers)
-        puts = [writer.put for writer in writers]
+    def _fanning_out(self, forgotten: Callable[[], None]) -> Callable[[Any], Any]:
+        puts = [writer.put for writer in self.writers]
         fanned = 0
 
         def send(item: Any) -> Any:
@@ -143,33 +143,17 @@ class OutPort:
                         waiting.append(done)
             if waiting is None:
                 return DONE
-            late = waiting
-            return Pending(lambda: send_late(late), forgotten)
-
-        async def send_late(waiting: list[Any]) -> None:
-            # Side by side: the reader of one edge may need the item of another before it can go on.
             if len(waiting) == 1:
-                outcomes: Sequence[Any] = [await _outcome(waiting[0])]
-            else:
-                outcomes = await asyncio.gather(*(_outcome(each) for each in waiting))
-            self.dropped += sum(outcomes)
-            if any(outcomes):
-                still_open = [writer.put for writer in writers if not writer.closed]
-                if self._stopped or not still_open:
-                    raise stop()
-                puts[:] = still_open
+                return waiting[0]
+            late = waiting
+            return Pending(lambda: together(late), forgotten)
+
+        async def together(waiting: list[Any]) -> None:
+            # Side by side: the reader of one edge may need the item of another before it can go on.
+            await asyncio.gather(*waiting)
 
         self._fanned = lambda: fanned
         return send
 
     def __repr__(self) -> str:
         return f"<out-port {self.node}.{self.name}>"
-
-
-async def _outcome(put: Awaitable[None]) -> bool:
-    """Awaits a put; whether its edge refused the item."""
-    try:
-        await put
-    except ChannelClosed:
-        return True
-    return False

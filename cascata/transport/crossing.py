@@ -108,7 +108,7 @@ class CrossingWriter:
         bad: Callable[[Any, Exception], None],
         forgotten: Callable[[], None] = lambda: None,
     ) -> None:
-        self.refusal: Callable[[], BaseException] = lambda: ChannelClosed("the channel has no reader any more")
+        self.refusal: Callable[[], BaseException | None] = lambda: ChannelClosed("the channel has no reader any more")
         self.blocked_s = 0.0
         self.paused_s = 0.0
         self.edge = edge
@@ -159,7 +159,7 @@ class CrossingWriter:
             return credits
 
         async def put_later(item: Any) -> None:
-            nonlocal turned
+            nonlocal taken, turned
             began = perf_counter()
             if began - turned > SLICE_S:
                 await asyncio.sleep(0)
@@ -187,7 +187,12 @@ class CrossingWriter:
                     self.blocked_s += turned - began
             if self._over:
                 self._wake_next()
-                raise self.refusal()
+                error = self.refusal()
+                if error is not None:
+                    raise error
+                taken += 1
+                self.lost += 1
+                return
             put(item)
             self._wake_next()  # credits may be left, here or in the pipe, and nothing else would tell
 

@@ -142,6 +142,14 @@ def test_a_name_in_several_modules_needs_its_module() -> None:
 # --- ports of a class -------------------------------------------------------------------------------
 
 
+def test_a_port_of_the_class_is_not_wired() -> None:
+    declared: Any = vars(Scale)
+    with pytest.raises(DefinitionError, match=r"result is what a component declares.*then `graph.name.result`"):
+        declared["result"] >> declared["value"]
+    with pytest.raises(DefinitionError, match=r"value is what a component declares.*then `graph.name.value`"):
+        declared["value"] < 5
+
+
 @pytest.mark.parametrize(
     ("port", "text"),
     [

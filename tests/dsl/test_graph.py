@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import threading
 from typing import Any
 
 import dill
@@ -79,7 +80,7 @@ def test_a_reserved_name_is_refused_with_the_closed_list(name: str) -> None:
 def test_every_public_name_of_a_graph_is_reserved() -> None:
     assert {name for name in dir(Graph) if not name.startswith("_")} <= set(RESERVED_NODE_NAMES)
     with pytest.raises(DefinitionError, match="'run' cannot be the name of a node"):
-        Graph().run = Source  # type: ignore[method-assign]
+        Graph().run = Source  # type: ignore[method-assign,assignment]
 
 
 @pytest.mark.parametrize("name", ["two words", "class", "", "1st", 5])
@@ -259,6 +260,17 @@ def test_a_graph_can_be_serialized() -> None:
     assert copy.deepcopy(graph).resolve() == graph.resolve()
 
 
+def test_a_copy_of_everything_takes_neither_the_module_nor_the_runs_along(engine: Engine) -> None:
+    names: dict[str, Any] = {"Graph": Graph, "Source": Source, "lock": threading.Lock()}
+    exec("graph = Graph()\ngraph.source = Source\ngraph.source.n < [1]\ngraph.start()", names)  # noqa: S102 - as a notebook
+    twin = copy.deepcopy(names["graph"])
+    constant = twin.resolve().nodes["source"].inputs["n"].constant
+    assert constant == [1]
+    assert constant is not names["graph"].resolve().nodes["source"].inputs["n"].constant
+    with pytest.raises(CascataError, match="nothing was started"):
+        twin.join()
+
+
 def test_a_subgraph_is_a_copy_under_a_prefix() -> None:
     outer = Graph()
     outer.source = Source
@@ -321,6 +333,15 @@ def test_a_subgraph_that_would_take_a_name_twice_adds_nothing() -> None:
     with pytest.raises(DefinitionError, match=r"graph.sub_work_1 is there already"):
         outer.sub = inner()
     assert list(outer.nodes) == ["sub_work_1"]
+
+
+def test_a_subgraph_is_written_to_its_end() -> None:
+    unfinished = inner()
+    unfinished.work.out >> 3
+    outer = Graph()
+    with pytest.raises(DefinitionError, match=r"`work.out >> 3` connects nothing"):
+        outer.sub = unfinished
+    assert list(outer.nodes) == []
 
 
 def test_a_name_that_a_subgraph_does_not_export_is_named_with_the_nearest() -> None:
@@ -399,8 +420,8 @@ def graph() -> Graph:
 
 
 def test_run_gives_the_resolved_graph_and_checked_options_to_the_engine(graph: Graph, engine: Engine) -> None:
-    assert graph.run(num_workers=2) == "report"
-    assert asyncio.run(graph.run_async(timeout=1.0)) == "report"
+    assert str(graph.run(num_workers=2)) == "report"
+    assert str(asyncio.run(graph.run_async(timeout=1.0))) == "report"
     (spec, options), (again, other_options) = engine.given
     assert spec == again == graph.resolve()
     assert (options.num_workers, options.timeout, other_options.timeout) == (2, None, 1.0)
@@ -449,8 +470,8 @@ def test_shard_gives_the_plan(graph: Graph) -> None:
 def test_join_waits_for_the_oldest_run_first(graph: Graph, engine: Engine) -> None:
     graph.start()
     graph.start(num_workers=1)
-    assert graph.join() == "report 0, ended"
-    assert graph.join() == "report 1, ended"
+    assert str(graph.join()) == "report 0, ended"
+    assert str(graph.join()) == "report 1, ended"
 
 
 def test_stop_stops_all_that_was_started_and_not_joined(graph: Graph, engine: Engine) -> None:
@@ -458,7 +479,7 @@ def test_stop_stops_all_that_was_started_and_not_joined(graph: Graph, engine: En
     graph.start()
     graph.stop()
     assert [handle.stopped for handle in engine.handles] == [True, True]
-    assert graph.join() == "report 0, stopped"
+    assert str(graph.join()) == "report 0, stopped"
 
 
 @pytest.mark.parametrize("verb", ["stop", "join"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pickle
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies
 
 from cascata import Graph, In, Out, State, component
 from cascata.errors import DefinitionError
@@ -315,3 +317,42 @@ def test_out_ports_that_are_not_connected_have_no_edges() -> None:
     graph = Graph()
     graph.both = Both
     assert [output.edges for output in graph.resolve().nodes["both"].outputs.values()] == [(), ()]
+
+
+@component
+async def Pass(x: In[Any], y: Out[Any]) -> None: ...
+
+
+@given(
+    sizes=strategies.lists(strategies.integers(1, 3), min_size=1, max_size=4),
+    wanted=strategies.lists(
+        strategies.tuples(
+            strategies.integers(0, 3), strategies.integers(0, 3), strategies.sampled_from([None, 2, "all", "broadcast"])
+        ),
+        max_size=10,
+    ),
+)
+def test_channels_edges_and_ports_of_any_graph_agree(sizes: list[int], wanted: list[tuple[int, int, Any]]) -> None:
+    graph = Graph()
+    for index, size in enumerate(sizes):
+        graph.add(Pass * size if size > 1 else Pass, f"n{index}")
+    written = 0
+    for start, end, how in wanted:
+        out, inp = getattr(graph, f"n{start % len(sizes)}").y, getattr(graph, f"n{end % len(sizes)}").x
+        with contextlib.suppress(DefinitionError):  # the same connection twice
+            out.broadcast() >> inp if how == "broadcast" else out.connect(inp, batch=how)
+            written += 1
+    spec = graph.resolve()
+    assert len(graph.edges) == written
+    assert [edge.id for edge in spec.edges] == list(range(len(spec.edges)))
+    for edge in spec.edges:
+        assert edge.id in spec.channels[edge.channel].edges
+        assert edge.id in spec.nodes[edge.source.node].outputs[edge.source.port].edges
+    for index, channel in enumerate(spec.channels):
+        assert channel.id == index
+        assert {spec.edges[edge].channel for edge in channel.edges} == {index}
+        assert len({spec.edges[edge].batch for edge in channel.edges}) == 1
+        for reader in channel.readers:
+            assert index in spec.nodes[reader.node].inputs[reader.port].channels
+    delivered = [(spec.edges[e].source, c.readers) for c in spec.channels for e in c.edges]
+    assert len(delivered) == len(set(delivered)) == len(spec.edges)

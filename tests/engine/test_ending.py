@@ -32,7 +32,7 @@ def test_an_endless_producer_is_stopped_when_its_reader_has_ended(engine: Option
     kept = notes.read()
     (sent,) = [number for what, number in kept if what == "endless stopped at"]
     assert [pair for pair in kept if pair != ("endless stopped at", sent)] == [(0, 0), (1, 1), (2, 2)]
-    node, (edge, _) = report.nodes["endless"], report.edges
+    node, (_, edge) = report.nodes["endless"], report.edges
     assert (node.sent, node.failed) == (sent, 0)
     assert edge.source == "endless.number"
     assert (edge.sent, edge.delivered, edge.failed, edge.dropped) == (sent, 3, 0, sent - 3)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascata.errors import DefinitionError
-from cascata.model import GraphSpec, Plan
+from cascata.model import GraphSpec, NodeSpec, Plan
 from cascata.plan import available_cpus, partition
 from tests.plan.specs import chain, spec
 
@@ -21,6 +21,10 @@ MEMBERS = [f"work_{number}" for number in range(4)]
 
 def where(plan: Plan) -> dict[str, int]:
     return {node: worker for worker, nodes in enumerate(plan.workers) for node in nodes}
+
+
+def _restarts(node: NodeSpec) -> bool:
+    return bool(node.component.options["on_worker_death"] == "restart")
 
 
 def crossing_of(graph: GraphSpec, plan: Plan) -> set[int]:
@@ -211,10 +215,10 @@ def test_a_node_that_may_restart_has_a_worker_of_its_own() -> None:
     assert plan.reasons["c"] == "has worker 1 to itself, since it starts again when its worker dies"
 
 
-def test_with_too_few_workers_as_many_as_possible_have_their_own_and_the_rest_is_told() -> None:
+def test_with_too_few_workers_for_all_that_restart_they_are_placed_like_others_and_say_so() -> None:
     plan = partition(spec("abcd", *chain("abcd"), restartable="abc"), 2)
-    assert sorted(len(nodes) for nodes in plan.workers) == [1, 3]
-    assert [reason for reason in plan.reasons.values() if "too few workers" in reason]
+    assert plan.workers == (("a", "b"), ("c", "d"))
+    assert plan.reasons["a"].startswith("shares worker 0 though it starts again when its worker dies")
 
 
 # ── pins ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -370,17 +374,17 @@ def test_the_same_graph_gives_the_same_plan(drawn: tuple[GraphSpec, int], seed: 
 
 
 @given(graphs())
-def test_members_of_a_group_share_a_worker_only_when_every_worker_that_may_have_one_has(
+def test_nodes_that_restart_are_alone_and_members_of_a_group_spread_over_the_other_workers(
     drawn: tuple[GraphSpec, int],
 ) -> None:
     graph, workers = drawn
     plan = partition(graph, workers)
     members = graph.groups.get("group", ())
-    own = {  # workers that belong to nodes which may restart
-        worker
-        for worker, nodes in enumerate(plan.workers)
-        if any(graph.nodes[node].component.options["on_worker_death"] == "restart" for node in nodes)
-    }
+    restartable = [name for name, node in graph.nodes.items() if _restarts(node)]
+    enough = len(restartable) + (len(restartable) < len(graph.nodes)) <= workers
+    own = {where(plan)[name] for name in restartable} if enough else set()
+    if enough:
+        assert all(len(plan.workers[worker]) == 1 for worker in own)
     counts = Counter(where(plan)[member] for member in members)
     free = [counts[worker] for worker in range(workers) if worker not in own]
     if free and members:

@@ -1,0 +1,153 @@
+"""What is measured: the cases of each suite, and the ratios that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from bench import baselines, components, startup
+from bench.items import KINDS
+from bench.measure import Case, Key
+
+__all__ = ["CAPACITIES", "SUITES", "TARGETS", "Scope", "Target", "cases"]
+
+CAPACITIES: Final = (1, 10, 100, 1000)
+
+PAUSE_S: Final = 0.005
+"""Between two items whose delay is measured: 200 items a second, on an edge that is idle otherwise."""
+
+DELAY_CAPACITY: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """How far the suites go.
+
+    Attributes:
+        dicts: the capacities at which dicts are measured; ints are measured at all of `CAPACITIES`.
+        delays: items whose delay is measured in a round.
+        round_trips: questions in a round.
+    """
+
+    dicts: tuple[int, ...]
+    delays: int
+    round_trips: int
+
+    def kinds(self, capacity: int) -> Sequence[str]:
+        return [kind for kind in KINDS if kind == "ints" or capacity in self.dicts]
+
+
+def _probe(capacity: int) -> int:
+    """Items of a warm-up: a short moment at each capacity."""
+    return 2_000 if capacity == 1 else 10_000
+
+
+def _by_capacity(suite: str, what: str, take: Callable[..., Any], scope: Scope, **options: Any) -> Iterator[Case]:
+    for capacity in CAPACITIES:
+        for kind in scope.kinds(capacity):
+            run = partial(take, kind, capacity, **options)
+            yield Case(Key(suite, what, kind, capacity), run, _probe(capacity))
+
+
+def _graph(scope: Scope) -> Iterator[Case]:
+    yield from _by_capacity("graph", "inline", components.chain, scope, engine="inline")
+    yield from _by_capacity("graph", "1 worker", components.chain, scope, num_workers=1)
+    yield from _by_capacity("graph", "2 workers", components.chain, scope, num_workers=2)
+    yield from _by_capacity("graph", "asyncio.Queue", baselines.asyncio_queue, scope)
+    for kind in KINDS:
+        yield Case(Key("graph", "floor", kind), partial(baselines.floor, kind), _probe(0))
+
+
+def _edge(scope: Scope) -> Iterator[Case]:
+    yield from _by_capacity("edge", "cascata", components.edge, scope)
+    yield from _by_capacity("edge", "multiprocessing.Queue", baselines.process_queue, scope)
+
+
+def _latency(scope: Scope) -> Iterator[Case]:
+    def delay(count: int) -> dict[str, float]:
+        return components.delay(count, PAUSE_S)
+
+    def queue_delay(count: int) -> dict[str, float]:
+        return baselines.process_delay(DELAY_CAPACITY, count, PAUSE_S)
+
+    queue_round_trip = partial(baselines.process_round_trip, DELAY_CAPACITY)
+    yield Case(Key("delay", "cascata"), delay, scope.delays)
+    yield Case(Key("delay", "multiprocessing.Queue"), queue_delay, scope.delays)
+    yield Case(Key("round trip", "cascata"), components.round_trip, scope.round_trips)
+    yield Case(Key("round trip", "multiprocessing.Queue"), queue_round_trip, scope.round_trips)
+
+
+def _startup(_: Scope) -> Iterator[Case]:
+    yield Case(Key("start", "two nodes on two workers"), startup.two_nodes, 0)
+    yield Case(Key("start", "two bare processes"), startup.bare_processes, 0)
+    yield Case(Key("import", "cascata"), startup.importing, 0)
+
+
+SUITES: Final[dict[str, Callable[[Scope], Iterator[Case]]]] = {
+    "graph": _graph,
+    "edge": _edge,
+    "latency": _latency,
+    "startup": _startup,
+}
+
+
+def cases(names: Sequence[str], scope: Scope) -> list[Case]:
+    """The cases of some suites, in the order in which the suites stand here."""
+    return [case for name, suite in SUITES.items() if name in names for case in suite(scope)]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is asked for.
+
+    Attributes:
+        text: what it is about.
+        metric: of both cases.
+        key: what is measured.
+        other: what it is divided by; None: the value itself is asked for.
+        least: the ratio or value to reach, or None.
+        most: the ratio or value to stay within, or None.
+    """
+
+    text: str
+    metric: str
+    key: Key
+    other: Key | None
+    least: float | None = None
+    most: float | None = None
+
+
+def _queue(kind: str, capacity: int) -> Key:
+    return Key("edge", "multiprocessing.Queue", kind, capacity)
+
+
+def _targets() -> Iterator[Target]:
+    for kind, capacity, least in (
+        ("ints", 10, 2.0),
+        ("ints", 100, 8.0),
+        ("ints", 1000, 9.0),
+        ("dicts", 100, 7.0),
+        ("dicts", 1000, 7.0),
+    ):
+        text = f"crossing edge, {kind}, capacity {capacity}, against multiprocessing.Queue"
+        yield Target(text, "rate", Key("edge", "cascata", kind, capacity), _queue(kind, capacity), least=least)
+    for kind in KINDS:
+        text = f"whole graph on 2 workers, {kind}, capacity 100, against one multiprocessing.Queue"
+        yield Target(text, "rate", Key("graph", "2 workers", kind, 100), _queue(kind, 100), least=4.0)
+    for capacity in (100, 1000):
+        text = f"whole graph on 1 worker, ints, capacity {capacity}, against asyncio.Queue"
+        other = Key("graph", "asyncio.Queue", "ints", capacity)
+        yield Target(text, "rate", Key("graph", "1 worker", "ints", capacity), other, least=1.7)
+    for suite, most in (("round trip", 1.2), ("delay", None)):
+        text = f"{suite}, median, against multiprocessing.Queue"
+        yield Target(text, "median", Key(suite, "cascata"), Key(suite, "multiprocessing.Queue"), most=most)
+    nodes = Key("start", "two nodes on two workers")
+    yield Target("two nodes on two workers, start to exit, in seconds", "process", nodes, None, most=0.5)
+    text = "two nodes on two workers, start to exit, against two bare processes"
+    yield Target(text, "process", nodes, Key("start", "two bare processes"), most=None)
+    yield Target("import over bare Python, in seconds", "added", Key("import", "cascata"), None, most=0.06)
+
+
+TARGETS: Final = tuple(_targets())
