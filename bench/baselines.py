@@ -32,7 +32,9 @@ def _context() -> Any:
     return context
 
 
-def _in_two_processes(first: Callable[..., None], second: Callable[..., None], queues: int, capacity: int, *arguments: Any) -> Any:
+def _in_two_processes(
+    first: Callable[..., None], second: Callable[..., None], queues: int, capacity: int, *arguments: Any
+) -> Any:
     """Runs two functions in a process each, and returns what the second one sends back.
 
     Both get the queues and the arguments; the second also a connection, as its first.

@@ -1,8 +1,10 @@
-"""The graphs that are measured. Their nodes do as little as a node can, so that what is left is cascata's own.
+"""The graphs that are measured.
 
     throughput   source ──> map ──> sink     source ──> sink
     delay        slow source ──> late sink
     round trip   ask (worker 0) ──> echo (worker 1) ──> hear (worker 0): the way of a question and its answer
+
+Their nodes do as little as a node can, so that what is left is cascata's own.
 """
 
 from __future__ import annotations
@@ -222,5 +224,3 @@ def round_trip(count: int) -> dict[str, float]:
     graph.echo.out >> graph.sink.item
     times, _ = run_and_read(graph, graph.sink, count, {"num_workers": 2})
     return delays(times)
-
-

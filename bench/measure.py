@@ -3,9 +3,9 @@
     warm-up: each case once, to size it  ──>  round 1: a b c …  ──>  round 2: … c b a  ──>  medians, lowest, highest
                                                                                       └──> ratios, round by round
 
-Cases that are compared stand in the same round, so that whatever else the machine does meets both of them; a ratio is the median of
-the rounds' ratios. Before each round the machine is watched for a moment in which nothing of this runs: what is busy then is
-others'.
+Cases that are compared stand in the same round, so that whatever else the machine does meets both of them; a ratio
+is the median of the rounds' ratios. Before each case the machine is watched for a moment in which nothing of this
+runs: what is busy then is others'.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -35,8 +35,11 @@ UNITS: Final[Mapping[str, str]] = {
 }
 """The unit of each metric, whichever case takes it. bench/README.md says what they mean."""
 
-WATCH_S: Final = 0.2
-"""Seconds in which the machine is watched before a round."""
+WATCH_S: Final = 0.05
+"""Seconds in which the machine is watched before a case."""
+
+QUIET: Final = 0.15
+"""Share of all cores that others may keep busy while something is measured: a clock of 10 ms cannot tell less."""
 
 FORMAT: Final = 1
 """Version of the JSON."""
@@ -79,11 +82,13 @@ class Settings:
         rounds: how often each case is measured.
         seconds: how long a case with a "rate" is to move items in a round.
         items: so many items in every case instead; None: as the cases and `seconds` say.
+        patience: how many seconds in all to wait for a machine that others keep busy.
     """
 
     rounds: int
     seconds: float
     items: int | None = None
+    patience: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +112,24 @@ class Results:
         settings: how much was asked for.
         machine: what it was measured on.
         load_before: the load averages of 1, 5 and 15 minutes before anything was measured.
-        others_busy: for each round, the share of all cores that was busy while nothing of this ran; empty where the
-            system does not tell.
         samples: for each case, one mapping of metric to value a round.
         items: for each case, the items of a round.
+        others_busy: for each case, one value a round: the share of all cores that was busy just before, when
+            nothing of this ran; 0 where the system does not tell.
     """
 
     settings: Settings
     machine: Mapping[str, Any]
     load_before: tuple[float, ...]
-    others_busy: list[float] = field(default_factory=list)
     samples: dict[Key, list[Sample]] = field(default_factory=dict)
     items: dict[Key, int] = field(default_factory=dict)
+    others_busy: dict[Key, list[float]] = field(default_factory=dict)
+
+    @property
+    def noisy(self) -> float:
+        """The share of all measurements that began on a machine which others kept busy."""
+        found = [busy > QUIET for values in self.others_busy.values() for busy in values]
+        return sum(found) / len(found) if found else 0.0
 
     def values(self, key: Key, metric: str) -> list[float]:
         """One value a round; empty when the case was not measured."""
@@ -156,6 +167,7 @@ class Results:
                     "kind": key.kind,
                     "capacity": key.capacity,
                     "items": self.items[key],
+                    "others_busy": self.others_busy[key],
                     "metrics": metrics,
                 }
             )
@@ -166,9 +178,10 @@ class Results:
                 "rounds": self.settings.rounds,
                 "seconds": self.settings.seconds,
                 "items": self.settings.items,
+                "patience": self.settings.patience,
             },
             "load_before": list(self.load_before),
-            "others_busy": self.others_busy,
+            "noisy": self.noisy,
             "cases": cases,
         }
 
@@ -185,35 +198,31 @@ def measure(cases: Sequence[Case], settings: Settings, say: Callable[[str], None
         Exception: what a case raised; figures with holes in them are worth nothing.
     """
     results = Results(settings, machine(), os.getloadavg())
-    for case, sample in _each("warm-up", cases, {case.key: settings.items or case.items for case in cases}, say):
+    began = time.perf_counter()
+    for case in cases:
         items = settings.items or case.items
+        sample = case.take(items)
         if settings.items is None and "rate" in sample:
-            items = max(items, round(sample["rate"] * settings.seconds, -3))
-        results.items[case.key] = int(items)
+            items = max(items, round(sample["rate"] * settings.seconds))
+        results.items[case.key] = items
         results.samples[case.key] = []
+        results.others_busy[case.key] = []
+    patience = settings.patience
     for number in range(settings.rounds):
-        busy = _others_busy(WATCH_S)
-        if busy is not None:
-            results.others_busy.append(busy)
-        said = f"round {number + 1} of {settings.rounds}"
-        if busy is not None:
-            said += f" (others keep {busy:.0%} of the machine busy)"
-        for case, sample in _each(said, cases[:: -1 if number % 2 else 1], results.items, say):
-            results.samples[case.key].append(sample)
+        say(f"{number} of {settings.rounds} rounds after {time.perf_counter() - began:.0f} s")
+        for case in cases[:: -1 if number % 2 else 1]:
+            waits = time.perf_counter()
+            busy = _others_busy()
+            while busy > QUIET and time.perf_counter() - waits < patience:
+                busy = _others_busy()
+            patience -= time.perf_counter() - waits
+            results.others_busy[case.key].append(busy)
+            results.samples[case.key].append(case.take(results.items[case.key]))
     return results
 
 
-def _each(
-    said: str, cases: Sequence[Case], items: Mapping[Key, int], say: Callable[[str], None]
-) -> Iterator[tuple[Case, Sample]]:
-    began = time.perf_counter()
-    for case in cases:
-        yield case, case.take(items[case.key])
-    say(f"{said}: {time.perf_counter() - began:.0f} s")
-
-
-def _others_busy(seconds: float) -> float | None:
-    """The share of all cores that is busy while this process sleeps."""
+def _others_busy() -> float:
+    """The share of all cores that is busy while this process sleeps for a moment."""
 
     def ticks() -> tuple[int, int]:
         values = [int(each) for each in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
@@ -221,12 +230,12 @@ def _others_busy(seconds: float) -> float | None:
 
     try:
         all_before, idle_before = ticks()
-        time.sleep(seconds)
+        time.sleep(WATCH_S)
         all_after, idle_after = ticks()
     except OSError:
-        return None
+        return 0.0
     passed = all_after - all_before
-    return 1 - (idle_after - idle_before) / passed if passed else None
+    return 1 - (idle_after - idle_before) / passed if passed else 0.0
 
 
 def machine() -> dict[str, Any]:

@@ -23,9 +23,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line, measures, and shows."""
-    # Workers and the interpreters that are started get the tree from here.
+    # Workers and the interpreters that are started get the tree from here, compiled, as it is when it is installed.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    sys.path[0] = str(ROOT)
+    sys.path.insert(0, str(ROOT))
     # Not at the top: processes of `multiprocessing` import this file again, and need nothing of it.
     from bench.measure import Settings, measure
     from bench.suites import CAPACITIES, SUITES, TARGETS, Scope, cases
@@ -36,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured to this file")
     parser.add_argument("--only", nargs="+", choices=list(SUITES), metavar="SUITE", help=f"of {', '.join(SUITES)}")
     parser.add_argument("--rounds", type=int, help="measurements of each case (5; quick: 3)")
+    parser.add_argument(
+        "--patience", type=float, default=0.0, metavar="S", help="seconds to wait, in all, while others use the machine"
+    )
     parser.add_argument("--items", type=int, help=argparse.SUPPRESS)  # so many in every case: to see that it works
     given = parser.parse_args(arguments)
     for name, least in (("rounds", 1), ("items", 20)):
@@ -44,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     scope = Scope(dicts=(100,), delays=60, round_trips=1_000) if given.quick else Scope(CAPACITIES, 1_000, 10_000)
     settings = Settings(rounds=3, seconds=0.1) if given.quick else Settings(rounds=5, seconds=0.5)
-    settings = replace(settings, rounds=given.rounds or settings.rounds, items=given.items)
+    settings = replace(settings, rounds=given.rounds or settings.rounds, items=given.items, patience=given.patience)
     results = measure(
         cases(given.only or list(SUITES), scope), settings, lambda line: print(line, file=sys.stderr, flush=True)
     )

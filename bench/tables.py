@@ -10,8 +10,8 @@ from bench.suites import CAPACITIES, TARGETS, Target
 
 __all__ = ["outcome", "show"]
 
-NOISY: Final = 0.1
-"""Share of the machine that others may keep busy before the figures are called noisy."""
+NOISY: Final = 0.05
+"""Share of the measurements that may begin on a busy machine before all are called noisy."""
 
 
 def show(results: Results) -> str:
@@ -40,12 +40,10 @@ def _head(results: Results) -> Iterator[str]:
         f"{machine['cores']} cores, {machine['memory_gib']} GiB"
     )
     yield f"Median of {results.settings.rounds} interleaved rounds (lowest to highest)."
-    if results.others_busy:
-        most = max(results.others_busy)
-        noisy = ": noisy, measure again" if most > NOISY else ""
-        yield (
-            f"Load before: {results.load_before[0]:.2f}. Between rounds others kept up to {most:.0%} of the machine busy{noisy}."
-        )
+    noise = f"others kept the machine busy at the beginning of {results.noisy:.0%} of the measurements"
+    if results.noisy > NOISY:
+        noise += ": measure again, or wait for a quiet machine with --patience"
+    yield f"Load before: {results.load_before[0]:.2f}; {noise}."
 
 
 def _rates(results: Results, metric: str) -> Iterator[list[str]]:
@@ -100,9 +98,9 @@ def _thousands(found: Spread) -> str:
 
 def _spread(found: Spread, factor: float = 1) -> str:
     """With three digits of the median."""
-    median, low, high = (each * factor for each in (found.median, found.low, found.high))
-    digits = max(0, 2 - len(str(int(median))) + (1 if median >= 1 else 0)) if median >= 1 else 3
-    return f"{median:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    digits = next((digits for digits, least in ((0, 100), (1, 10), (2, 1)) if found.median * factor >= least), 3)
+    median, low, high = (f"{each * factor:.{digits}f}" for each in (found.median, found.low, found.high))
+    return f"{median} ({low} to {high})"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -117,7 +115,5 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         )
         return f"| {' | '.join(cells)} |"
 
-    rule = (
-        "-" * (width - 1) + (":" if figure else "-") for width, figure in zip(widths, is_figure, strict=True)
-    )
+    rule = ("-" * (width - 1) + (":" if figure else "-") for width, figure in zip(widths, is_figure, strict=True))
     return "\n".join([line(head), f"| {' | '.join(rule)} |", *map(line, rows)])

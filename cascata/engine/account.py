@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from ..model import GraphSpec, Plan
@@ -33,6 +34,9 @@ def make_report(
         unread: edge -> items that were found in its channel when the run was over. Its readers had ended by then.
     """
     placed = {node: worker for worker, nodes in enumerate(plan.workers) for node in nodes}
+    left: Counter[str] = Counter()  # found in a channel: of a stream that a group shared, its first member's
+    for edge, items in (unread or {}).items():
+        left[spec.channels[spec.edges[edge].channel].readers[0].node] += items
     nodes = {}
     for row, (name, node) in enumerate(spec.nodes.items()):
         received, sent, failed, dropped, busy_s, starved_s, blocked_s = board.node(row)
@@ -43,7 +47,7 @@ def make_report(
             received=received,
             sent=sent,
             failed=failed,
-            dropped=dropped,
+            dropped=dropped + left[name],
             busy_s=busy_s,
             starved_s=starved_s,
             blocked_s=blocked_s,

@@ -12,6 +12,7 @@ What is importable goes by reference: the worker imports its module.
 from __future__ import annotations
 
 import dis
+import importlib
 import io
 import sys
 import types
@@ -103,6 +104,8 @@ def _dumps(value: Any) -> tuple[bytes, set[str]]:
                 name = thing.__qualname__.partition(".")[0]
                 if sys.modules[_MAIN].__dict__.get(name) is not None:
                     by_value.add(name)
+            if isinstance(thing, types.ModuleType) and sys.modules.get(thing.__name__) is thing:
+                return importlib.import_module, (thing.__name__,)  # dill would send what the module holds
             return NotImplemented
 
     file = io.BytesIO()

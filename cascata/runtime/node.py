@@ -76,10 +76,14 @@ class Node:
         self.is_source = not readers
         self.stopped = False
         self._stopping = False
+        self.undoing = False
+        """Whether it is undoing its state, which no cancellation may cut short (the worker's death does)."""
         self.doing = "starting"
         self.received = 0
         self.failed = 0
         self.dropped = 0
+        self.in_hand: Mapping[str, Any] | None = None
+        """The items that the failed call had, by port; None before a failure."""
         self.in_hand_s = 0.0
         self.starved_s = 0.0
         self._writers = [writer for each in writers.values() for writer in each]
@@ -118,6 +122,8 @@ class Node:
             self.publish()
 
     async def _work(self) -> None:
+        """Makes the state, consumes, undoes the state: which sees the error that ends the node, if one does."""
+        raised: BaseException | None = None
         try:
             async with AsyncExitStack() as stack:
                 fixed: dict[str, Any] = dict(self.outports)
@@ -131,17 +137,29 @@ class Node:
                     if not given.channels:
                         fixed[port] = given.constant
                 self.doing = "working"
-                await self._consume(fixed)
-                self.doing = "undoing its state"
-        except asyncio.CancelledError as error:
-            if self.host.cancelling:
-                raise
-            if not self.stopped:
-                raise self.failure(error, None) from error
-        except ComponentError:
-            raise
+                try:
+                    await self._consume(fixed)
+                except BaseException as error:
+                    raised = error
+                    raise
+                finally:
+                    self.doing = "undoing its state"
+                    self.undoing = True
         except BaseException as error:  # SystemExit and KeyboardInterrupt of a user's code end the node, not the worker
-            raise self.failure(error, None) from error
+            if raised is None:
+                raised = error
+            elif raised is not error:
+                raised.add_note(f"undoing the state of {self.name!r} then raised {type(error).__name__}: {error}")
+        finally:
+            self.undoing = False
+        # Looked at here and not in the `except`: a state that suppresses errors does not make a failure a success.
+        if isinstance(raised, asyncio.CancelledError):
+            if self.host.cancelling:
+                raise raised
+            if self.stopped:
+                return
+        if raised is not None:
+            raise self.failure(raised, self.in_hand)
 
     async def _consume(self, fixed: dict[str, Any]) -> None:
         only = next(iter(self.outports.values())).send if len(self.outports) == 1 else None
@@ -174,7 +192,7 @@ class Node:
         if items:
             where = " on " + ", ".join(f"{port}={bounded_repr(item)}" for port, item in items.items())
         else:
-            where = f" while {self.doing}" if self.doing != "working" else ""
+            where = f" while {self.doing}" if items is None else ""
         result = ComponentError(
             f"node {self.name!r} ({self.spec.component.name}) failed on worker {self.host.index}{where}: "
             f"{type(error).__name__}: {error}. The original error is the cause of this one; "

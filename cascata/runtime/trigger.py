@@ -48,14 +48,10 @@ async def run_once(node: Node, fixed: Mapping[str, Any], only: Send | None) -> N
 
 
 def raise_failure(node: Node, error: BaseException, items: Mapping[str, Any]) -> None:
-    """Raises what an error of the runner means for the node; returns when the run goes on without the items.
-
-    A cancellation that cascata asked for is raised as it is.
-    """
-    if isinstance(error, asyncio.CancelledError) and (node.stopped or node.host.cancelling):
-        raise error
+    """Raises an error of the runner again, having noted the items in hand; returns when the run goes on without them."""
     if not node.skip(error, items):
-        raise node.failure(error, items) from error
+        node.in_hand = items
+        raise error
 
 
 async def run_triggers(node: Node, fixed: dict[str, Any], only: Send | None) -> None:

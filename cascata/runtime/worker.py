@@ -178,11 +178,12 @@ class Worker:
                 node.stop()
 
     def cancel(self) -> None:
-        """Cancels every node, and again after a while those that resisted."""
+        """Cancels every node that is not undoing its state, and again after a while those that resisted."""
         self.cancelling = True
         running = [task for task in self._tasks if not task.done()]
         for task in running:
-            task.cancel()
+            if not self._tasks[task].undoing:
+                task.cancel()
         if self._again is not None:
             self._again.cancel()
         if running:

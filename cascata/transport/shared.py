@@ -16,7 +16,6 @@ killed takes nothing with it but what it had in hand.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import mmap
 import os
@@ -294,5 +293,9 @@ def _loads(data: bytes) -> Any:
         ) from problem
 
 
-def _libc() -> Any:
-    return ctypes.CDLL(None, use_errno=True)
+def _punch(fd: int, at: int, length: int) -> None:
+    """Gives the memory of a range back to the system. Where that cannot be had, it is given back at the end."""
+    import ctypes
+
+    fallocate = ctypes.CDLL(None).fallocate
+    fallocate(fd, _KEEP_SIZE_AND_PUNCH, ctypes.c_longlong(at), ctypes.c_longlong(length))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from cascata import Graph
+from cascata.engine import server
 from tests.engine.parts import Count, Flag, Notes
 
 ENGINES: Final[dict[str, dict[str, Any]]] = {
@@ -21,13 +23,14 @@ ON_PROCESSES: Final = {name: options for name, options in ENGINES.items() if nam
 
 
 @pytest.fixture(scope="session", autouse=True)
-def the_fork_server_runs() -> None:
-    """The fork server lives as long as the program: it is there before any test looks at what a run leaves."""
-    graph = Graph()
-    graph.count = Count
-    graph.count.upto < 0
-    graph.run(num_workers=1)
-    graph.run(num_workers=1, start_method="spawn")
+def the_fork_server_stays() -> Iterator[None]:
+    """The fork server ends with the last run that uses it; held here, it need not start for each of these tests."""
+    with server.needed():
+        graph = Graph()
+        graph.count = Count
+        graph.count.upto < 0
+        graph.run(num_workers=1)
+        yield
 
 
 @pytest.fixture(params=ENGINES.values(), ids=ENGINES)

@@ -20,6 +20,7 @@ from typing import Any, Final
 from cascata import Graph, In, Out, State, component, inport
 
 __all__ = [
+    "PATIENCE_S",
     "Add",
     "Count",
     "Each",

@@ -14,7 +14,7 @@ import pytest
 
 from cascata import Graph, In, Out, State, component, inport, outport, persist
 from cascata.errors import ComponentError, RunTimeout
-from tests.engine.parts import Count, Endless, Flag, KeepPair, Notes, noting, noting_async
+from tests.engine.parts import PATIENCE_S, Count, Endless, Flag, KeepPair, Notes, noting, noting_async
 
 Options = dict[str, Any]
 
@@ -314,6 +314,32 @@ def test_state_is_torn_down_when_another_node_fails(engine: Options, notes: Note
     with pytest.raises(ComponentError, match="elsewhere"):
         graph.run(**engine)
     assert of_state(notes) == TORN_DOWN
+
+
+async def slow_to_close(notes: Notes) -> AsyncIterator[str]:
+    try:
+        yield "connection"
+    finally:
+        await asyncio.sleep(0.6)
+        notes.add("closed")
+
+
+@component
+async def Connected(flag: In[Flag], connection: State[str] = State(slow_to_close)) -> None:
+    flag.set()
+    await asyncio.sleep(PATIENCE_S)
+
+
+def test_a_teardown_takes_its_time(engine: Options, notes: Notes, flags: list[Flag]) -> None:
+    graph = Graph()
+    graph.connected = Connected
+    graph.connected.connection < notes
+    graph.connected.flag < flags[0]
+    graph.fails = FailsWhen
+    graph.fails.flag < flags[0]
+    with pytest.raises(ComponentError, match="elsewhere"):
+        graph.run(**engine)
+    assert notes.read() == ["closed"]
 
 
 def test_state_is_torn_down_when_the_run_is_stopped(engine: Options, notes: Notes, flags: list[Flag]) -> None:

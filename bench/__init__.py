@@ -1,0 +1,1 @@
+"""What cascata and its peers take: see README.md."""
