@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,12 +34,29 @@ def orphans_are_seen() -> None:
     leaks.adopt_orphans()
 
 
+failed = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Notes on a test that it failed, for the check below."""
+    report = yield
+    if report.failed:
+        item.stash[failed] = True
+    return report
+
+
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind(orphans_are_seen: None) -> Iterator[None]:
+def nothing_is_left_behind(request: pytest.FixtureRequest, orphans_are_seen: None) -> Iterator[None]:
     """No process, thread, descriptor, socket or shared memory more than before the test."""
     before = leaks.take()
     yield
     left = leaks.left_since(before)
-    if left:
-        leaks.end(before)
-        pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
+    if not left:
+        return
+    leaks.end(before)
+    text = "left behind:\n  " + "\n  ".join(left)
+    if request.node.stash.get(failed, False):  # its traceback may hold these; a second failure would say nothing more
+        print(text, file=sys.stderr)
+    else:
+        pytest.fail(text, pytrace=False)

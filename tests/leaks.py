@@ -43,7 +43,7 @@ class Process(NamedTuple):
 
     def describe(self) -> str:
         folder = PROC / str(self.pid)
-        command = _read(folder / "cmdline").replace("\0", " ").strip()
+        command = _read(folder / "cmdline").replace("\0", " ").strip()[:120]
         waits_in = _read(folder / "wchan").strip("0\n ")
         return f"process {self.pid}: {command or '?'}" + (f" (waits in {waits_in})" if waits_in else "")
 

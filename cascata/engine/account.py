@@ -34,9 +34,12 @@ def make_report(
         unread: edge -> items that were found in its channel when the run was over. Its readers had ended by then.
     """
     placed = {node: worker for worker, nodes in enumerate(plan.workers) for node in nodes}
-    left: Counter[str] = Counter()  # found in a channel: of a stream that a group shared, its first member's
-    for edge, items in (unread or {}).items():
-        left[spec.channels[spec.edges[edge].channel].readers[0].node] += items
+    on_the_way = dict(unread or {})
+    left: Counter[str] = (
+        Counter()
+    )  # what no reader took in any more: of a stream that a group shared, its first member's
+    for edge in spec.edges:
+        left[spec.channels[edge.channel].readers[0].node] += on_the_way.get(edge.id, 0) + board.lost(edge.id)
     nodes = {}
     for row, (name, node) in enumerate(spec.nodes.items()):
         received, sent, failed, dropped, busy_s, starved_s, blocked_s = board.node(row)
@@ -55,7 +58,7 @@ def make_report(
     edges = []  # of a run that succeeded: nothing is undelivered, what was left unread was dropped by its reader
     for edge in spec.edges:
         sent, delivered, failed, dropped = board.edge(edge.id)
-        dropped += (unread or {}).get(edge.id, 0)
+        dropped += on_the_way.get(edge.id, 0)
         edges.append(
             EdgeReport(
                 source=str(edge.source),

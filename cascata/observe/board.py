@@ -120,6 +120,10 @@ class Board:
         delivered, failed, dropped = (sum(row[BY_WRITER + outcome :: PER_WORKER]) for outcome in range(PER_WORKER))
         return row[0], delivered, failed, dropped + row[1]
 
+    def lost(self, edge: int) -> int:
+        """What was sent on an edge and found no reader any more; part of its `dropped`."""
+        return self._counts[self._edges_at + edge * self._edge_row + 1]
+
     def set_work(self, channel: int, worker: int, seconds: float) -> None:
         """A reader tells how long its work on one item takes."""
         self._seconds[self._work_at + channel * self.shape.workers + worker] = seconds

@@ -1,20 +1,31 @@
-"""One call of a runner: every form of it behind the same two shapes.
+"""One call of a runner: every form of it, and every option, behind one awaitable function of the items.
+
+    items ──> [ a free slot ] ──> [ attempts ] ──> [ timeout ] ──> [ thread ] ──> runner ──> sends, yields, returns
+               concurrency=        retries=         timeout=        thread=
 
 A runner's parameters are items (from trigger ports), fixed values (constants, out-ports, state) and
-sampled values. `bind` puts the fixed ones in their places, so that a call needs only the items;
-`drive` turns whatever form the runner has into sends on its out-port.
+sampled values. `bind` puts the fixed ones in their places, so that a call needs only the items. A
+runner without options pays for none: its call is the function itself.
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, closing
-from typing import Any
+from contextlib import AsyncExitStack, aclosing, closing
+from typing import TYPE_CHECKING, Any
 
+from ..channel.base import DONE
 from ..model import ComponentSpec
+from .threads import BlockingPort, CallThread
 
-__all__ = ["Send", "bind", "drive"]
+if TYPE_CHECKING:
+    from .node import Node
+
+__all__ = ["Calls", "Send"]
 
 Send = Callable[[Any], Awaitable[None]]
 
@@ -41,49 +52,256 @@ def bind(spec: ComponentSpec, varying: Sequence[str], fixed: Mapping[str, Any]) 
             return lambda item: runner(item, second, third)
         return lambda *items: runner(*items, *rest)
     names = tuple(varying)
-    return lambda *items: runner(**fixed, **dict(zip(names, items, strict=True)))
+    given = {name: fixed[name] for name in spec.parameters if name not in names}
+    return lambda *items: runner(**given, **dict(zip(names, items, strict=True)))
 
 
-def drive(
-    spec: ComponentSpec, call: Callable[..., Any], send: Send | None
-) -> tuple[Callable[..., Awaitable[Any]], Send]:
-    """Makes any form of runner awaitable.
+class Calls:
+    """Makes the calls of a node's runner, by the options of its component.
 
     Args:
-        spec: the component; its form decides.
-        call: what `bind` gave.
-        send: of the only out-port; None when the component has none, or several.
-
-    Returns:
-        A function of the items whose awaited value, when it is not None, is to be given to the second one, which sends it.
+        node: whose runner it is.
+        fixed: the parameters that are the same for every call: constants, state, out-ports.
+        stack: ends what the calls need (threads) with the node.
     """
 
-    async def result(value: Any) -> None:
-        if send is None:
-            raise TypeError(
-                f"{spec.name} returned a value ({type(value).__name__}), but it has {len(spec.outports)} out-ports: only with "
-                f"exactly one is it clear where the value goes. Write `await port.send(value)` instead"
-            )
-        await send(value)
+    def __init__(self, node: Node, fixed: Mapping[str, Any], stack: AsyncExitStack) -> None:
+        options = node.spec.component.options
+        self._node = node
+        self._spec = node.spec.component
+        self._fixed = fixed
+        self._timeout: float | None = options.get("timeout")
+        self._retries: int = options.get("retries", 0)
+        self._backoff: float = options.get("backoff", 0.1)
+        self._ordered: bool = options.get("ordered", True)
+        self._concurrency: int = options.get("concurrency", 1)
+        self._threads: list[CallThread] = []
+        if options.get("thread"):
+            for index in range(self._concurrency):
+                thread = CallThread(f"{node.name}-{index}")
+                stack.push_async_callback(thread.close)
+                self._threads.append(thread)
+        self._running: deque[asyncio.Task[None]] = deque()
+        self._free = asyncio.Semaphore(self._concurrency)
+        self._consuming: asyncio.Task[Any] | None = None
+        self._failed: BaseException | None = None
 
-    async def run_plain(*items: Any) -> Any:
-        value = call(*items)
-        return await value if inspect.isawaitable(value) else value
+    def caller(self, varying: Sequence[str], ports: Sequence[str]) -> tuple[Callable[..., Awaitable[Any]], Send]:
+        """A function of the varying parameters that makes a call.
 
-    async def run_async_generator(*items: Any) -> None:
-        async with aclosing(call(*items)) as values:
-            async for value in values:
-                await result(value)
+        Args:
+            varying: names of the parameters that differ from call to call.
+            ports: those of them whose items are named when a call fails.
 
-    async def run_generator(*items: Any) -> None:
-        with closing(call(*items)) as values:
-            for value in values:
-                await result(value)
+        Returns:
+            The function, whose awaited value, when it is not None, is to be given to the second one, which sends it.
+        """
+        simple = self._timeout is None and not self._retries
+        if simple and self._concurrency == 1:
+            return self._drive(varying, self._node.outports)
+        return (self._concurrent if self._concurrency > 1 else self._attempts)(varying, ports), _nothing
 
-    forms: dict[str, Callable[..., Awaitable[Any]]] = {
-        "async": call,
-        "plain": run_plain,
-        "async_generator": run_async_generator,
-        "generator": run_generator,
-    }
-    return forms[spec.form], result
+    # -- the form of the runner
+
+    def _drive(
+        self, varying: Sequence[str], outports: Mapping[str, Any], thread: CallThread | None = None
+    ) -> tuple[Callable[..., Awaitable[Any]], Send]:
+        """Makes any form of runner awaitable, on the given out-ports."""
+        spec = self._spec
+        send: Send | None = next(iter(outports.values())).send if len(outports) == 1 else None
+        if thread is None and self._threads:
+            thread = self._threads[0]
+        if thread is not None:
+            return self._in_thread(varying, outports, send, thread)
+        call = bind(spec, varying, {**self._fixed, **outports})
+
+        async def result(value: Any) -> None:
+            await _only(spec, send)(value)
+
+        async def run_plain(*items: Any) -> Any:
+            value = call(*items)
+            return await value if inspect.isawaitable(value) else value
+
+        async def run_async_generator(*items: Any) -> None:
+            async with aclosing(call(*items)) as values:
+                async for value in values:
+                    await result(value)
+
+        async def run_generator(*items: Any) -> None:
+            with closing(call(*items)) as values:
+                for value in values:
+                    await result(value)
+
+        forms: dict[str, Callable[..., Awaitable[Any]]] = {
+            "async": call,
+            "plain": run_plain,
+            "async_generator": run_async_generator,
+            "generator": run_generator,
+        }
+        return forms[spec.form], result
+
+    def _in_thread(
+        self, varying: Sequence[str], outports: Mapping[str, Any], send: Send | None, thread: CallThread
+    ) -> tuple[Callable[..., Awaitable[Any]], Send]:
+        spec = self._spec
+        blocking = {
+            name: BlockingPort(f"{self._node.name}.{name}", port.send, thread) for name, port in outports.items()
+        }
+        call = bind(spec, varying, {**self._fixed, **blocking})
+
+        async def result(value: Any) -> None:
+            await _only(spec, send)(value)
+
+        def drain(*items: Any) -> None:
+            (port,) = blocking.values()
+            with closing(call(*items)) as values:
+                for value in values:
+                    port.send(value)
+
+        target = drain if spec.form == "generator" else call
+
+        async def run(*items: Any) -> Any:
+            return await thread.run(lambda: target(*items))
+
+        return run, result
+
+    # -- timeout and retries
+
+    def _attempts(
+        self, varying: Sequence[str], ports: Sequence[str], outports: Mapping[str, Any] | None = None
+    ) -> Callable[..., Awaitable[None]]:
+        """Calls with `timeout` and `retries`. What an attempt sent leaves only when it succeeded."""
+        targets = self._node.outports if outports is None else outports
+
+        async def once(items: Sequence[Any], onto: Mapping[str, Any], thread: CallThread | None) -> None:
+            call, give = self._drive(varying, onto, thread)
+            try:
+                async with asyncio.timeout(self._timeout) as limit:
+                    value = await call(*items)
+                    if value is not None:
+                        await give(value)
+            except TimeoutError as error:
+                if limit.expired():
+                    raise TimeoutError(
+                        f"the call took longer than the component's timeout of {self._timeout:g} s"
+                    ) from error
+                raise
+
+        async def attempt(*items: Any, thread: CallThread | None = None) -> None:
+            for number in range(self._retries + 1):
+                onto: Mapping[str, Any] = targets
+                if self._retries:
+                    onto = {name: HeldPort(port) for name, port in targets.items()}
+                try:
+                    await once(items, onto, thread)
+                except Exception as error:
+                    if number == self._retries:
+                        if self._retries:
+                            error.add_note(f"this was the last of {number + 1} attempts")
+                        raise
+                    pause = self._backoff * 2**number
+                    await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                else:
+                    for held in onto.values():
+                        if isinstance(held, HeldPort):
+                            await held.let_go()
+                    return
+
+        return attempt
+
+    # -- concurrency
+
+    def _concurrent(self, varying: Sequence[str], ports: Sequence[str]) -> Callable[..., Awaitable[None]]:
+        """Starts a call and returns, once a slot is free. `join` waits for the last ones."""
+        count = len(ports)
+        idle = deque(self._threads)
+
+        async def work(items: tuple[Any, ...], before: asyncio.Task[None] | None) -> None:
+            held = {name: HeldPort(port) for name, port in self._node.outports.items()} if self._ordered else None
+            thread = idle.popleft() if idle else None
+            try:
+                try:
+                    await self._attempts(varying, ports, held)(*items, thread=thread)
+                finally:
+                    if thread is not None:
+                        idle.append(thread)
+                if held is not None:
+                    if before is not None:
+                        await asyncio.wait([before])
+                    for port in held.values():
+                        await port.let_go()
+            except BaseException as error:
+                given = dict(zip(ports, items[:count], strict=True))
+                if not self._node.skip(error, given):
+                    if self._failed is None:
+                        self._failed = error
+                        self._node.in_hand = given
+                    if self._consuming is not None:
+                        self._consuming.cancel()
+            finally:
+                self._free.release()
+
+        async def start(*items: Any) -> None:
+            self._consuming = asyncio.current_task()
+            if self._failed is not None:
+                raise self._failed
+            await self._free.acquire()
+            before = self._running[-1] if self._running else None
+            task = asyncio.ensure_future(work(items, before))
+            self._running.append(task)
+            task.add_done_callback(self._running.remove)
+
+        return start
+
+    async def join(self) -> None:
+        """Waits for the calls that are still running. Cancelled, or after a failure: cancels them.
+
+        Raises:
+            BaseException: what the first failed call raised.
+        """
+        self._consuming = None
+        while self._running and self._failed is None:
+            await asyncio.wait(list(self._running), return_when=asyncio.FIRST_COMPLETED)
+        if self._failed is not None:
+            raise self._failed
+
+    async def abandon(self) -> None:
+        """Cancels the calls that are still running, and waits for their ends."""
+        self._consuming = None
+        for task in list(self._running):
+            task.cancel()
+        if self._running:
+            await asyncio.wait(list(self._running))
+        if self._failed is not None:
+            raise self._failed
+
+
+class HeldPort:
+    """Keeps what a call sends until it is known that it may leave."""
+
+    def __init__(self, port: Any) -> None:
+        self._port = port
+        self._items: list[Any] = []
+
+    def send(self, item: Any) -> Awaitable[None]:
+        self._items.append(item)
+        return DONE
+
+    async def let_go(self) -> None:
+        """Sends what was kept."""
+        items, self._items = self._items, []
+        for item in items:
+            await self._port.send(item)
+
+
+def _only(spec: ComponentSpec, send: Send | None) -> Send:
+    if send is None:
+        raise TypeError(
+            f"{spec.name} returned a value, but it has {len(spec.outports)} out-ports: only with exactly one is it clear where "
+            f"the value goes. Write `await port.send(value)` instead"
+        )
+    return send
+
+
+async def _nothing(value: Any) -> None:
+    raise AssertionError(f"a call with options sends what it returns itself, not {value!r}")

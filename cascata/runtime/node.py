@@ -19,6 +19,7 @@ from ..channel.base import Reader, Writer
 from ..errors import ComponentError
 from ..model import NodeSpec, StateArgs
 from ..observe.board import DELIVERED, DROPPED_ITEMS, Board
+from .calls import Calls
 from .outport import OutPort, Stopped
 from .state import make_state
 from .trigger import run_once, run_triggers
@@ -126,7 +127,7 @@ class Node:
         raised: BaseException | None = None
         try:
             async with AsyncExitStack() as stack:
-                fixed: dict[str, Any] = dict(self.outports)
+                fixed: dict[str, Any] = {}
                 component = self.spec.component
                 for state in component.states:
                     self.doing = f"making its state {state.name!r}"
@@ -138,7 +139,7 @@ class Node:
                         fixed[port] = given.constant
                 self.doing = "working"
                 try:
-                    await self._consume(fixed)
+                    await self._consume(Calls(self, fixed, stack))
                 except BaseException as error:
                     raised = error
                     raise
@@ -161,12 +162,15 @@ class Node:
         if raised is not None:
             raise self.failure(raised, self.in_hand)
 
-    async def _consume(self, fixed: dict[str, Any]) -> None:
-        only = next(iter(self.outports.values())).send if len(self.outports) == 1 else None
-        if not self.spec.triggers:
-            await run_once(self, fixed, only)
-        else:
-            await run_triggers(self, fixed, only)
+    async def _consume(self, calls: Calls) -> None:
+        try:
+            if self.spec.triggers:
+                await run_triggers(self, calls)
+            else:
+                await run_once(self, calls)
+            await calls.join()
+        finally:
+            await calls.abandon()
 
     # -- what happens to it
 

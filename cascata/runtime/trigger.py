@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..channel.base import Reader
 from ..errors import CascataError
 from ..model import MISSING
-from .calls import Send, bind, drive
+from .calls import Calls, Send
 
 if TYPE_CHECKING:
     from .node import Node
@@ -33,9 +33,9 @@ BATCH_S: Final = 0.0001
 """A batch is cut to about this many seconds of work: what it took is told to the writers after it."""
 
 
-async def run_once(node: Node, fixed: Mapping[str, Any], only: Send | None) -> None:
+async def run_once(node: Node, calls: Calls) -> None:
     """Calls the runner of a node without triggers."""
-    call, give = drive(node.spec.component, bind(node.spec.component, (), fixed), only)
+    call, give = calls.caller((), ())
     began = perf_counter()
     try:
         value = await call()
@@ -54,15 +54,15 @@ def raise_failure(node: Node, error: BaseException, items: Mapping[str, Any]) ->
         raise error
 
 
-async def run_triggers(node: Node, fixed: dict[str, Any], only: Send | None) -> None:
+async def run_triggers(node: Node, calls: Calls) -> None:
     """Runs the node until its trigger groups have ended."""
     spec = node.spec
     if len(spec.triggers) == 1 and not spec.sampled:
         (ports,) = spec.triggers
-        call, give = drive(spec.component, bind(spec.component, ports, fixed), only)
+        call, give = calls.caller(ports, ports)
         await _run_group(node, ports, call, give, None)
         return
-    await _Sampling(node, fixed, only).run()
+    await _Sampling(node, calls).run()
 
 
 async def _run_group(
@@ -204,10 +204,9 @@ class _Sampling:
     port's default, or None).
     """
 
-    def __init__(self, node: Node, fixed: dict[str, Any], only: Send | None) -> None:
+    def __init__(self, node: Node, calls: Calls) -> None:
         self._node = node
-        self._fixed = fixed
-        self._only = only
+        self._calls = calls
         self._lock = asyncio.Lock()
         self._latest: dict[str, Any] = {}
         for ports in node.spec.triggers:
@@ -255,9 +254,9 @@ class _Sampling:
             )
 
     async def _run_group(self, ports: tuple[str, ...]) -> None:
-        component = self._node.spec.component
-        others = [name for name in component.parameters if name not in self._fixed and name not in ports]
-        call, give = drive(component, bind(component, (*ports, *others), self._fixed), self._only)
+        seen = {*self._latest, *self._sampled} - set(ports)
+        others = [name for name in self._node.spec.component.parameters if name in seen]
+        call, give = self._calls.caller((*ports, *others), ports)
         if self._sampled:
             await self._all_sampled.wait()
 

@@ -227,7 +227,7 @@ class SharedChannel:
         if end // _FREE_AT != start // _FREE_AT:
             start = max(_PAGE, (start // _FREE_AT - 1) * _FREE_AT)
             end = end // _PAGE * _PAGE
-            _libc().fallocate(self._own, _KEEP_SIZE_AND_PUNCH, ctypes.c_longlong(start), ctypes.c_longlong(end - start))
+            _punch(self._own, start, end - start)
 
     async def room(self) -> None:
         await wait_readable([self.fds.room])

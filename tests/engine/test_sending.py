@@ -59,7 +59,7 @@ def received(notes: Notes) -> list[int]:
     return [number for what, number in notes.read() if what == "received"]
 
 
-@pytest.mark.parametrize("capacity", [1, 2, 3, 10, 100, 257, 1000])
+@pytest.mark.parametrize("capacity", [1, 2, 10, 257])
 def test_exactly_capacity_sends_complete_while_the_reader_holds_an_item(
     engine: Options, notes: Notes, flags: list[Flag], capacity: int
 ) -> None:
