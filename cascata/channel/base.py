@@ -104,11 +104,13 @@ class Tally:
     Items leave in the order in which they came; it is enough to remember runs of the same edge.
     """
 
-    __slots__ = ("_runs", "taken", "unread")
+    __slots__ = ("_runs", "last", "taken", "unread")
 
     def __init__(self) -> None:
         self._runs: deque[list[int]] = deque()
         self.taken: dict[int, int] = {}
+        self.last: int | None = None
+        """The edge of the item that was taken last, as of the last `settle`."""
         self.unread = 0
 
     def came(self, edge: int, count: int = 1) -> None:
@@ -129,6 +131,7 @@ class Tally:
         self.unread = unread
         while took > 0:
             run = self._runs[0]
+            self.last = run[0]
             count = min(took, run[1])
             self.taken[run[0]] = self.taken.get(run[0], 0) + count
             took -= count
@@ -211,6 +214,9 @@ class Reader(Protocol):
 
     def taken(self) -> Mapping[int, int]:
         """edge -> items of it that were taken at this end so far."""
+
+    def last_edge(self) -> int | None:
+        """The edge of the item that was taken last; None for a first value that came on none."""
 
     def close(self) -> Mapping[int, int]:
         """One user of this end stops reading. The last one gets edge -> items left unread here."""

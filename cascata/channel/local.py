@@ -134,6 +134,12 @@ class LocalChannel:
             return {self._only.edge: self._only.sent - self._only.lost - len(self.items)}
         return self.tally.settle(len(self.items))
 
+    def last_edge(self) -> int | None:
+        if self._only is not None:
+            return self._only.edge
+        self.tally.settle(len(self.items))
+        return self.tally.last
+
     def close(self) -> Mapping[int, int]:
         self._open_readers -= 1
         if self._open_readers:

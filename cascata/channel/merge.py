@@ -28,6 +28,7 @@ class MergedReader:
         self.items: deque[Any] = deque(first)
         self._readers = list(readers)
         self._open = deque(readers)
+        self._last: Reader | None = None
 
     def taking(self) -> None:
         for reader in self._open:
@@ -47,6 +48,7 @@ class MergedReader:
             self._open.rotate(-1)
             if reader.items:
                 self.items.append(reader.items.popleft())
+                self._last = reader
                 return True
         return False
 
@@ -75,6 +77,9 @@ class MergedReader:
         for reader in self._readers:
             taken.update(reader.taken())
         return taken
+
+    def last_edge(self) -> int | None:
+        return None if self._last is None else self._last.last_edge()
 
     def close(self) -> Mapping[int, int]:
         left: dict[int, int] = {}

@@ -1,15 +1,18 @@
-"""From the stats board to the report."""
+"""How a run ends: its report from the stats board, its warnings, or its first error."""
 
 from __future__ import annotations
 
+import asyncio
+import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from ..errors import CascataError, CascataWarning
 from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..observe.report import EdgeReport, NodeReport, RunReport
 
-__all__ = ["make_report"]
+__all__ = ["make_report", "raise_outcome", "warn_of_unawaited"]
 
 
 def make_report(
@@ -77,3 +80,25 @@ def make_report(
         engine=engine,
         start_method=start_method,
     )
+
+
+def warn_of_unawaited(unawaited: Mapping[str, int]) -> None:
+    """Names the nodes that lost items by not awaiting `send`."""
+    for node, count in unawaited.items():
+        warnings.warn(
+            f"node {node!r}: {count} call(s) of `send` had to wait and were never awaited, so their items were not sent. "
+            f"Write `await port.send(item)`",
+            CascataWarning,
+            stacklevel=2,
+        )
+
+
+def raise_outcome(errors: Sequence[BaseException], *, cancelled: bool) -> None:
+    """Raises the first failure with the others in `.others`, or the cancellation, if there was any."""
+    if errors:
+        first, *others = errors
+        if isinstance(first, CascataError):
+            first.others = (*first.others, *others)
+        raise first
+    if cancelled:
+        raise asyncio.CancelledError

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-import warnings
 from collections.abc import Sequence
 
-from ..errors import CascataError, CascataWarning, RunTimeout
+from ..errors import RunTimeout
 from ..model import GraphSpec, Plan
 from ..observe.board import Board, BoardShape
 from ..observe.report import RunReport
 from ..options import RunOptions
 from ..runtime.worker import Worker
 from . import supervisor
-from .account import make_report
+from .account import make_report, raise_outcome, warn_of_unawaited
 
 __all__ = ["InlineRun"]
 
@@ -111,31 +110,10 @@ class InlineRun:
             worker.cancel()
             _, resisting = await asyncio.wait([running], timeout=options.grace)
             self.abandoned = bool(resisting)
-        return self._outcome(worker, board, time.perf_counter() - began)
-
-    def _outcome(self, worker: Worker, board: Board, wall_s: float) -> RunReport:
+        wall_s = time.perf_counter() - began
+        report = make_report(spec, self._plan, board, wall_s, "inline")
+        if not self.abandoned:
+            board.close()
         warn_of_unawaited(worker.unawaited)
         raise_outcome(self._errors, cancelled=self._cancelled)
-        return make_report(self._spec, self._plan, board, wall_s, "inline")
-
-
-def warn_of_unawaited(unawaited: dict[str, int]) -> None:
-    """Names the nodes that lost items by not awaiting `send`."""
-    for node, count in unawaited.items():
-        warnings.warn(
-            f"node {node!r}: {count} call(s) of `send` had to wait and were never awaited, so their items were not sent. "
-            f"Write `await port.send(item)`",
-            CascataWarning,
-            stacklevel=2,
-        )
-
-
-def raise_outcome(errors: Sequence[BaseException], *, cancelled: bool) -> None:
-    """Raises the first failure with the others in `.others`, or the cancellation, if there was any."""
-    if errors:
-        first, *others = errors
-        if isinstance(first, CascataError):
-            first.others = (*first.others, *others)
-        raise first
-    if cancelled:
-        raise asyncio.CancelledError
+        return report

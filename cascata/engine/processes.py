@@ -14,16 +14,15 @@ import pickle
 import resource
 import signal
 import socket
+import threading
 import time
-import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any, Final
 
-from .. import log
-from ..errors import CascataError, CascataWarning
+from ..errors import CascataError
 from ..model import GraphSpec, Plan
 from ..observe.board import Board, BoardShape
 from ..observe.log import replay, worker_level
@@ -33,7 +32,7 @@ from ..transport import forked
 from ..transport.crossing import Pair, count_unread
 from ..transport.links import Ends, ends_for, make_pairs
 from . import definitions, supervisor
-from .account import make_report
+from .account import make_report, raise_outcome, warn_of_unawaited
 
 __all__ = ["ProcessRun"]
 
@@ -58,13 +57,35 @@ class _Handle:
         # A process forked from this one must not seem to be the workers' parent.
         forked.private(self.alive_w, self.connection.fileno())
         self.process: Any = None
+        self._early: list[bytes] | None = []  # commands that came before the worker was set up
+        self._order = threading.Lock()
         self.pidfd = -1
         self.heard: asyncio.Task[None] | None = None
 
     def send(self, command: bytes) -> None:
-        """Sends a short command; a worker that is gone needs none."""
-        with suppress(OSError):
-            self.connection.send_bytes(command)
+        """Sends a short command, after the set-up; a worker that is gone needs none."""
+        with self._order:
+            if self._early is not None:
+                self._early.append(command)
+                return
+            with suppress(OSError):
+                self.connection.send_bytes(command)
+
+    def set_up(self, setup: Any, fds: list[int], payload: bytes) -> None:
+        """Sends what a worker is told first. In a thread: a worker that is slow to boot reads slowly."""
+        at_once = _worker_main().FDS_AT_ONCE
+        with suppress(OSError):  # a worker that is gone is reported by its exit
+            self.connection.send_bytes(pickle.dumps(setup))
+            with socket.socket(fileno=os.dup(self.connection.fileno())) as sock:
+                for start in range(0, len(fds), at_once):
+                    socket.send_fds(sock, [b"f"], fds[start : start + at_once])
+            self.connection.send_bytes(payload)
+        alive_r, self.alive_r = self.alive_r, -1
+        os.close(alive_r)
+        with self._order:
+            early, self._early = self._early or [], None
+        for command in early:
+            self.send(command)
 
     def hush(self) -> None:
         """Ends the socket, so that the thread that listens to it returns."""
@@ -141,6 +162,7 @@ class ProcessRun:
         # The payload first: what cannot be sent should fail before anything is started.
         payload = b"" if self._method == "fork" else definitions.dump(spec)
         _make_room_for_fds(len(plan.crossing) * 4 + count * 8)
+        board: Board | None = None
         executor = ThreadPoolExecutor(2 * count, thread_name_prefix="cascata-control")
         board_fd = os.memfd_create("cascata-board", os.MFD_CLOEXEC)
         try:
@@ -157,14 +179,17 @@ class ProcessRun:
                     await self._supervise()
                 finally:
                     await self._clean_up(executor)
+            wall_s = time.perf_counter() - began
+            for pair in self._pairs.values():
+                self._unread.update(count_unread(pair.receive))
+            return self._outcome(board, wall_s)
         finally:
             executor.shutdown()
             for pair in self._pairs.values():
-                self._unread.update(count_unread(pair.receive))
                 pair.close()
             os.close(board_fd)
-        wall_s = time.perf_counter() - began
-        return self._outcome(board, wall_s)
+            if board is not None:
+                board.close()  # a traceback that somebody keeps would keep its memory
 
     def _start(self, payload: bytes, shape: BoardShape, board_fd: int, executor: ThreadPoolExecutor) -> None:
         launch = _launch()
@@ -192,7 +217,7 @@ class ProcessRun:
             loop.add_reader(handle.pidfd, self._gone, handle)
             handle.heard = self._spawn(self._listen(handle))
             setup, fds = self._setup(handle, shape, board_fd)
-            sent = loop.run_in_executor(executor, _send_setup, handle, setup, fds, payload)
+            sent = loop.run_in_executor(executor, handle.set_up, setup, fds, payload)
             self._tasks.add(sent)
             sent.add_done_callback(self._tasks.discard)
 
@@ -339,23 +364,8 @@ class ProcessRun:
             handle.close()
 
     def _outcome(self, board: Board, wall_s: float) -> RunReport:
-        for node, count in self._unawaited.items():
-            warnings.warn(
-                f"node {node!r}: {count} call(s) of `send` had to wait and were never awaited, so their items were not sent. "
-                f"Write `await port.send(item)`",
-                CascataWarning,
-                stacklevel=2,
-            )
-        errors = self._supervisor.errors
-        if errors:
-            first, *others = errors
-            if isinstance(first, CascataError):
-                first.others = (*first.others, *others)
-            for other in others:
-                log.debug("a further failure of the same run: %s", other)
-            raise first
-        if self._supervisor.cancelled:
-            raise asyncio.CancelledError
+        warn_of_unawaited(self._unawaited)
+        raise_outcome(self._supervisor.errors, cancelled=self._supervisor.cancelled)
         return make_report(
             self._spec, self._plan, board, wall_s, "processes", start_method=self._method, unread=self._unread
         )
@@ -364,19 +374,6 @@ class ProcessRun:
 def _shut(fd: int, how: int) -> None:
     with socket.socket(fileno=os.dup(fd)) as sock, suppress(OSError):
         sock.shutdown(how)
-
-
-def _send_setup(handle: _Handle, setup: Any, fds: list[int], payload: bytes) -> None:
-    """In a thread: a worker that is slow to boot reads slowly. One that is gone is reported by its exit."""
-    at_once = _worker_main().FDS_AT_ONCE
-    with suppress(OSError):
-        handle.connection.send_bytes(pickle.dumps(setup))
-        with socket.socket(fileno=os.dup(handle.connection.fileno())) as sock:
-            for start in range(0, len(fds), at_once):
-                socket.send_fds(sock, [b"f"], fds[start : start + at_once])
-        handle.connection.send_bytes(payload)
-    alive_r, handle.alive_r = handle.alive_r, -1
-    os.close(alive_r)
 
 
 def _make_room_for_fds(wanted: int) -> None:

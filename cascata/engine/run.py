@@ -16,7 +16,7 @@ import atexit
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from types import FrameType
 from typing import Any, Final, Protocol
 
@@ -105,28 +105,23 @@ class Run:
 
         Raises:
             CascataError: what failed first.
-            KeyboardInterrupt: the user pressed Ctrl-C.
+            KeyboardInterrupt: the user pressed Ctrl-C. What any other signal handler raises is raised as well, after the run was cancelled.
             CancelledError: the run was cancelled.
         """
-        interrupted = False
-        while True:
+        arrived: BaseException | None = None
+        while not self.future.done():
             try:
-                try:
-                    return self.future.result()
-                finally:
-                    self._thread.join()
-            except KeyboardInterrupt:
-                if self.future.done():
-                    raise
-                if interrupted:
-                    self.kill()
-                else:
+                wait([self.future])
+            except BaseException as error:  # of a signal handler: Ctrl-C, an alarm
+                if arrived is None:
+                    arrived = error
                     self.cancel()
-                interrupted = True
-            except BaseException:
-                if interrupted:
-                    raise KeyboardInterrupt from None
-                raise
+                else:
+                    self.kill()
+        self._thread.join()
+        if arrived is not None:
+            raise arrived
+        return self.future.result()
 
     async def join_async(self) -> RunReport:
         """As `join`, awaited. Cancelled: cancels the run, and waits for its end."""

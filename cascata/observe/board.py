@@ -64,9 +64,10 @@ class Board:
     def __init__(self, shape: BoardShape, fd: int | None = None) -> None:
         self.shape = shape
         memory = mmap.mmap(-1 if fd is None else fd, shape.size)
-        view = memoryview(memory)
-        self._counts = view.cast("q")
-        self._seconds = view.cast("d")
+        self._memory = memory
+        with memoryview(memory) as view:
+            self._counts = view.cast("q")
+            self._seconds = view.cast("d")
         self._edges_at = shape.nodes * NODE_ROW
         self._edge_row = shape.edge_row
         self._work_at = self._edges_at + shape.edges * shape.edge_row
@@ -113,6 +114,11 @@ class Board:
         """What a worker made of an edge's items: `DELIVERED`, `FAILED_ITEMS` or `DROPPED_ITEMS`."""
         self._counts[self._edges_at + edge * self._edge_row + BY_WRITER + PER_WORKER * worker + outcome] = items
 
+    def add_failed(self, edge: int, worker: int, items: int) -> None:
+        """Counts items of an edge that failed on a worker; only that worker does."""
+        at = self._edges_at + edge * self._edge_row + BY_WRITER + PER_WORKER * worker + FAILED_ITEMS
+        self._counts[at] += items
+
     def edge(self, edge: int) -> tuple[int, int, int, int]:
         """sent, delivered, failed, dropped of an edge."""
         at = self._edges_at + edge * self._edge_row
@@ -133,3 +139,9 @@ class Board:
         at = self._work_at + channel * self.shape.workers
         slowest: float = max(self._seconds[at : at + self.shape.workers])
         return slowest
+
+    def close(self) -> None:
+        """Gives the memory back; the board cannot be used any more."""
+        self._counts.release()
+        self._seconds.release()
+        self._memory.close()

@@ -189,11 +189,9 @@ class Calls:
 
         async def attempt(*items: Any, thread: CallThread | None = None) -> None:
             for number in range(self._retries + 1):
-                onto: Mapping[str, Any] = targets
-                if self._retries:
-                    onto = {name: HeldPort(port) for name, port in targets.items()}
+                held = {name: HeldPort(port) for name, port in targets.items()} if self._retries else {}
                 try:
-                    await once(items, onto, thread)
+                    await once(items, held or targets, thread)
                 except Exception as error:
                     if number == self._retries:
                         if self._retries:
@@ -202,9 +200,8 @@ class Calls:
                     pause = self._backoff * 2**number
                     await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 else:
-                    for held in onto.values():
-                        if isinstance(held, HeldPort):
-                            await held.let_go()
+                    for port in held.values():
+                        await port.let_go()
                     return
 
         return attempt

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import reprlib
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
@@ -45,6 +46,8 @@ class Host(Protocol):
     index: int
     board: Board
     skip_errors: bool
+    raised: Counter[int]
+    """edge -> items taken from it whose runner raised, and which were skipped."""
     cancelling: bool
 
     def forgotten(self, node: str) -> None:
@@ -214,6 +217,12 @@ class Node:
         if not self.host.skip_errors or not isinstance(error, Exception):
             return False
         self.failed += 1
+        board, worker = self.host.board, self.host.index
+        for port in items:
+            edge = self.readers[port].last_edge()
+            if edge is not None:
+                self.host.raised[edge] += 1
+                board.add_failed(edge, worker, 1)
         log.error(
             "skipped %s: %s: %s",
             ", ".join(f"{port}={bounded_repr(item)}" for port, item in items.items()),
@@ -228,15 +237,14 @@ class Node:
     def _close_readers(self) -> None:
         board, worker = self.host.board, self.host.index
         for reader in self.readers.values():
-            for edge, items in reader.taken().items():
-                board.set_outcome(edge, worker, DELIVERED, items)
+            self._publish_taken(reader)
             for edge, items in reader.close().items():
                 board.set_outcome(edge, worker, DROPPED_ITEMS, items)
                 self.dropped += items
 
     def publish(self) -> None:
         """Writes the node's counts and those of its edges on the stats board."""
-        board, worker = self.host.board, self.host.index
+        board = self.host.board
         sent = 0
         blocked = paused = 0.0
         for port in self.outports.values():
@@ -256,5 +264,9 @@ class Node:
         for writer in self._writers:
             board.set_sent(writer.edge, writer.sent, writer.lost)
         for reader in self.readers.values():
-            for edge, items in reader.taken().items():
-                board.set_outcome(edge, worker, DELIVERED, items)
+            self._publish_taken(reader)
+
+    def _publish_taken(self, reader: Reader) -> None:
+        board, worker, raised = self.host.board, self.host.index, self.host.raised
+        for edge, items in reader.taken().items():
+            board.set_outcome(edge, worker, DELIVERED, items - raised[edge])

@@ -76,6 +76,7 @@ class Worker:
         self.skip_errors = skip_errors
         self.cancelling = False
         self.unawaited: Counter[str] = Counter()
+        self.raised: Counter[int] = Counter()
         self._spec = spec
         self._crossing = crossing
         self._links = links

@@ -472,6 +472,10 @@ class CrossingReader:
     def taken(self) -> Mapping[int, int]:
         return self._tally.settle(len(self.items))
 
+    def last_edge(self) -> int | None:
+        self._tally.settle(len(self.items))
+        return self._tally.last
+
     def close(self) -> Mapping[int, int]:
         self._users -= 1
         if self._users:

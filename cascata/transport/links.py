@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import SerializationError
 from ..model import ChannelSpec, EdgeSpec, GraphSpec, Plan
-from ..observe.board import FAILED_ITEMS, Board
+from ..observe.board import Board
 from .crossing import CrossingReader, CrossingWriter, Pair, make_pair
 from .hub import Hub
 
@@ -107,7 +107,6 @@ class LinkedEnds:
         self._board = board
         self._worker = worker
         self._refused = refused
-        self._failed: dict[int, int] = {}
 
     def reader(self, channel: ChannelSpec, users: int) -> CrossingReader:
         held = self._ends.channels[channel.id]
@@ -121,7 +120,7 @@ class LinkedEnds:
                 board.set_work(channel.id, worker, seconds)
 
         def bad(edge: int, count: int, problem: Exception) -> None:
-            self._count_failed(edge, count)
+            self._board.add_failed(edge, self._worker, count)
             source = self._spec.edges[edge].source
             error = SerializationError(
                 f"{count} item(s) sent by {source} could not be unpickled for {channel.name} on worker {self._worker}: "
@@ -148,7 +147,7 @@ class LinkedEnds:
                 return board.work(channel.id)
 
         def bad(item: Any, problem: Exception) -> None:
-            self._count_failed(edge.id, 1)
+            self._board.add_failed(edge.id, self._worker, 1)
             kind = type(item).__name__
             error = SerializationError(
                 f"an item of type {kind} sent by {edge.source} cannot cross to another worker ({channel.name}): "
@@ -174,10 +173,6 @@ class LinkedEnds:
             bad=bad,
             forgotten=forgotten,
         )
-
-    def _count_failed(self, edge: int, items: int) -> None:
-        self._failed[edge] = self._failed.get(edge, 0) + items
-        self._board.set_outcome(edge, self._worker, FAILED_ITEMS, self._failed[edge])
 
     def release(self) -> None:
         """Closes the fds that came with the worker's set-up: readers and writers have their own."""
