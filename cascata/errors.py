@@ -30,6 +30,15 @@ class CascataWarning(UserWarning):
     """Something that cascata left undone on purpose and that a user should look at."""
 
 
+def in_words(error: BaseException) -> str:
+    """`Type: text` of an error; never raises, whatever the error's own code does."""
+    try:
+        text = str(error)
+    except Exception as problem:
+        text = f"(its text cannot be had: {type(problem).__name__})"
+    return f"{type(error).__qualname__}: {text}" if text else type(error).__qualname__
+
+
 class _Packed(NamedTuple):
     """A cause on its way to another process: pickled when possible, in words in any case."""
 
@@ -39,7 +48,7 @@ class _Packed(NamedTuple):
 
 
 def _pack(error: BaseException) -> _Packed:
-    words = f"{type(error).__qualname__}: {error}"
+    words = in_words(error)
     told = error.__cause__
     if isinstance(told, RemoteError):
         trace = str(told)

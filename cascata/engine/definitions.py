@@ -19,7 +19,7 @@ import types
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ..errors import SerializationError
+from ..errors import SerializationError, in_words
 from ..model import MISSING, GraphSpec
 
 __all__ = ["Unsendable", "dump", "load"]
@@ -67,7 +67,7 @@ def dump(spec: GraphSpec) -> bytes:
             if not bad:
                 raise _explain(spec, problem) from problem
             for name, value in bad.items():
-                names[name] = Unsendable(name, type(value).__name__, f"{type(problem).__name__}: {problem}")
+                names[name] = Unsendable(name, type(value).__name__, f"{in_words(problem)}")
             continue
         # Classes that were met only while pickling (the class of a constant, say) must be found by name as well.
         met = {name: main[name] for name in by_value if name not in names}
@@ -225,13 +225,13 @@ def _explain(spec: GraphSpec, problem: Exception) -> SerializationError:
         if not _sendable(node.component):
             what = f"the component {node.component.name} of node {node.name!r}"
             return _refused(what, node.name, None, node.component.runner, problem)
-    return SerializationError(f"the graph cannot be sent to a worker: {type(problem).__name__}: {problem}")
+    return SerializationError(f"the graph cannot be sent to a worker: {in_words(problem)}")
 
 
 def _refused(what: str, node: str, port: str | None, value: Any, problem: Exception) -> SerializationError:
     kind = type(value).__name__
     return SerializationError(
-        f"{what}, of type {kind}, cannot be sent to a worker: {type(problem).__name__}: {problem}. Make it in the worker: as "
+        f"{what}, of type {kind}, cannot be sent to a worker: {in_words(problem)}. Make it in the worker: as "
         f"state (@persist(name, initializer)), or inside the component; or run with engine='inline', which has no process border",
         node=node,
         port=port,

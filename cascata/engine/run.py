@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures.thread  # noqa: F401  # its hook at the interpreter's exit must be registered before ours, which runs first then
 import signal
 import threading
 from collections.abc import Callable
@@ -221,4 +222,6 @@ def _end_all() -> None:
         each._thread.join(each._grace + 1)
 
 
-atexit.register(_end_all)
+# Before the threads of executors are waited for: those of a run that goes on would wait for ever. `atexit` is too late for
+# that, and this hook of `concurrent.futures` has no public name.
+getattr(threading, "_register_atexit", atexit.register)(_end_all)

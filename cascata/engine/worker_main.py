@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from multiprocess.connection import Connection
 
-from ..errors import CascataError, ComponentError, SerializationError
+from ..errors import CascataError, ComponentError, SerializationError, in_words
 from ..model import GraphSpec
 from ..observe.board import Board, BoardShape
 from ..observe.log import install_forwarding
@@ -186,7 +186,7 @@ def _take_over(setup: Setup, fds: Sequence[int]) -> None:
 
 def _load_failure(setup: Setup, error: BaseException) -> CascataError:
     failure = ComponentError(
-        f"worker {setup.index} could not load its nodes ({', '.join(setup.nodes)}): {type(error).__name__}: {error}. What a component "
+        f"worker {setup.index} could not load its nodes ({', '.join(setup.nodes)}): {in_words(error)}. What a component "
         f"uses must be importable in a worker as it is here (same sys.path, same packages)",
         node=", ".join(setup.nodes),
         worker=setup.index,

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from .. import log
 from ..channel.base import Reader, Writer
-from ..errors import ComponentError
+from ..errors import ComponentError, in_words
 from ..model import NodeSpec, StateArgs
 from ..observe.board import DELIVERED, DROPPED_ITEMS, Board
 from .calls import Calls
@@ -153,7 +153,7 @@ class Node:
             if raised is None:
                 raised = error
             elif raised is not error:
-                raised.add_note(f"undoing the state of {self.name!r} then raised {type(error).__name__}: {error}")
+                raised.add_note(f"undoing the state of {self.name!r} then raised {in_words(error)}")
         finally:
             self.undoing = False
         # Looked at here and not in the `except`: a state that suppresses errors does not make a failure a success.
@@ -202,7 +202,7 @@ class Node:
             where = f" while {self.doing}" if items is None else ""
         result = ComponentError(
             f"node {self.name!r} ({self.spec.component.name}) failed on worker {self.host.index}{where}: "
-            f"{type(error).__name__}: {error}. The original error is the cause of this one; "
+            f"{in_words(error)}. The original error is the cause of this one; "
             f'`graph.run(engine="inline")` runs the graph in this process, where a debugger works, '
             f'and `on_error="skip"` goes on without the items that fail',
             node=self.name,
@@ -224,10 +224,9 @@ class Node:
                 self.host.raised[edge] += 1
                 board.add_failed(edge, worker, 1)
         log.error(
-            "skipped %s: %s: %s",
+            "skipped %s: %s",
             ", ".join(f"{port}={bounded_repr(item)}" for port, item in items.items()),
-            type(error).__name__,
-            error,
+            in_words(error),
             exc_info=error,
         )
         return True

@@ -353,7 +353,7 @@ class CrossingReader:
         hub: of the running loop.
         receive, give_credits: fds of the channel; this object makes its own of them.
         users: nodes that take from it.
-        bad: called with the edge, the count and the error when the items of a frame cannot be unpickled; they are lost.
+        bad: called with the edge, the count and the error of items that cannot be unpickled.
         measured: called with the seconds of work that an item took, when several processes read.
     """
 
@@ -426,8 +426,9 @@ class CrossingReader:
         self.totals[edge] = max(total, self.totals.get(edge, 0))
         self._came += count
         try:
-            self.items.extend(frames.decode(view, fd).items)
-            self._tally.came(edge, count)
+            items = frames.decode(view, fd, lambda problem: self._bad(edge, 1, problem)).items
+            self.items.extend(items)
+            self._tally.came(edge, len(items))
         except Exception as problem:
             self._bad(edge, count, problem)
         finally:

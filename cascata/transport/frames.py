@@ -168,29 +168,35 @@ def receive(sock: socket, buffer: bytearray) -> tuple[memoryview, int] | None:
     return memoryview(buffer)[:size], fd
 
 
-def decode(message: memoryview, fd: int) -> Received:
+def decode(message: memoryview, fd: int, bad: Callable[[Exception], None]) -> Received:
     """The items of a message.
 
+    Args:
+        message: as `receive` gave it.
+        fd: the same; it is closed.
+        bad: called with the error of each item that cannot be unpickled; the others are returned.
+
     Raises:
-        Exception: whatever unpickling raises; the frame is lost then.
+        Exception: nothing of the message could be read.
     """
     kind, edge, total, _ = HEADER.unpack_from(message)
     body = message[HEADER.size :]
-    if kind == PICKLE:
-        return Received(edge, total, pickle.loads(body))
-    if kind == DILL:
-        import dill
-
-        return Received(edge, total, dill.loads(bytes(body)))
+    buffers: list[memoryview] = []
+    if kind == LARGE:
+        try:
+            memory = memoryview(mmap.mmap(fd, 0))
+        finally:
+            os.close(fd)
+        kind = body[0]
+        bounds = struct.unpack(f"<{(len(body) - 8) // 8}Q", body[8:])
+        body, *buffers = [memory[start:end] for start, end in zip(bounds[::2], bounds[1::2], strict=True)]
     try:
-        memory = memoryview(mmap.mmap(fd, 0))
-    finally:
-        os.close(fd)
-    kind = body[0]
-    bounds = struct.unpack(f"<{(len(body) - 8) // 8}Q", body[8:])
-    parts = [memory[start:end] for start, end in zip(bounds[::2], bounds[1::2], strict=True)]
-    if kind == DILL:
-        import dill
+        if kind == DILL:
+            import dill
 
-        return Received(edge, total, dill.loads(bytes(parts[0])))
-    return Received(edge, total, pickle.loads(parts[0], buffers=parts[1:]))
+            return Received(edge, total, dill.loads(bytes(body)))
+        return Received(edge, total, pickle.loads(body, buffers=buffers))
+    except Exception:
+        from .salvage import salvage
+
+        return Received(edge, total, salvage(bytes(body), buffers, bad))

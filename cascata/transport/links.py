@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import SerializationError
+from ..errors import SerializationError, in_words
 from ..model import ChannelSpec, EdgeSpec, GraphSpec, Plan
 from ..observe.board import Board
 from .crossing import CrossingReader, CrossingWriter, Pair, make_pair
@@ -124,7 +124,7 @@ class LinkedEnds:
             source = self._spec.edges[edge].source
             error = SerializationError(
                 f"{count} item(s) sent by {source} could not be unpickled for {channel.name} on worker {self._worker}: "
-                f"{type(problem).__name__}: {problem}. The class of an item must be importable in the worker, and its "
+                f"{in_words(problem)}. The class of an item must be importable in the worker, and its "
                 f"`__setstate__` or constructor must not raise there",
                 node=source.node,
                 port=source.port,
@@ -151,7 +151,7 @@ class LinkedEnds:
             kind = type(item).__name__
             error = SerializationError(
                 f"an item of type {kind} sent by {edge.source} cannot cross to another worker ({channel.name}): "
-                f"{type(problem).__name__}: {problem}. Send what can be pickled (a path instead of an open file, an id instead of a "
+                f"{in_words(problem)}. Send what can be pickled (a path instead of an open file, an id instead of a "
                 f"connection), or keep both nodes on one worker with graph.pin",
                 node=edge.source.node,
                 port=edge.source.port,

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from ..channel.threads import EMPTY, ENDED
-from ..errors import ChannelClosed, SerializationError
+from ..errors import ChannelClosed, SerializationError, in_words
 from . import forked
 from .readiness import wait_readable, wait_readable_sync
 
@@ -288,7 +288,7 @@ def _loads(data: bytes) -> Any:
         return pickle.loads(data)  # what dill has written, pickle reads: it names dill's own functions
     except Exception as problem:
         raise SerializationError(
-            f"an item was taken that cannot be unpickled in this process: {type(problem).__name__}: {problem}. Its class must "
+            f"an item was taken that cannot be unpickled in this process: {in_words(problem)}. Its class must "
             f"be importable here, and its `__setstate__` or constructor must not raise"
         ) from problem
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -57,3 +61,45 @@ def notes(tmp_path: Path) -> Notes:
 def flags(tmp_path: Path) -> list[Flag]:
     """Events that all processes see; none is set."""
     return [Flag(str(tmp_path / f"flag_{number}")) for number in range(4)]
+
+
+class Script:
+    """Runs Python text as a program of its own, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text), "utf-8")
+        return path
+
+    def __call__(
+        self, text: str | None, *arguments: str, stdin: str = "", environment: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs the text as `main.py`, or with None an interpreter with these arguments, until it ends."""
+        if text is not None:
+            arguments = (str(self.write("main.py", text)), *arguments)
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env={**os.environ, **(environment or {})},
+            input=textwrap.dedent(stdin),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    def prints(self, text: str, *arguments: str, environment: dict[str, str] | None = None) -> list[str]:
+        """The lines that the script prints. It has nothing to say on stderr, and leaves with 0."""
+        done = self(text, *arguments, environment=environment)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.splitlines()
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Script:
+    """Runs Python text as a program."""
+    return Script(tmp_path)
