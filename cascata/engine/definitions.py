@@ -61,7 +61,7 @@ def dump(spec: GraphSpec) -> bytes:
     names = _reached(spec, main)
     while True:
         try:
-            payload, by_value = _dumps((names, spec))
+            payload, by_value = _dumps((main.get("__package__"), names, spec))
         except Exception as problem:
             bad = {name: value for name, value in names.items() if not _sendable(value)}
             if not bad:
@@ -86,8 +86,9 @@ def load(payload: bytes) -> GraphSpec:
     """
     import dill
 
-    names, spec = dill.loads(payload)
-    sys.modules[_MAIN].__dict__.update(names)
+    package, names, spec = dill.loads(payload)
+    # With it, relative imports inside a component of `python -m package.module` find their package.
+    sys.modules[_MAIN].__dict__.update(names, __package__=package)
     graph: GraphSpec = spec
     return graph
 

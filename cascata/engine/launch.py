@@ -28,7 +28,7 @@ from multiprocess import process as base_process
 
 from . import server
 
-__all__ = ["ControlEnd", "authkey", "default_start_method", "worker_process"]
+__all__ = ["ControlEnd", "authkeys", "default_start_method", "worker_process"]
 
 
 def default_start_method() -> str:
@@ -127,9 +127,13 @@ class ControlEnd:
         return fd
 
 
-def authkey() -> bytes:
-    """The key that this process's managers were started with; proxies need it in workers."""
-    return bytes(base_process.current_process().authkey)
+def authkeys() -> dict[str, bytes]:
+    """Package -> the key that this process's managers were started with; proxies need it in workers."""
+    import multiprocessing
+
+    keys = {"multiprocess": bytes(base_process.current_process().authkey)}
+    keys["multiprocessing"] = bytes(multiprocessing.current_process().authkey)
+    return keys
 
 
 def has_tracker() -> bool:

@@ -14,6 +14,7 @@ import pickle
 import resource
 import signal
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -236,10 +237,11 @@ class ProcessRun:
             for channel, held in ends.channels.items()
         }
         streams = {}
-        for number in (1, 2):
-            with suppress(OSError):
-                os.fstat(number)
-                streams[number] = position(number)
+        for number, stream in ((1, sys.__stdout__), (2, sys.__stderr__)):
+            if stream is not None:  # else the number may be in use for something else
+                with suppress(OSError):
+                    os.fstat(number)
+                    streams[number] = position(number)
         cores = len(os.sched_getaffinity(0))
         setup = _worker_main().Setup(
             index=index,
@@ -249,7 +251,7 @@ class ProcessRun:
             shape=shape,
             skip_errors=self._options.on_error == "skip",
             log_level=worker_level(),
-            authkey=launch.authkey(),
+            authkeys=launch.authkeys(),
             environment=dict(os.environ),
             tracked=launch.has_tracker(),
             thread_cap=max(1, cores // len(self._plan.workers)),

@@ -55,7 +55,7 @@ class Setup:
     shape: BoardShape
     skip_errors: bool
     log_level: int
-    authkey: bytes
+    authkeys: dict[str, bytes]
     environment: dict[str, str]
     thread_cap: int
     tracked: bool
@@ -133,8 +133,9 @@ def main(control: Any, spec: GraphSpec | None) -> None:
         reporter.send("finished", {})
         return
     asyncio.run(_run(setup, spec, board, connection, reporter))
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # a program may have been started without
+            stream.flush()
 
 
 def _receive_fds(fd: int, count: int) -> list[int]:
@@ -179,7 +180,7 @@ def _take_over(setup: Setup, fds: Sequence[int]) -> None:
     from multiprocess import resource_tracker
 
     for package in (multiprocess, multiprocessing):
-        package.current_process().authkey = setup.authkey
+        package.current_process().authkey = setup.authkeys[package.__name__]
     if not setup.tracked:
         resource_tracker._resource_tracker._fd = None  # there is none yet: who needs one starts it
 

@@ -95,7 +95,7 @@ class Script:
     def prints(self, text: str, *arguments: str, environment: dict[str, str] | None = None) -> list[str]:
         """The lines that the script prints. It has nothing to say on stderr, and leaves with 0."""
         done = self(text, *arguments, environment=environment)
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
         return done.stdout.splitlines()
 
 
