@@ -12,10 +12,12 @@ What is importable goes by reference: the worker imports its module.
 from __future__ import annotations
 
 import dis
+import enum
 import importlib
 import io
 import sys
 import types
+import typing
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -48,7 +50,14 @@ class Unsendable:
         name, kind, _ = object.__getattribute__(self, "_told")
         return f"<global {name!r} of type {kind}, not sent>"
 
-    __getattr__ = __call__ = __iter__ = __enter__ = __getitem__ = __len__ = __bool__ = __setattr__ = _refuse
+
+for _name in (
+    "getattr setattr delattr call iter next len bool contains getitem setitem delitem enter exit await aiter anext aenter aexit "
+    "eq ne lt le gt ge hash int float complex index bytes round abs neg pos invert add radd iadd sub rsub isub mul rmul imul "
+    "truediv rtruediv itruediv floordiv rfloordiv ifloordiv mod rmod imod divmod rdivmod pow rpow ipow matmul rmatmul imatmul and rand "
+    "iand or ror ior xor rxor ixor lshift rlshift ilshift rshift rrshift irshift"
+).split():
+    setattr(Unsendable, f"__{_name}__", Unsendable._refuse)
 
 
 def dump(spec: GraphSpec) -> bytes:
@@ -105,6 +114,18 @@ def _dumps(value: Any) -> tuple[bytes, set[str]]:
                 name = thing.__qualname__.partition(".")[0]
                 if sys.modules[_MAIN].__dict__.get(name) is not None:
                     by_value.add(name)
+            if isinstance(thing, enum.EnumMeta) and thing.__module__ == _MAIN:
+                return _make_enum, _enum_parts(thing)
+            if isinstance(thing, typing.TypeVar) and thing.__module__ == _MAIN:
+                return _make_type_variable, (
+                    thing.__name__,
+                    thing.__constraints__,
+                    thing.__bound__,
+                    thing.__covariant__,
+                    thing.__contravariant__,
+                )
+            if isinstance(thing, typing.ParamSpec | typing.TypeVarTuple) and thing.__module__ == _MAIN:
+                return _make_type_variable_of, (type(thing), thing.__name__)
             if isinstance(thing, types.ModuleType) and sys.modules.get(thing.__name__) is thing:
                 return importlib.import_module, (thing.__name__,)  # dill would send what the module holds
             return NotImplemented
@@ -112,6 +133,52 @@ def _dumps(value: Any) -> tuple[bytes, set[str]]:
     file = io.BytesIO()
     Recorder(file, protocol=5, byref=False, recurse=False).dump(value)
     return file.getvalue(), by_value
+
+
+def _enum_parts(kind: enum.EnumMeta) -> tuple[Any, ...]:
+    """What an enum is made of: dill would look for it by name, where it is not yet."""
+    own = {
+        name: value
+        for name, value in vars(kind).items()
+        if name not in kind.__members__
+        and (
+            not name.startswith("_")
+            or (isinstance(value, types.FunctionType) and value.__module__ == _MAIN and name != "__new__")
+        )
+    }
+    if isinstance(new := vars(kind).get("__new_member__"), types.FunctionType | staticmethod):
+        own["__new__"] = new
+    members: dict[str, Any] = {name: kind[name].value for name in kind.__members__}
+    return kind.__name__, kind.__qualname__, kind.__bases__, kind.__doc__, own, members
+
+
+def _make_enum(
+    name: str, qualname: str, bases: tuple[Any, ...], doc: str | None, own: dict[str, Any], members: dict[str, Any]
+) -> Any:
+    meta: Any = type(bases[-1])
+    namespace = meta.__prepare__(name, bases)
+    for key, value in {"__module__": _MAIN, "__qualname__": qualname, "__doc__": doc, **own, **members}.items():
+        namespace[key] = value
+    return meta(name, bases, namespace)
+
+
+def _make_type_variable(
+    name: str,
+    constraints: tuple[Any, ...],
+    bound: Any,
+    covariant: bool,
+    contravariant: bool,  # noqa: FBT001  # as they are
+) -> Any:
+    kind: Any = typing.TypeVar
+    made = kind(name, *constraints, bound=bound, covariant=covariant, contravariant=contravariant)
+    made.__module__ = _MAIN
+    return made
+
+
+def _make_type_variable_of(kind: Any, name: str) -> Any:
+    made = kind(name)
+    made.__module__ = _MAIN
+    return made
 
 
 def _sendable(value: Any) -> bool:
@@ -152,7 +219,7 @@ def _follow(root: Any, main: dict[str, Any], names: dict[str, Any]) -> None:
                 value = main[name]
                 names[name] = (
                     Unsendable(name, type(value).__name__, "graphs and nodes stay in the process that made them")
-                    if type(value).__module__.startswith("cascata.dsl") and not isinstance(value, type)
+                    if any(kind.__module__.startswith("cascata.dsl") for kind in type(value).__mro__)
                     else value
                 )
                 queue.append(value)

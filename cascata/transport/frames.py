@@ -20,8 +20,10 @@ import pickle
 import struct
 from array import array
 from collections.abc import Callable
-from socket import MSG_DONTWAIT, SCM_RIGHTS, SOL_SOCKET, CMSG_LEN, socket
+from socket import CMSG_LEN, MSG_DONTWAIT, SCM_RIGHTS, SOL_SOCKET, socket
 from typing import Any, Final, NamedTuple
+
+from . import dilled
 
 __all__ = ["HEADER", "INLINE_LIMIT", "Frame", "Received", "decode", "encode", "receive", "transmit"]
 
@@ -90,9 +92,7 @@ def encode(edge: int, total: int, items: list[Any], bad: Callable[[Any, Exceptio
 def _frame(kind: int, edge: int, total: int, items: list[Any]) -> Frame:
     buffers: list[pickle.PickleBuffer] = []
     if kind == DILL:
-        import dill
-
-        body = dill.dumps(items, protocol=5, byref=True)
+        body = dilled.dumps(items)
     else:
 
         def keep(buffer: pickle.PickleBuffer) -> bool:
@@ -191,10 +191,6 @@ def decode(message: memoryview, fd: int, bad: Callable[[Exception], None]) -> Re
         bounds = struct.unpack(f"<{(len(body) - 8) // 8}Q", body[8:])
         body, *buffers = [memory[start:end] for start, end in zip(bounds[::2], bounds[1::2], strict=True)]
     try:
-        if kind == DILL:
-            import dill
-
-            return Received(edge, total, dill.loads(bytes(body)))
         return Received(edge, total, pickle.loads(body, buffers=buffers))
     except Exception:
         from .salvage import salvage

@@ -23,13 +23,13 @@ import pickle
 import select
 import struct
 import threading
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from ..channel.threads import EMPTY, ENDED
 from ..errors import ChannelClosed, SerializationError, in_words
-from . import forked
+from . import dilled, forked
 from .readiness import wait_readable, wait_readable_sync
 
 __all__ = ["SharedChannel", "SharedFds"]
@@ -269,10 +269,8 @@ def _dumps(item: Any) -> bytes:
     try:
         return pickle.dumps(item, 5)
     except Exception as problem:
-        import dill
-
         try:
-            data: bytes = dill.dumps(item, protocol=5, byref=True)
+            return dilled.dumps(item)
         except Exception:
             kind = type(item).__name__
             raise SerializationError(
@@ -280,7 +278,6 @@ def _dumps(item: Any) -> bytes:
                 f"{problem}. Put what can be pickled: a path instead of an open file, an id instead of a connection",
                 type=kind,
             ) from problem
-        return data
 
 
 def _loads(data: bytes) -> Any:
