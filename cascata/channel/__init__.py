@@ -1,0 +1,1 @@
+"""Channels inside one process: the contract that all kinds keep, in one loop, and between threads."""

@@ -86,8 +86,8 @@ def warn_of_unawaited(unawaited: Mapping[str, int]) -> None:
     """Names the nodes that lost items by not awaiting `send`."""
     for node, count in unawaited.items():
         warnings.warn(
-            f"node {node!r}: {count} call(s) of `send` had to wait and were never awaited, so their items were not sent. "
-            f"Write `await port.send(item)`",
+            f"node {node!r}: {count} call(s) of `send` had to wait and were never awaited, so their items were not "
+            f"sent. Write `await port.send(item)`",
             CascataWarning,
             stacklevel=2,
         )

@@ -38,8 +38,8 @@ class Unsendable:
     def _refuse(self, *_: Any, **__: Any) -> Any:
         name, kind, problem = object.__getattribute__(self, "_told")
         raise SerializationError(
-            f"the global {name!r} of the script, of type {kind}, cannot be sent to a worker: {problem}. Make it inside the "
-            f"component, or as its state: @persist(name, initializer) makes it in the worker",
+            f"the global {name!r} of the script, of type {kind}, cannot be sent to a worker: {problem}. Make it inside "
+            f"the component, or as its state: @persist(name, initializer) makes it in the worker",
             type=kind,
         )
 
@@ -51,12 +51,14 @@ class Unsendable:
         return f"<global {name!r} of type {kind}, not sent>"
 
 
-for _name in (
-    "getattr setattr delattr call iter next len bool contains getitem setitem delitem enter exit await aiter anext aenter aexit "
-    "eq ne lt le gt ge hash int float complex index bytes round abs neg pos invert add radd iadd sub rsub isub mul rmul imul "
-    "truediv rtruediv itruediv floordiv rfloordiv ifloordiv mod rmod imod divmod rdivmod pow rpow ipow matmul rmatmul imatmul and rand "
-    "iand or ror ior xor rxor ixor lshift rlshift ilshift rshift rrshift irshift"
-).split():
+_SPECIAL: Final = """
+getattr setattr delattr call iter next len bool contains getitem setitem delitem enter exit await aiter anext aenter
+aexit eq ne lt le gt ge hash int float complex index bytes round abs neg pos invert add radd iadd sub rsub isub mul rmul imul
+truediv rtruediv itruediv floordiv rfloordiv ifloordiv mod rmod imod divmod rdivmod pow rpow ipow matmul rmatmul imatmul
+and rand iand or ror ior xor rxor ixor lshift rlshift ilshift rshift rrshift irshift
+"""
+
+for _name in _SPECIAL.split():
     setattr(Unsendable, f"__{_name}__", Unsendable._refuse)
 
 
@@ -117,13 +119,9 @@ def _dumps(value: Any) -> tuple[bytes, set[str]]:
             if isinstance(thing, enum.EnumMeta) and thing.__module__ == _MAIN:
                 return _make_enum, _enum_parts(thing)
             if isinstance(thing, typing.TypeVar) and thing.__module__ == _MAIN:
-                return _make_type_variable, (
-                    thing.__name__,
-                    thing.__constraints__,
-                    thing.__bound__,
-                    thing.__covariant__,
-                    thing.__contravariant__,
-                )
+                options = {"bound": thing.__bound__}
+                options |= {"covariant": thing.__covariant__, "contravariant": thing.__contravariant__}
+                return _make_type_variable, (thing.__name__, thing.__constraints__, options)
             if isinstance(thing, typing.ParamSpec | typing.TypeVarTuple) and thing.__module__ == _MAIN:
                 return _make_type_variable_of, (type(thing), thing.__name__)
             if isinstance(thing, types.ModuleType) and sys.modules.get(thing.__name__) is thing:
@@ -162,15 +160,9 @@ def _make_enum(
     return meta(name, bases, namespace)
 
 
-def _make_type_variable(
-    name: str,
-    constraints: tuple[Any, ...],
-    bound: Any,
-    covariant: bool,
-    contravariant: bool,  # noqa: FBT001  # as they are
-) -> Any:
+def _make_type_variable(name: str, constraints: tuple[Any, ...], options: dict[str, Any]) -> Any:
     kind: Any = typing.TypeVar
-    made = kind(name, *constraints, bound=bound, covariant=covariant, contravariant=contravariant)
+    made = kind(name, *constraints, **options)
     made.__module__ = _MAIN
     return made
 
@@ -300,7 +292,7 @@ def _refused(what: str, node: str, port: str | None, value: Any, problem: Except
     kind = type(value).__name__
     return SerializationError(
         f"{what}, of type {kind}, cannot be sent to a worker: {in_words(problem)}. Make it in the worker: as "
-        f"state (@persist(name, initializer)), or inside the component; or run with engine='inline', which has no process border",
+        f"state (@persist(name, initializer)), or inside the component; or run with engine='inline': it has no border",
         node=node,
         port=port,
         type=kind,

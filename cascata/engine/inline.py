@@ -48,7 +48,7 @@ class InlineRun:
             self._loop.call_soon_threadsafe(self._handle, event)
 
     def _handle(self, event: supervisor.Event) -> None:
-        assert self._worker is not None  # noqa: S101  # made before any event is handled
+        assert self._worker is not None  # made before any event is handled
         match event:
             case supervisor.StopAsked(within):
                 self._worker.drain()
@@ -99,8 +99,8 @@ class InlineRun:
                 told = worker.doing()
                 self._errors.append(
                     RunTimeout(
-                        f"the run did not end within its timeout of {options.timeout:g} s. What the nodes were doing: {told}. "
-                        f"Give it more time (`timeout=`), or none (`timeout=None`)",
+                        f"the run did not end within its timeout of {options.timeout:g} s. What the nodes were doing: "
+                        f"{told}. Give it more time (`timeout=`), or none (`timeout=None`)",
                         doing={0: told},
                     )
                 )

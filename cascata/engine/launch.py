@@ -52,7 +52,7 @@ def _prepared(popen: Any, process: Any) -> memoryview:
 
 
 def _write(fd: int, data: memoryview) -> None:
-    with open(fd, "wb", closefd=False) as file:  # noqa: PTH123  # an fd
+    with open(fd, "wb", closefd=False) as file:  # an fd
         file.write(data)
 
 

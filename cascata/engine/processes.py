@@ -21,9 +21,10 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
-from ..errors import CascataError
+from ..errors import CascataError, in_words
 from ..model import GraphSpec, Plan
 from ..observe.board import Board, BoardShape
 from ..observe.log import replay, worker_level
@@ -210,8 +211,8 @@ class ProcessRun:
             except BaseException as problem:
                 handle.process = None
                 raise CascataError(
-                    f"worker {index} could not be started ({self._method}): {type(problem).__name__}: {problem}. The system may be short "
-                    f"of memory, processes or fds; fewer workers (num_workers=) need less"
+                    f"worker {index} could not be started ({self._method}): {in_words(problem)}. The system may be "
+                    f"short of memory, processes or fds; fewer workers (num_workers=) need less"
                 ) from problem
             handle.far.close()
             handle.pidfd = os.pidfd_open(handle.process.pid)
@@ -381,7 +382,7 @@ def _shut(fd: int, how: int) -> None:
 def _make_room_for_fds(wanted: int) -> None:
     """Raises the soft limit of open files when this run needs more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = len(os.listdir("/proc/self/fd")) + wanted + _SPARE_FDS
+    needed = sum(1 for _ in Path("/proc/self/fd").iterdir()) + wanted + _SPARE_FDS
     if soft < needed:
         with suppress(ValueError, OSError):  # what is missing shows as EMFILE, with its own error
             resource.setrlimit(

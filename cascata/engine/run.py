@@ -106,7 +106,8 @@ class Run:
 
         Raises:
             CascataError: what failed first.
-            KeyboardInterrupt: the user pressed Ctrl-C. What any other signal handler raises is raised as well, after the run was cancelled.
+            KeyboardInterrupt: the user pressed Ctrl-C. What any other signal handler raises is raised as well,
+                after the run was cancelled.
             CancelledError: the run was cancelled.
         """
         arrived: BaseException | None = None
@@ -203,7 +204,7 @@ class _SigtermDrains:
             self._before = signal.signal(signal.SIGTERM, self._on_sigterm)
             self._installed = True
 
-    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # as `signal` calls it
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:  # as `signal` calls it
         self._came = True
         self._run.stop(within=self._grace)
 
@@ -222,6 +223,6 @@ def _end_all() -> None:
         each._thread.join(each._grace + 1)
 
 
-# Before the threads of executors are waited for: those of a run that goes on would wait for ever. `atexit` is too late for
-# that, and this hook of `concurrent.futures` has no public name.
+# Before the threads of executors are waited for: those of a run that goes on would wait for ever. `atexit` is too
+# late for that, and this hook, which `concurrent.futures` uses as well, has no public name.
 getattr(threading, "_register_atexit", atexit.register)(_end_all)

@@ -15,6 +15,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from multiprocess import connection, reduction, resource_tracker, spawn, util
@@ -71,7 +72,7 @@ class _Server:
             self.alive = -1
         if self.address is not None and not util.is_abstract_socket_namespace(self.address):
             with contextlib.suppress(OSError):
-                os.unlink(self.address)
+                Path(self.address).unlink()
         self.address = None
 
     def after_fork(self) -> None:

@@ -1,8 +1,9 @@
 """What to do when something happens to a run: a pure machine, events in, instructions out.
 
     ready, writers done, reader done, failed, finished, exited ─┐
-    stop, cancel, timeout, grace over ──────────────────────────┴─> Supervisor.handle ──> drain, cancel, kill,
-                                                                                          end a channel, set a timer, finish
+    stop, cancel, timeout, grace over ──────────────────────────┴─> Supervisor.handle ──┐
+                                                                                        │
+             drain, cancel, kill, end a channel, set a timer, finish <──────────────────┘
 
     running ──stop──> draining ──┐
        │                         ├──failure, cancel, timeout──> cancelling ──grace over──> killing
@@ -53,6 +54,8 @@ REPORT_S = 0.5
 
 
 class Phase(enum.Enum):
+    """Where a run is."""
+
     RUNNING = "running"
     DRAINING = "draining"
     CANCELLING = "cancelling"
@@ -361,7 +364,8 @@ class Supervisor:
         if worker in self._killed:
             if worker not in self._finished and self.errors and isinstance(self.errors[0], CascataError):
                 self.errors[0].add_note(
-                    f"worker {worker} ({', '.join(self._plan.workers[worker])}) did not stop within {self._grace:g} s and was killed"
+                    f"worker {worker} ({', '.join(self._plan.workers[worker])}) did not stop within {self._grace:g} s, "
+                    f"and was killed"
                 )
         elif worker not in self._finished:
             self.errors.append(died(worker, exitcode, self._plan.workers[worker]))
@@ -386,7 +390,7 @@ def died(worker: int, exitcode: int | None, nodes: tuple[str, ...]) -> WorkerDie
     else:
         how = f"exited with code {exitcode}"
     hint = {
-        "SIGKILL": "The system kills a process like this when memory is short; look into the system's log, or use fewer workers",
+        "SIGKILL": "The system kills like this when memory is short: look into its log, or use fewer workers",
         "SIGSEGV": "A C extension crashed: `python -X faulthandler` shows where",
     }.get(name or "", "Something in its nodes ended the process: os._exit, or a signal from outside")
     return WorkerDied(

@@ -187,8 +187,8 @@ def _take_over(setup: Setup, fds: Sequence[int]) -> None:
 
 def _load_failure(setup: Setup, error: BaseException) -> CascataError:
     failure = ComponentError(
-        f"worker {setup.index} could not load its nodes ({', '.join(setup.nodes)}): {in_words(error)}. What a component "
-        f"uses must be importable in a worker as it is here (same sys.path, same packages)",
+        f"worker {setup.index} could not load its nodes ({', '.join(setup.nodes)}): {in_words(error)}. What a "
+        f"component uses must be importable in a worker as it is here (same sys.path, same packages)",
         node=", ".join(setup.nodes),
         worker=setup.index,
     )

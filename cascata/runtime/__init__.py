@@ -1,0 +1,1 @@
+"""What runs inside a worker: nodes, their calls, their state."""

@@ -294,8 +294,8 @@ class HeldPort:
 def _only(spec: ComponentSpec, send: Send | None) -> Send:
     if send is None:
         raise TypeError(
-            f"{spec.name} returned a value, but it has {len(spec.outports)} out-ports: only with exactly one is it clear where "
-            f"the value goes. Write `await port.send(value)` instead"
+            f"{spec.name} returned a value, but it has {len(spec.outports)} out-ports: only with exactly one is it "
+            f"clear where the value goes. Write `await port.send(value)` instead"
         )
     return send
 

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from .. import log
 from ..channel.base import Reader, Writer
+from ..channel.batch import BatchReader
 from ..errors import ComponentError, in_words
 from ..model import NodeSpec, StateArgs
 from ..observe.board import DELIVERED, DROPPED_ITEMS, Board
@@ -218,11 +219,13 @@ class Node:
             return False
         self.failed += 1
         board, worker = self.host.board, self.host.index
-        for port in items:
-            edge = self.readers[port].last_edge()
+        for port, item in items.items():
+            reader = self.readers[port]
+            edge = reader.last_edge()
             if edge is not None:
-                self.host.raised[edge] += 1
-                board.add_failed(edge, worker, 1)
+                count = len(item) if isinstance(reader, BatchReader) else 1
+                self.host.raised[edge] += count
+                board.add_failed(edge, worker, count)
         log.error(
             "skipped %s: %s",
             ", ".join(f"{port}={bounded_repr(item)}" for port, item in items.items()),

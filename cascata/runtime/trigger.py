@@ -48,7 +48,7 @@ async def run_once(node: Node, calls: Calls) -> None:
 
 
 def raise_failure(node: Node, error: BaseException, items: Mapping[str, Any]) -> None:
-    """Raises an error of the runner again, having noted the items in hand; returns when the run goes on without them."""
+    """Raises an error of the runner again, with the items in hand noted; returns when the run goes on without them."""
     if not node.skip(error, items):
         node.in_hand = items
         raise error
@@ -200,8 +200,8 @@ class _Sampling:
     """A node with several trigger groups, or with ports that are sampled for their latest value.
 
     Each group has a loop of its own; one call of the runner at a time. A call sees the items of its
-    own group, the latest value of each sampled port, and of the other groups' ports the last item taken (before there was one: the
-    port's default, or None).
+    own group, the latest value of each sampled port, and of the other groups' ports the last item taken
+    (before there was one: the port's default, or None).
     """
 
     def __init__(self, node: Node, calls: Calls) -> None:
@@ -249,8 +249,9 @@ class _Sampling:
             await asyncio.sleep(0)
         if port in self._waiting_for_first:
             raise CascataError(
-                f"in-port {self._node.name}.{port} is sampled, but it ended before its first value: the runner can never run. "
-                f"Give it a value (`{self._node.name}.{port} < value`), or put it into a trigger group with `sync` or `clk`"
+                f"in-port {self._node.name}.{port} is sampled, but it ended before its first value: the runner can "
+                f"never run. Give it a value (`{self._node.name}.{port} < value`), or put it into a trigger group "
+                f"with `sync` or `clk`"
             )
 
     async def _run_group(self, ports: tuple[str, ...]) -> None:

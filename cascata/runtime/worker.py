@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from ..channel.base import Reader, Writer
+from ..channel.batch import BatchReader
 from ..channel.local import LocalChannel
 from ..channel.merge import MergedReader
 from ..model import MISSING, ChannelSpec, EdgeSpec, GraphSpec, NodeSpec
@@ -98,26 +99,31 @@ class Worker:
 
     def _reader(self, channel: ChannelSpec, users: int) -> Reader:
         if channel.id in self._crossing:
-            assert self._links is not None  # noqa: S101  # a plan with crossing channels comes with links
+            assert self._links is not None  # a plan with crossing channels comes with links
             return self._links.reader(channel, users)
         return LocalChannel(channel.capacity, users)
+
+    def _end(self, channel: int) -> Reader:
+        reader = self._readers[channel]
+        batch = self._spec.edges[self._spec.channels[channel].edges[0]].batch  # one for all edges of a channel
+        return reader if batch is None else BatchReader(reader, None if batch == "all" else batch)
 
     def _writer(self, edge: EdgeSpec) -> Writer:
         def forgotten() -> None:
             self.forgotten(edge.source.node)
 
         if edge.channel in self._crossing:
-            assert self._links is not None  # noqa: S101
+            assert self._links is not None
             return self._links.writer(edge, forgotten)
         channel = self._readers[edge.channel]
-        assert isinstance(channel, LocalChannel)  # noqa: S101
+        assert isinstance(channel, LocalChannel)
         return channel.writer(edge.id, forgotten)
 
     def _node(self, spec: NodeSpec, row: int) -> Node:
         readers: dict[str, Reader] = {}
         for port, given in spec.inputs.items():
             if given.channels:
-                behind = [self._readers[channel] for channel in given.channels]
+                behind = [self._end(channel) for channel in given.channels]
                 seed = [] if given.seed is MISSING else [given.seed]
                 readers[port] = behind[0] if len(behind) == 1 and not seed else MergedReader(behind, seed)
         writers = {

@@ -110,8 +110,8 @@ class LinkedEnds:
 
     def reader(self, channel: ChannelSpec, users: int) -> CrossingReader:
         held = self._ends.channels[channel.id]
-        assert held.receive is not None  # noqa: S101  # `ends_for` gave it
-        assert held.give is not None  # noqa: S101
+        assert held.receive is not None  # `ends_for` gave it
+        assert held.give is not None
         measured: Callable[[float], None] | None = None
         if channel.id in self._ends.divided:
             board, worker = self._board, self._worker
@@ -137,8 +137,8 @@ class LinkedEnds:
     def writer(self, edge: EdgeSpec, forgotten: Callable[[], None]) -> CrossingWriter:
         channel = self._spec.channels[edge.channel]
         held = self._ends.channels[channel.id]
-        assert held.send is not None  # noqa: S101  # `ends_for` gave it
-        assert held.take is not None  # noqa: S101
+        assert held.send is not None  # `ends_for` gave it
+        assert held.take is not None
         work: Callable[[], float] | None = None
         if channel.id in self._ends.divided:
             board = self._board

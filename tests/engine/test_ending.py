@@ -132,7 +132,7 @@ async def TwoPorts(left: Out[int], right: Out[int], notes: In[Notes], upto: In[i
     """Sends the same numbers on both out-ports."""
     sent = 0
     try:
-        for sent in range(upto):  # noqa: B007  # how far it came is noted
+        for sent in range(upto):  # how far it came is noted
             await left.send(sent)
             await right.send(sent)
     finally:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cascata import CascataWarning, Graph, In, Out, component, inport
-from tests.engine.parts import Count, Endless, Flag, Keep, Notes, keep
+from tests.engine.parts import Count, Endless, Flag, Keep, Notes
 
 Options = dict[str, Any]
 

@@ -206,7 +206,7 @@ def test_what_contextlib_or_a_generator_makes_is_entered_and_exited(
 
 
 def opened(path: str) -> io.TextIOWrapper:
-    return open(path, "w")  # noqa: PTH123, SIM115  # a value that could be entered, and is not
+    return open(path, "w")  # noqa: PTH123  # a value that could be entered, and is not
 
 
 @component

@@ -1,0 +1,62 @@
+"""An in-port that receives lists: `out >> 3 >= inp` and `out >>= inp`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from .base import Reader
+
+__all__ = ["BatchReader"]
+
+
+class BatchReader:
+    """A reader whose items are lists of another one's items. See `base.Reader` for the rules.
+
+    Items are taken as they come, so that a list may be longer than the channel's capacity. At the end of the stream
+    comes what is left, unless that is nothing.
+
+    Args:
+        reader: the other one.
+        size: items in a list; None for all of them in one.
+    """
+
+    def __init__(self, reader: Reader, size: int | None) -> None:
+        self.items: deque[list[Any]] = deque()
+        self._reader = reader
+        self._size = size
+        self._part: list[Any] = []
+
+    def taking(self) -> None:
+        """The items of a list have been taken before."""
+
+    def release(self) -> None:
+        self._reader.release()
+
+    def worked(self, seconds: float) -> None:
+        self._reader.worked(seconds / (self._size or 1))
+
+    async def wait(self) -> bool:
+        source = self._reader.items
+        while not self.items:
+            while source and len(self._part) != self._size:
+                self._part.append(source.popleft())
+            self._reader.release()
+            if len(self._part) != self._size:
+                if await self._reader.wait():
+                    continue
+                if not self._part:
+                    return False
+            self.items.append(self._part)
+            self._part = []
+        return True
+
+    def taken(self) -> Mapping[int, int]:
+        return self._reader.taken()
+
+    def last_edge(self) -> int | None:
+        return self._reader.last_edge()
+
+    def close(self) -> Mapping[int, int]:
+        return self._reader.close()
