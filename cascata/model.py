@@ -23,6 +23,7 @@ __all__ = [
     "MISSING",
     "ChannelSpec",
     "ComponentSpec",
+    "CycleSpec",
     "EdgeSpec",
     "Endpoint",
     "GraphSpec",
@@ -205,14 +206,26 @@ class ChannelSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class CycleSpec:
+    """Nodes that can send to themselves, and the ids of the channels that carry what circulates among them."""
+
+    nodes: tuple[str, ...]
+    channels: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class GraphSpec:
-    """A resolved graph. `nodes` keeps the order of definition; `pins` maps a node to its worker."""
+    """A resolved graph. `nodes` keeps the order of definition; `pins` maps a node to its worker.
+
+    `cycles` is filled in for a run, when what circulates has been given channels of its own.
+    """
 
     nodes: Mapping[str, NodeSpec]
     channels: tuple[ChannelSpec, ...]
     edges: tuple[EdgeSpec, ...]
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pins: Mapping[str, int] = field(default_factory=dict)
+    cycles: tuple[CycleSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

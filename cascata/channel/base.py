@@ -166,6 +166,10 @@ class Writer(Protocol):
         """Items taken so far."""
 
     @property
+    def waiting(self) -> bool:
+        """Whether a put waits for room."""
+
+    @property
     def lost(self) -> int:
         """Items taken that could not be handed over, since no reader was left."""
 
@@ -211,6 +215,17 @@ class Reader(Protocol):
 
     async def wait(self) -> bool:
         """Waits until `items` has some (True) or the channel has ended (False). Cancelled: nothing is lost."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether an item is there, perhaps not in `items` yet."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether no item is there, and none will come."""
+
+    def received(self) -> Mapping[int, int]:
+        """edge -> items of it that have come to this end so far, taken or not."""
 
     def taken(self) -> Mapping[int, int]:
         """edge -> items of it that were taken at this end so far."""

@@ -52,6 +52,17 @@ class BatchReader:
             self._part = []
         return True
 
+    @property
+    def ready(self) -> bool:
+        return bool(self.items) or self._reader.ready
+
+    @property
+    def ended(self) -> bool:
+        return not self.items and not self._part and self._reader.ended
+
+    def received(self) -> Mapping[int, int]:
+        return self._reader.received()
+
     def taken(self) -> Mapping[int, int]:
         return self._reader.taken()
 

@@ -129,6 +129,22 @@ class LocalChannel:
                 taker.set_result(None)
                 return
 
+    @property
+    def ready(self) -> bool:
+        return bool(self.items)
+
+    @property
+    def ended(self) -> bool:
+        return not self.items and not self._writers
+
+    def finish(self) -> None:
+        """Ends the channel although its writers are open: nothing will be put any more."""
+        self._writers.clear()
+        self._wake_takers()
+
+    def received(self) -> Mapping[int, int]:
+        return {}  # between nodes of one loop nothing is ever on its way
+
     def taken(self) -> Mapping[int, int]:
         if self._only is not None:
             return {self._only.edge: self._only.sent - self._only.lost - len(self.items)}
@@ -161,6 +177,10 @@ class LocalChannel:
                 self._granted += 1
         self._waiting.clear()
 
+    def _wake_takers(self) -> None:
+        while self._takers:
+            self.wake_taker()
+
     # -- what writers use
 
     def gone(self, writer: LocalWriter) -> None:
@@ -168,8 +188,7 @@ class LocalChannel:
         if writer in self._writers:
             self._writers.remove(writer)
         if not self._writers:
-            while self._takers:
-                self.wake_taker()
+            self._wake_takers()
 
     async def wait_for_room(self, stopped: Callable[[], bool]) -> None:
         """Returns when the caller may append at once, or when there is no reader, or it is stopped."""
@@ -304,6 +323,10 @@ class LocalWriter:
     @property
     def sent(self) -> int:
         return self._advance(False)
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self.channel._waiting or self.channel._granted)
 
     @property
     def closed(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .base import Reader
@@ -22,13 +22,17 @@ class MergedReader:
     Args:
         readers: taken from in turn, so that none starves the others.
         first: values that come before all others.
+        one_ended: called when one of several readers has ended.
     """
 
-    def __init__(self, readers: Sequence[Reader], first: Sequence[Any] = ()) -> None:
+    def __init__(
+        self, readers: Sequence[Reader], first: Sequence[Any] = (), one_ended: Callable[[], None] = lambda: None
+    ) -> None:
         self.items: deque[Any] = deque(first)
         self._readers = list(readers)
         self._open = deque(readers)
         self._last: Reader | None = None
+        self._one_ended = one_ended
 
     def taking(self) -> None:
         for reader in self._open:
@@ -70,7 +74,19 @@ class MergedReader:
             for reader, has_items in zip(waits.values(), ended, strict=True):
                 if has_items is False:
                     self._open.remove(reader)
+                    self._one_ended()
         return True
+
+    @property
+    def ready(self) -> bool:
+        return bool(self.items) or any(reader.ready for reader in self._readers)
+
+    @property
+    def ended(self) -> bool:
+        return not self.items and all(reader.ended for reader in self._readers)
+
+    def received(self) -> Mapping[int, int]:
+        return {edge: items for reader in self._readers for edge, items in reader.received().items()}
 
     def taken(self) -> Mapping[int, int]:
         taken: dict[int, int] = {}

@@ -12,21 +12,18 @@ What is importable goes by reference: the worker imports its module.
 from __future__ import annotations
 
 import dis
-import enum
-import importlib
-import io
+import pickle
 import sys
 import types
-import typing
 from collections.abc import Iterator
 from typing import Any, Final
 
 from ..errors import SerializationError, in_words
 from ..model import MISSING, GraphSpec
+from ..transport.dilled import dump_with
+from .by_value import MAIN, reduce_definition
 
 __all__ = ["Unsendable", "dump", "load"]
-
-_MAIN: Final = "__main__"
 
 
 class Unsendable:
@@ -53,9 +50,9 @@ class Unsendable:
 
 _SPECIAL: Final = """
 getattr setattr delattr call iter next len bool contains getitem setitem delitem enter exit await aiter anext aenter
-aexit eq ne lt le gt ge hash int float complex index bytes round abs neg pos invert add radd iadd sub rsub isub mul rmul imul
-truediv rtruediv itruediv floordiv rfloordiv ifloordiv mod rmod imod divmod rdivmod pow rpow ipow matmul rmatmul imatmul
-and rand iand or ror ior xor rxor ixor lshift rlshift ilshift rshift rrshift irshift
+aexit eq ne lt le gt ge hash int float complex index bytes round abs neg pos invert add radd iadd sub rsub isub mul
+rmul imul truediv rtruediv itruediv floordiv rfloordiv ifloordiv mod rmod imod divmod rdivmod pow rpow ipow matmul
+rmatmul imatmul and rand iand or ror ior xor rxor ixor lshift rlshift ilshift rshift rrshift irshift
 """
 
 for _name in _SPECIAL.split():
@@ -68,7 +65,7 @@ def dump(spec: GraphSpec) -> bytes:
     Raises:
         SerializationError: a constant, a state's argument or a component cannot be sent; it names node and port.
     """
-    main = sys.modules[_MAIN].__dict__
+    main = sys.modules[MAIN].__dict__
     names = _reached(spec, main)
     while True:
         try:
@@ -95,82 +92,26 @@ def load(payload: bytes) -> GraphSpec:
     Raises:
         Exception: what importing a module of the user's, or unpickling a value, raises.
     """
-    import dill
-
-    package, names, spec = dill.loads(payload)
+    package, names, spec = pickle.loads(payload)
     # With it, relative imports inside a component of `python -m package.module` find their package.
-    sys.modules[_MAIN].__dict__.update(names, __package__=package)
+    sys.modules[MAIN].__dict__.update(names, __package__=package)
     graph: GraphSpec = spec
     return graph
 
 
 def _dumps(value: Any) -> tuple[bytes, set[str]]:
     """Pickled, and the names of `__main__` that were pickled by value on the way."""
-    import dill
-
+    main = vars(sys.modules[MAIN])
     by_value: set[str] = set()
 
-    class Recorder(dill.Pickler):  # type: ignore[misc]  # dill carries no types
-        def reducer_override(self, thing: Any) -> Any:
-            if isinstance(thing, type | types.FunctionType) and thing.__module__ == _MAIN:
-                name = thing.__qualname__.partition(".")[0]
-                if sys.modules[_MAIN].__dict__.get(name) is not None:
-                    by_value.add(name)
-            if isinstance(thing, enum.EnumMeta) and thing.__module__ == _MAIN:
-                return _make_enum, _enum_parts(thing)
-            if isinstance(thing, typing.TypeVar) and thing.__module__ == _MAIN:
-                options = {"bound": thing.__bound__}
-                options |= {"covariant": thing.__covariant__, "contravariant": thing.__contravariant__}
-                return _make_type_variable, (thing.__name__, thing.__constraints__, options)
-            if isinstance(thing, typing.ParamSpec | typing.TypeVarTuple) and thing.__module__ == _MAIN:
-                return _make_type_variable_of, (type(thing), thing.__name__)
-            if isinstance(thing, types.ModuleType) and sys.modules.get(thing.__name__) is thing:
-                return importlib.import_module, (thing.__name__,)  # dill would send what the module holds
-            return NotImplemented
+    def reduce(thing: Any) -> Any:
+        if isinstance(thing, type | types.FunctionType) and thing.__module__ == MAIN:
+            name = thing.__qualname__.partition(".")[0]
+            if main.get(name) is not None:
+                by_value.add(name)
+        return reduce_definition(thing)
 
-    file = io.BytesIO()
-    Recorder(file, protocol=5, byref=False, recurse=False).dump(value)
-    return file.getvalue(), by_value
-
-
-def _enum_parts(kind: enum.EnumMeta) -> tuple[Any, ...]:
-    """What an enum is made of: dill would look for it by name, where it is not yet."""
-    own = {
-        name: value
-        for name, value in vars(kind).items()
-        if name not in kind.__members__
-        and (
-            not name.startswith("_")
-            or (isinstance(value, types.FunctionType) and value.__module__ == _MAIN and name != "__new__")
-        )
-    }
-    if isinstance(new := vars(kind).get("__new_member__"), types.FunctionType | staticmethod):
-        own["__new__"] = new
-    members: dict[str, Any] = {name: kind[name].value for name in kind.__members__}
-    return kind.__name__, kind.__qualname__, kind.__bases__, kind.__doc__, own, members
-
-
-def _make_enum(
-    name: str, qualname: str, bases: tuple[Any, ...], doc: str | None, own: dict[str, Any], members: dict[str, Any]
-) -> Any:
-    meta: Any = type(bases[-1])
-    namespace = meta.__prepare__(name, bases)
-    for key, value in {"__module__": _MAIN, "__qualname__": qualname, "__doc__": doc, **own, **members}.items():
-        namespace[key] = value
-    return meta(name, bases, namespace)
-
-
-def _make_type_variable(name: str, constraints: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    kind: Any = typing.TypeVar
-    made = kind(name, *constraints, **options)
-    made.__module__ = _MAIN
-    return made
-
-
-def _make_type_variable_of(kind: Any, name: str) -> Any:
-    made = kind(name)
-    made.__module__ = _MAIN
-    return made
+    return dump_with(reduce, value), by_value
 
 
 def _sendable(value: Any) -> bool:
@@ -228,11 +169,11 @@ def _names_used(thing: Any, main: dict[str, Any]) -> Iterator[str]:
                     yield str(instruction.argval)
             codes.extend(each for each in code.co_consts if isinstance(each, types.CodeType))
     elif isinstance(thing, type):
-        if thing.__module__ == _MAIN:
+        if thing.__module__ == MAIN:
             yield thing.__qualname__.partition(".")[0]
     else:
         kind = type(thing)
-        if kind.__module__ == _MAIN:
+        if kind.__module__ == MAIN:
             yield kind.__qualname__.partition(".")[0]
 
 
@@ -256,7 +197,7 @@ def _parts(thing: Any) -> Iterator[Any]:
     elif isinstance(thing, property):
         yield from (each for each in (thing.fget, thing.fset, thing.fdel) if each is not None)
     elif isinstance(thing, type):
-        if thing.__module__ == _MAIN:
+        if thing.__module__ == MAIN:
             yield from thing.__bases__
             yield from vars(thing).values()
     elif type(thing).__name__ == "partial" and hasattr(thing, "func"):
@@ -266,7 +207,7 @@ def _parts(thing: Any) -> Iterator[Any]:
         yield from thing
     elif isinstance(thing, dict) and len(thing) <= 1000:
         yield from thing.values()
-    elif type(thing).__module__ == _MAIN:
+    elif type(thing).__module__ == MAIN:
         yield type(thing)
         yield from getattr(thing, "__dict__", {}).values()
 

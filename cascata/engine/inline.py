@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..errors import RunTimeout
 from ..model import GraphSpec, Plan
@@ -70,6 +70,11 @@ class InlineRun:
 
     def reader_done(self, channel: int) -> None:
         """Nothing crosses here."""
+
+    def cycle_rests(self, cycle: int, sent: Mapping[int, int], received: Mapping[int, int]) -> None:
+        """There are no other parts."""
+        assert self._worker is not None
+        self._worker.end_cycle(cycle)
 
     # -- its life
 

@@ -280,6 +280,8 @@ class ProcessRun:
             case supervisor.KillWorker(worker):
                 with suppress(ProcessLookupError):
                     signal.pidfd_send_signal(self._handles[worker].pidfd, signal.SIGKILL)
+            case supervisor.EndCycle(worker, cycle):
+                self._handles[worker].send(b"end_cycle %d" % cycle)
             case supervisor.EndWriting(channel):
                 _shut(self._pairs[channel].send, socket.SHUT_WR)
             case supervisor.EndReading(channel):
@@ -308,6 +310,8 @@ class ProcessRun:
                     self._events.put_nowait(supervisor.WritersDone(edges))
                 case ("reader_done", channel):
                     self._events.put_nowait(supervisor.ReaderDone(channel, handle.index))
+                case ("cycle_rests", cycle, sent, received):
+                    self._events.put_nowait(supervisor.CycleRests(handle.index, cycle, sent, received))
                 case ("failed", error):
                     self._events.put_nowait(supervisor.Failed(handle.index, error))
                 case ("doing", what):

@@ -27,6 +27,7 @@ from ..observe.report import RunReport
 from ..options import RunOptions
 from ..plan import partition
 from . import supervisor
+from .cycles import separate
 from .inline import InlineRun
 
 __all__ = ["Run", "run", "run_async", "start"]
@@ -45,6 +46,7 @@ class _Engine(Protocol):
 
 
 def _engine(spec: GraphSpec, options: RunOptions) -> _Engine:
+    spec = separate(spec)
     if options.engine == "inline":
         return InlineRun(spec, options)
     if options.engine == "processes":
@@ -149,7 +151,7 @@ class Run:
 def run(spec: GraphSpec, options: RunOptions) -> RunReport:
     """Runs a graph and waits for its end. Works in any thread, also where an event loop runs already."""
     if options.engine == "inline" and not _loop_is_running():
-        return _run_in_new_loop(InlineRun(spec, options))
+        return _run_in_new_loop(_engine(spec, options))
     started = Run(spec, options)
     with _SigtermDrains(started, options.grace):
         return started.join()
@@ -158,7 +160,7 @@ def run(spec: GraphSpec, options: RunOptions) -> RunReport:
 async def run_async(spec: GraphSpec, options: RunOptions) -> RunReport:
     """Runs a graph without blocking the running loop. Cancelled: the run is cancelled, and has ended."""
     if options.engine == "inline":
-        return await InlineRun(spec, options).main()
+        return await _engine(spec, options).main()
     return await Run(spec, options).join_async()
 
 

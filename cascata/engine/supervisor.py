@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import enum
 import signal
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,8 +27,10 @@ from ..model import GraphSpec, Plan
 __all__ = [
     "CancelAsked",
     "CancelWorker",
+    "CycleRests",
     "DescribeWorkers",
     "DrainWorker",
+    "EndCycle",
     "EndReading",
     "EndWriting",
     "Event",
@@ -51,6 +54,10 @@ __all__ = [
 
 REPORT_S = 0.5
 """Seconds that workers have to say what they are doing, before a run is ended for its timeout."""
+
+
+LAST_S = 0.5
+"""Seconds that workers have to cancel in, when a run was to drain within a time and did not."""
 
 
 class Phase(enum.Enum):
@@ -79,6 +86,19 @@ class ReaderDone:
 
     channel: int
     worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class CycleRests:
+    """A worker's part of a cycle cannot move before an item comes from another part.
+
+    `sent` and `received` are edge -> items, for those of the cycle's edges that cross.
+    """
+
+    worker: int
+    cycle: int
+    sent: Mapping[int, int]
+    received: Mapping[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +163,7 @@ class GraceOver:
 Event = (
     WritersDone
     | ReaderDone
+    | CycleRests
     | Failed
     | Finished
     | Exited
@@ -194,6 +215,14 @@ class EndReading:
 
 
 @dataclass(frozen=True, slots=True)
+class EndCycle:
+    """Nothing can move in a cycle any more: tell a worker to end its local channels."""
+
+    worker: int
+    cycle: int
+
+
+@dataclass(frozen=True, slots=True)
 class SetTimer:
     """Hand in `GraceOver` after some seconds; a new timer replaces the one before."""
 
@@ -212,7 +241,9 @@ class Finish:
     """The run is over; `Supervisor.errors` says how."""
 
 
-Instruction = DrainWorker | CancelWorker | KillWorker | EndWriting | EndReading | SetTimer | DescribeWorkers | Finish
+Instruction = (
+    DrainWorker | CancelWorker | KillWorker | EndWriting | EndReading | EndCycle | SetTimer | DescribeWorkers | Finish
+)
 
 
 class Supervisor:
@@ -241,6 +272,8 @@ class Supervisor:
         self._killed: set[int] = set()
         self._timeout: float | None = None
         placed = {node: worker for worker, nodes in enumerate(plan.workers) for node in nodes}
+        self._placed = placed
+        self._resting: dict[int, dict[int, CycleRests]] = {cycle: {} for cycle in range(len(spec.cycles))}
         self._writers = {channel: set(spec.channels[channel].edges) for channel in plan.crossing}
         self._readers = {
             channel: {placed[reader.node] for reader in spec.channels[channel].readers} for channel in plan.crossing
@@ -253,6 +286,8 @@ class Supervisor:
                 return self._writers_done(edges)
             case ReaderDone(channel, worker):
                 return self._reader_done(channel, worker)
+            case CycleRests():
+                return self._cycle_rests(event)
             case Failed(_, error):
                 self.errors.append(error)
                 return self._cancel()
@@ -299,6 +334,27 @@ class Supervisor:
         readers.discard(worker)
         return [] if readers else [EndReading(channel)]
 
+    def _cycle_rests(self, event: CycleRests) -> list[Instruction]:
+        cycle = self._spec.cycles[event.cycle]
+        parts = self._resting.get(event.cycle)
+        if parts is None:
+            return []  # it has been ended
+        parts[event.worker] = event
+        if parts.keys() != {self._placed[node] for node in cycle.nodes}:
+            return []
+        sent: Counter[int] = Counter()
+        received: Counter[int] = Counter()
+        for part in parts.values():
+            sent.update(part.sent)
+            received.update(part.received)
+        if sent != received:
+            return []  # something is on its way: who gets it will report again
+        del self._resting[event.cycle]
+        return [
+            *(EndCycle(worker, event.cycle) for worker in sorted(parts)),
+            *(EndWriting(channel) for channel in sorted(cycle.channels & self._plan.crossing)),
+        ]
+
     # -- the run
 
     def _stop(self, within: float | None) -> list[Instruction]:
@@ -322,7 +378,7 @@ class Supervisor:
     def _grace_over(self) -> list[Instruction]:
         if self.phase is Phase.DRAINING and not self._finished >= self._alive:
             self.cancelled = True
-            return self._cancel()
+            return [*self._cancel(), SetTimer(min(self._grace, LAST_S))]  # it had its grace to drain in
         return self._kill()
 
     def _kill(self) -> list[Instruction]:

@@ -20,7 +20,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -92,6 +92,9 @@ class Reporter:
 
     def reader_done(self, channel: int) -> None:
         self.send("reader_done", channel)
+
+    def cycle_rests(self, cycle: int, sent: Mapping[int, int], received: Mapping[int, int]) -> None:
+        self.send("cycle_rests", cycle, dict(sent), dict(received))
 
     def log(self, record: dict[str, Any]) -> None:
         self.send("log", record)
@@ -236,6 +239,8 @@ def _obey(connection: Connection, loop: asyncio.AbstractEventLoop, worker: Worke
                 loop.call_soon_threadsafe(worker.drain)
             elif command == b"cancel":
                 loop.call_soon_threadsafe(worker.cancel)
+            elif command.startswith(b"end_cycle "):
+                loop.call_soon_threadsafe(worker.end_cycle, int(command.split()[1]))
             elif command == b"describe":
                 turned = threading.Event()
                 loop.call_soon_threadsafe(turned.set)

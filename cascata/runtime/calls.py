@@ -250,6 +250,11 @@ class Calls:
 
         return start
 
+    @property
+    def running(self) -> bool:
+        """Whether concurrent calls are under way."""
+        return bool(self._running)
+
     async def join(self) -> None:
         """Waits for the calls that are still running. Cancelled, or after a failure: cancels them.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import reprlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
@@ -81,12 +81,20 @@ class Node:
         self.is_source = not readers
         self.stopped = False
         self._stopping = False
+        self.has_ended = False
+        self._calls: Calls | None = None
         self.undoing = False
         """Whether it is undoing its state, which no cancellation may cut short (the worker's death does)."""
         self.doing = "starting"
         self.received = 0
         self.failed = 0
         self.dropped = 0
+        self.loops = 0
+        """Trigger loops that go on."""
+        self.waits: list[Reader] = []
+        """What those of them wait for that wait for items."""
+        self.rested: Callable[[], None] = lambda: None
+        """Called when a loop begins to wait, or what feeds the node has ended in part."""
         self.in_hand: Mapping[str, Any] | None = None
         """The items that the failed call had, by port; None before a failure."""
         self.in_hand_s = 0.0
@@ -124,7 +132,9 @@ class Node:
             for writer in self._writers:
                 writer.close()
             self.doing = "ended" if ended else "failed"
+            self.has_ended = True
             self.publish()
+            self.rested()
 
     async def _work(self) -> None:
         """Makes the state, consumes, undoes the state: which sees the error that ends the node, if one does."""
@@ -166,7 +176,13 @@ class Node:
         if raised is not None:
             raise self.failure(raised, self.in_hand)
 
+    @property
+    def calls_running(self) -> bool:
+        """Whether calls of the runner are under way beside its loops."""
+        return self._calls is not None and self._calls.running
+
     async def _consume(self, calls: Calls) -> None:
+        self._calls = calls
         try:
             if self.spec.triggers:
                 await run_triggers(self, calls)
@@ -184,6 +200,16 @@ class Node:
             return None
         self.stopped = True
         return Stopped(f"{self.name}: nobody reads what it sends any more, or the run is stopping")
+
+    @property
+    def rests(self) -> bool:
+        """Whether it cannot move before an item comes, or has ended."""
+        return self.has_ended or (
+            0 < self.loops == len(self.waits)
+            and not any(reader.ready for reader in self.waits)
+            and not self.calls_running
+            and not any(writer.waiting for writer in self._writers)
+        )
 
     def stop(self) -> None:
         """Makes the next `send` of this node raise; a waiting one raises at once."""

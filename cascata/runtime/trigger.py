@@ -68,10 +68,14 @@ async def run_triggers(node: Node, calls: Calls) -> None:
 async def _run_group(
     node: Node, ports: tuple[str, ...], call: Callable[..., Awaitable[Any]], give: Send, lock: asyncio.Lock | None
 ) -> None:
-    if len(ports) == 1:
-        await _run_single(node, ports[0], node.readers[ports[0]], call, give, lock)
-    else:
-        await _run_zipped(node, ports, [node.readers[port] for port in ports], call, give, lock)
+    node.loops += 1
+    try:
+        if len(ports) == 1:
+            await _run_single(node, ports[0], node.readers[ports[0]], call, give, lock)
+        else:
+            await _run_zipped(node, ports, [node.readers[port] for port in ports], call, give, lock)
+    finally:
+        node.loops -= 1
 
 
 async def _starve(node: Node, reader: Reader, port: str) -> bool:
@@ -79,9 +83,12 @@ async def _starve(node: Node, reader: Reader, port: str) -> bool:
     node.publish()
     began = perf_counter()
     node.doing = f"waiting for items on {port!r}"
+    node.waits.append(reader)
+    node.rested()
     try:
         return await reader.wait()
     finally:
+        node.waits.remove(reader)
         node.starved_s += perf_counter() - began
         node.doing = "working"
 
@@ -247,6 +254,7 @@ class _Sampling:
         while await reader.wait():
             self._draw(port, reader)
             await asyncio.sleep(0)
+        self._node.rested()
         if port in self._waiting_for_first:
             raise CascataError(
                 f"in-port {self._node.name}.{port} is sampled, but it ended before its first value: the runner can "

@@ -6,15 +6,17 @@ GraphSpec + node names ──> local channels here, crossing ones from the trans
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ..channel.base import Reader, Writer
 from ..channel.batch import BatchReader
 from ..channel.local import LocalChannel
 from ..channel.merge import MergedReader
-from ..model import MISSING, ChannelSpec, EdgeSpec, GraphSpec, NodeSpec
+from ..model import MISSING, ChannelSpec, CycleSpec, EdgeSpec, GraphSpec, NodeSpec
 from ..observe.board import Board
 from .node import Node
 
@@ -44,6 +46,23 @@ class Events(Protocol):
 
     def reader_done(self, channel: int) -> None:
         """Nobody here reads this crossing channel any more."""
+
+    def cycle_rests(self, cycle: int, sent: Mapping[int, int], received: Mapping[int, int]) -> None:
+        """The part of a cycle that runs here cannot move before an item comes from another part.
+
+        `sent` and `received` are edge -> items, for those of its edges that cross, as of now.
+        """
+
+
+@dataclass(slots=True)
+class _Part:
+    """The nodes of a cycle that run here."""
+
+    number: int
+    spec: CycleSpec
+    nodes: list[Node]
+    looking: bool = False
+    ended: bool = False
 
 
 class Worker:
@@ -93,7 +112,15 @@ class Worker:
                 self._open[channel.id] = users
                 self._readers[channel.id] = self._reader(channel, users)
         rows = {name: row for row, name in enumerate(spec.nodes)}
+        self._writers: dict[int, Writer] = {}
         self.nodes = [self._node(spec.nodes[name], rows[name]) for name in names]
+        self._cycles = [
+            _Part(number, cycle, [node for node in self.nodes if node.name in cycle.nodes])
+            for number, cycle in enumerate(spec.cycles)
+        ]
+        for part in self._cycles:
+            for node in part.nodes:
+                node.rested = functools.partial(self._look_later, part)
 
     # -- wiring
 
@@ -112,25 +139,36 @@ class Worker:
         def forgotten() -> None:
             self.forgotten(edge.source.node)
 
+        writer: Writer
         if edge.channel in self._crossing:
             assert self._links is not None
-            return self._links.writer(edge, forgotten)
-        channel = self._readers[edge.channel]
-        assert isinstance(channel, LocalChannel)
-        return channel.writer(edge.id, forgotten)
+            writer = self._links.writer(edge, forgotten)
+        else:
+            channel = self._readers[edge.channel]
+            assert isinstance(channel, LocalChannel)
+            writer = channel.writer(edge.id, forgotten)
+        self._writers[edge.id] = writer
+        return writer
 
     def _node(self, spec: NodeSpec, row: int) -> Node:
         readers: dict[str, Reader] = {}
+        node: Node | None = None
+
+        def rested() -> None:
+            if node is not None:
+                node.rested()
+
         for port, given in spec.inputs.items():
             if given.channels:
                 behind = [self._end(channel) for channel in given.channels]
                 seed = [] if given.seed is MISSING else [given.seed]
-                readers[port] = behind[0] if len(behind) == 1 and not seed else MergedReader(behind, seed)
+                readers[port] = behind[0] if len(behind) == 1 and not seed else MergedReader(behind, seed, rested)
         writers = {
             port: [self._writer(self._spec.edges[edge]) for edge in output.edges]
             for port, output in spec.outputs.items()
         }
-        return Node(spec, row, readers, writers, self)
+        node = Node(spec, row, readers, writers, self)
+        return node
 
     # -- running
 
@@ -177,6 +215,46 @@ class Worker:
                 self._open[channel] -= 1
                 if not self._open[channel] and channel in crossing:
                     self._events.reader_done(channel)
+
+    # -- cycles
+
+    def _look_later(self, part: _Part) -> None:
+        """Looks whether a part of a cycle rests, when those have run that were woken just now."""
+        if not part.looking:
+            part.looking = True
+            asyncio.get_running_loop().call_soon(self._look, part)
+
+    def _look(self, part: _Part) -> None:
+        part.looking = False
+        if part.ended or not all(node.rests for node in part.nodes):
+            return
+        sent: dict[int, int] = {}
+        received: dict[int, int] = {}
+        for node in part.nodes:
+            for fed in node.spec.inputs.values():
+                for channel in fed.channels:
+                    reader = self._readers[channel]
+                    if channel not in part.spec.channels:
+                        if not reader.ended and not node.has_ended:
+                            return  # something can still enter
+                    elif channel in self._crossing:
+                        received.update(reader.received())
+            for output in node.spec.outputs.values():
+                for edge in output.edges:
+                    if self._spec.edges[edge].channel in part.spec.channels & self._crossing:
+                        sent[edge] = self._writers[edge].sent
+        self._events.cycle_rests(part.number, sent, received)
+
+    def end_cycle(self, cycle: int) -> None:
+        """Ends the channels of a cycle in which nothing can move any more; those that cross are ended elsewhere."""
+        part = self._cycles[cycle]
+        part.ended = True
+        for channel in part.spec.channels - self._crossing:
+            reader = self._readers.get(channel)
+            if isinstance(reader, LocalChannel):
+                reader.finish()
+
+    # -- from outside
 
     def drain(self) -> None:
         """Sources end at their next send; what they sent runs on to its end."""

@@ -240,6 +240,10 @@ class CrossingWriter:
         return self._sent()
 
     @property
+    def waiting(self) -> bool:
+        return bool(self._waiting)
+
+    @property
     def closed(self) -> bool:
         return self._hung_up
 
@@ -369,7 +373,7 @@ class CrossingReader:
     ) -> None:
         self._measured = measured
         self.items: deque[Any] = deque()
-        self.totals: dict[int, int] = {}  # edge -> items sent on it, as far as frames have told
+        self._received: dict[int, int] = {}  # edge -> items that came in here
         self._tally = Tally()
         self._hub = hub
         self._loop = asyncio.get_running_loop()
@@ -422,8 +426,8 @@ class CrossingReader:
             self._wake_all()
             return True
         view, fd = message
-        _, edge, total, count = frames.HEADER.unpack_from(view)
-        self.totals[edge] = max(total, self.totals.get(edge, 0))
+        _, edge, _, count = frames.HEADER.unpack_from(view)
+        self._received[edge] = self._received.get(edge, 0) + count
         self._came += count
         try:
             items = frames.decode(view, fd, lambda problem: self._bad(edge, 1, problem)).items
@@ -469,6 +473,17 @@ class CrossingReader:
 
     def _wake_all(self) -> None:
         self._wake(len(self._takers))
+
+    @property
+    def ready(self) -> bool:
+        return bool(self.items)
+
+    @property
+    def ended(self) -> bool:
+        return self._ended and not self.items
+
+    def received(self) -> Mapping[int, int]:
+        return self._received
 
     def taken(self) -> Mapping[int, int]:
         return self._tally.settle(len(self.items))

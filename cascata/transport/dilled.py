@@ -5,24 +5,16 @@ What can be found by name goes by name, so that it is the same object on the oth
 
 from __future__ import annotations
 
+import _thread
+import importlib
 import io
 import sys
+import threading
 import types
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["dumps", "found_by_name"]
-
-
-def _main_names() -> dict[str, Any]:
-    return vars(sys.modules["__main__"])
-
-
-def found_by_name(thing: Any) -> bool:
-    """Whether a class or function is what its module has under its qualified name."""
-    found: Any = sys.modules.get(thing.__module__)
-    for part in thing.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found is thing
+__all__ = ["dump_with", "dumps", "reduce_anywhere"]
 
 
 def dumps(value: Any) -> bytes:
@@ -31,18 +23,48 @@ def dumps(value: Any) -> bytes:
     Raises:
         Exception: what dill raises when it cannot take it either.
     """
+    return dump_with(_by_name, value)
+
+
+def dump_with(reduce: Callable[[Any], Any], value: Any) -> bytes:
+    """The same, with a say in how things are pickled: `reduce(thing)` as `pickle.Pickler.reducer_override`."""
     import dill
 
-    class ByName(dill.Pickler):  # type: ignore[misc]  # dill carries no types
+    class Pickler(dill.Pickler):  # type: ignore[misc]  # dill carries no types
         def reducer_override(self, thing: Any) -> Any:
-            if isinstance(thing, type | types.FunctionType) and found_by_name(thing):
-                return thing.__qualname__
-            if thing is vars(
-                sys.modules["__main__"]
-            ):  # the globals of its functions: dill's own way needs dill's unpickler
-                return _main_names, ()
-            return NotImplemented
+            return reduce(thing)
 
     file = io.BytesIO()
-    ByName(file, protocol=5, byref=False, recurse=False).dump(value)
+    Pickler(file, protocol=5, byref=False, recurse=False).dump(value)
     return file.getvalue()
+
+
+def reduce_anywhere(thing: Any) -> Any:
+    """How to pickle what dill gets wrong wherever it goes; NotImplemented for all else."""
+    if isinstance(thing, types.ModuleType):
+        if sys.modules.get(thing.__name__) is thing:
+            return importlib.import_module, (thing.__name__,)  # dill would send what the module holds
+    elif isinstance(thing, _thread.RLock):
+        return threading.RLock, ()  # dill's arrives locked, by nobody
+    elif isinstance(thing, _thread.LockType):
+        return threading.Lock, ()
+    elif thing is _main_names():  # the globals of its functions: what dill writes for them only dill reads
+        return _main_names, ()
+    return NotImplemented
+
+
+def _by_name(thing: Any) -> Any:
+    if isinstance(thing, type | types.FunctionType) and _found_by_name(thing):
+        return thing.__qualname__
+    return reduce_anywhere(thing)
+
+
+def _found_by_name(thing: Any) -> bool:
+    found: Any = sys.modules.get(thing.__module__)
+    for part in thing.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is thing
+
+
+def _main_names() -> dict[str, Any]:
+    return vars(sys.modules["__main__"])

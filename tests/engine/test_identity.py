@@ -532,3 +532,108 @@ def test_recursion_and_mutual_references_travel(script: Script) -> None:
         ).replace("from cascata import *\n", "", 1).replace("from __future__ import annotations\n", "from __future__ import annotations\nfrom cascata import *\n")
     )
     assert lines == ["4 True True True"]
+
+
+@under_every_start_method
+def test_whatever_else_a_script_may_have_at_its_top_level_works_in_a_worker(script: Script, start_method: str) -> None:
+    lines = script.prints(
+        program(
+            """
+            import asyncio, collections, contextvars, decimal, functools, itertools, logging, operator, pathlib, re, threading, types, typing
+
+            UserId = typing.NewType("UserId", int)
+            T = typing.TypeVar("T")
+            P = typing.ParamSpec("P")
+            Json = dict[str, "Json"] | None
+
+            @functools.singledispatch
+            def show(x):
+                return "any"
+
+            @show.register
+            def _(x: int):
+                return "int"
+
+            class Missing:
+                pass
+
+            MISSING = Missing()
+            pattern = re.compile("a+")
+            first = operator.itemgetter(0)
+            logger = logging.getLogger("of the script")
+            counter = itertools.count()
+            proxy = types.MappingProxyType({"a": 1})
+            semaphore = asyncio.Semaphore(1)
+            here = pathlib.Path(__file__)
+            method = MISSING.__class__
+
+            class Descriptor:
+                def __set_name__(self, owner, name):
+                    self.name = name
+                def __get__(self, instance, owner):
+                    return self.name
+
+            class Class:
+                described = Descriptor()
+                cached = functools.cached_property(lambda self: "cached")
+                @functools.lru_cache
+                def remembered(self):
+                    return "remembered"
+                @classmethod
+                def of_class(cls):
+                    return cls.__name__
+                @staticmethod
+                def static():
+                    return "static"
+
+            @component
+            async def Makes(out: Out[object]):
+                c = Class()
+                async with semaphore:
+                    await out.send([UserId(3), show(1), show(""), isinstance(MISSING, Missing), pattern.match("aa")[0], first([1]), logger.name, next(counter),
+                                    proxy["a"], here.name, __name__, pathlib.Path(__file__).name, c.described, c.cached, c.remembered(), c.of_class(), c.static()])
+
+            @component
+            async def Checks(item: In[object]):
+                print(item)
+            """,
+            start_method,
+        )
+    )
+    assert lines == [
+        "[3, 'int', 'any', True, 'aa', 1, 'of the script', 0, 1, 'main.py', '__main__', 'main.py', 'described', 'cached', "
+        "'remembered', 'Class', 'static']"
+    ]
+
+
+@under_every_start_method
+def test_locks_of_the_script_arrive_unlocked(script: Script, start_method: str) -> None:
+    lines = script.prints(
+        program(
+            """
+            import queue, threading
+
+            lock, rlock, condition, event, tasks = threading.Lock(), threading.RLock(), threading.Condition(), threading.Event(), queue.Queue()
+
+            class Guarded:
+                def __init__(self):
+                    self.lock = threading.RLock()
+
+            guarded = Guarded()
+
+            @component
+            async def Makes(out: Out[object]):
+                for each in (lock, rlock, condition, guarded.lock):
+                    assert each.acquire(timeout=1)
+                    each.release()
+                tasks.put(1)
+                await out.send(tasks.get() + event.is_set())
+
+            @component
+            async def Checks(item: In[object]):
+                print(item)
+            """,
+            start_method,
+        )
+    )
+    assert lines == ["1"]
