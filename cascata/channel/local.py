@@ -137,6 +137,11 @@ class LocalChannel:
     def ended(self) -> bool:
         return not self.items and not self._writers
 
+    def grow(self, extra: int) -> None:
+        """Makes room for more items."""
+        self.capacity += extra
+        self.release()
+
     def finish(self) -> None:
         """Ends the channel although its writers are open: nothing will be put any more."""
         self._writers.clear()
@@ -247,7 +252,6 @@ class LocalWriter:
         append = channel.items.append
         items = channel.items
         takers = channel._takers
-        capacity = channel.capacity
         tally = channel.tally
 
         def put(item: Any) -> Any:
@@ -264,7 +268,7 @@ class LocalWriter:
             nonlocal room, sent
             if self._stopped or channel._waiting or channel._granted or not channel._open_readers:
                 return Pending(lambda: put_later(item), forgotten)
-            free = capacity - len(items)
+            free = channel.capacity - len(items)
             if free <= 0 or perf_counter() - channel.turned > SLICE_S:
                 return Pending(lambda: put_later(item), forgotten)
             room = 1 if self._shared else min(free, ADVANCE)
@@ -276,7 +280,7 @@ class LocalWriter:
         async def put_later(item: Any) -> None:
             nonlocal room, sent
             began = perf_counter()
-            full = len(items) >= capacity
+            full = len(items) >= channel.capacity
             try:
                 if full or channel._waiting or channel._granted:
                     await channel.wait_for_room(lambda: self._stopped)

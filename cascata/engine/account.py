@@ -7,12 +7,13 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from .. import log
 from ..errors import CascataError, CascataWarning
 from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..observe.report import EdgeReport, NodeReport, RunReport
 
-__all__ = ["make_report", "raise_outcome", "warn_of_unawaited"]
+__all__ = ["make_report", "raise_outcome", "tell_of_growth", "warn_of_unawaited"]
 
 
 def make_report(
@@ -91,6 +92,17 @@ def warn_of_unawaited(unawaited: Mapping[str, int]) -> None:
             CascataWarning,
             stacklevel=2,
         )
+
+
+def tell_of_growth(spec: GraphSpec, channel: int, capacity: int, extra: int) -> None:
+    """Logs that a channel was given more room, since nothing could move otherwise."""
+    log.warning(
+        "nothing could move: the capacity of %s was raised from %d to %d. Give the port that much to begin with "
+        "(@inport(..., capacity=)) to save the pause",
+        spec.channels[channel].name,
+        capacity,
+        capacity + extra,
+    )
 
 
 def raise_outcome(errors: Sequence[BaseException], *, cancelled: bool) -> None:

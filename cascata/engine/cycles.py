@@ -8,8 +8,8 @@ For that, what circulates must be told from what enters: where an in-port has bo
 
 Each worker reports its part of a cycle when that part rests, with the counts of what it sent and received on the
 cycle's crossing edges. When all parts rest, and on each edge the sender's count is the receiver's, nothing can be
-on its way: the first part to move after its report would need an item that was sent before its sender's report, and such an
-item had been received before its own. (Message counting, after Mattern 1987.)
+on its way: the first part to move after its report would need an item that was sent before its sender's report, and
+such an item had been received before its own. (Message counting, after Mattern 1987.)
 """
 
 from __future__ import annotations

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ..errors import RunTimeout
 from ..model import GraphSpec, Plan
 from ..observe.board import Board, BoardShape
 from ..observe.report import RunReport
 from ..options import RunOptions
+from ..runtime.idle import IdleReport, Rest
 from ..runtime.worker import Worker
 from . import supervisor
-from .account import make_report, raise_outcome, warn_of_unawaited
+from .account import make_report, raise_outcome, tell_of_growth, warn_of_unawaited
 
 __all__ = ["InlineRun"]
 
@@ -35,6 +36,7 @@ class InlineRun:
         self._worker: Worker | None = None
         self._early: list[supervisor.Event] = []
         self._cancelled = False
+        self._capacity = {channel.id: channel.capacity for channel in spec.channels}
         self.abandoned = False
         """Whether nodes that resist cancellation were left behind: nobody can wait for them."""
 
@@ -71,10 +73,23 @@ class InlineRun:
     def reader_done(self, channel: int) -> None:
         """Nothing crosses here."""
 
-    def cycle_rests(self, cycle: int, sent: Mapping[int, int], received: Mapping[int, int]) -> None:
+    def cycle_rests(self, cycle: int, rest: Rest) -> None:  # nothing crosses
         """There are no other parts."""
         assert self._worker is not None
         self._worker.end_cycle(cycle)
+
+    def idle(self, report: IdleReport) -> None:
+        """There are no other workers that could help: only more room can."""
+        assert self._worker is not None
+        if not report.full:
+            self._errors.append(supervisor.stuck(report.doing))
+            self._worker.cancel()
+            return
+        channel = min(report.full, key=lambda each: (self._capacity[each], each))
+        capacity = self._capacity[channel]
+        self._capacity[channel] = 2 * capacity
+        tell_of_growth(self._spec, channel, capacity, capacity)
+        self._worker.grow(channel, capacity)
 
     # -- its life
 

@@ -31,10 +31,11 @@ from ..observe.log import replay, worker_level
 from ..observe.report import RunReport
 from ..options import RunOptions
 from ..transport import forked
+from ..transport.credit import grow
 from ..transport.crossing import Pair, count_unread
 from ..transport.links import Ends, ends_for, make_pairs
 from . import definitions, supervisor
-from .account import make_report, raise_outcome, warn_of_unawaited
+from .account import make_report, raise_outcome, tell_of_growth, warn_of_unawaited
 
 __all__ = ["ProcessRun"]
 
@@ -282,6 +283,14 @@ class ProcessRun:
                     signal.pidfd_send_signal(self._handles[worker].pidfd, signal.SIGKILL)
             case supervisor.EndCycle(worker, cycle):
                 self._handles[worker].send(b"end_cycle %d" % cycle)
+            case supervisor.ConfirmIdle(worker, attempt):
+                self._handles[worker].send(b"confirm_idle %d" % attempt)
+            case supervisor.Grow(channel, capacity, extra, worker):
+                tell_of_growth(self._spec, channel, capacity, extra)
+                if worker is None:
+                    grow(self._pairs[channel].give, capacity, extra)
+                else:
+                    self._handles[worker].send(b"grow %d %d" % (channel, extra))
             case supervisor.EndWriting(channel):
                 _shut(self._pairs[channel].send, socket.SHUT_WR)
             case supervisor.EndReading(channel):
@@ -310,8 +319,12 @@ class ProcessRun:
                     self._events.put_nowait(supervisor.WritersDone(edges))
                 case ("reader_done", channel):
                     self._events.put_nowait(supervisor.ReaderDone(channel, handle.index))
-                case ("cycle_rests", cycle, sent, received):
-                    self._events.put_nowait(supervisor.CycleRests(handle.index, cycle, sent, received))
+                case ("cycle_rests", cycle, rest):
+                    self._events.put_nowait(supervisor.CycleRests(handle.index, cycle, rest))
+                case ("idle", report):
+                    self._events.put_nowait(supervisor.Idle(handle.index, report))
+                case ("idle_confirmed", attempt, report):
+                    self._events.put_nowait(supervisor.IdleConfirmed(handle.index, attempt, report))
                 case ("failed", error):
                     self._events.put_nowait(supervisor.Failed(handle.index, error))
                 case ("doing", what):

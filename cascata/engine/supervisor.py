@@ -17,16 +17,17 @@ from __future__ import annotations
 
 import enum
 import signal
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..errors import CascataError, RunTimeout, WorkerDied
+from ..errors import CascataError, DeadlockError, RunTimeout, WorkerDied
 from ..model import GraphSpec, Plan
+from ..runtime.idle import IdleReport, Rest, nothing_on_its_way
 
 __all__ = [
     "CancelAsked",
     "CancelWorker",
+    "ConfirmIdle",
     "CycleRests",
     "DescribeWorkers",
     "DrainWorker",
@@ -39,6 +40,9 @@ __all__ = [
     "Finish",
     "Finished",
     "GraceOver",
+    "Grow",
+    "Idle",
+    "IdleConfirmed",
     "Instruction",
     "KillAsked",
     "KillWorker",
@@ -90,15 +94,28 @@ class ReaderDone:
 
 @dataclass(frozen=True, slots=True)
 class CycleRests:
-    """A worker's part of a cycle cannot move before an item comes from another part.
-
-    `sent` and `received` are edge -> items, for those of the cycle's edges that cross.
-    """
+    """A worker's part of a cycle cannot move before an item comes from another part."""
 
     worker: int
     cycle: int
-    sent: Mapping[int, int]
-    received: Mapping[int, int]
+    rest: Rest
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing on a worker has moved for a while, nor can before an item or room comes from elsewhere."""
+
+    worker: int
+    report: IdleReport
+
+
+@dataclass(frozen=True, slots=True)
+class IdleConfirmed:
+    """The answer to `ConfirmIdle`: the worker's state, or None when it is not idle."""
+
+    worker: int
+    attempt: int
+    report: IdleReport | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +181,8 @@ Event = (
     WritersDone
     | ReaderDone
     | CycleRests
+    | Idle
+    | IdleConfirmed
     | Failed
     | Finished
     | Exited
@@ -223,6 +242,27 @@ class EndCycle:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfirmIdle:
+    """Ask a worker whether it is idle still; hand in `IdleConfirmed`."""
+
+    worker: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grow:
+    """Nothing could move for want of room: give a channel more of it, and say so in the log.
+
+    `worker` owns the channel if it is a local one; None for one that crosses.
+    """
+
+    channel: int
+    capacity: int
+    extra: int
+    worker: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class SetTimer:
     """Hand in `GraceOver` after some seconds; a new timer replaces the one before."""
 
@@ -242,7 +282,17 @@ class Finish:
 
 
 Instruction = (
-    DrainWorker | CancelWorker | KillWorker | EndWriting | EndReading | EndCycle | SetTimer | DescribeWorkers | Finish
+    DrainWorker
+    | CancelWorker
+    | KillWorker
+    | EndWriting
+    | EndReading
+    | EndCycle
+    | ConfirmIdle
+    | Grow
+    | SetTimer
+    | DescribeWorkers
+    | Finish
 )
 
 
@@ -273,13 +323,17 @@ class Supervisor:
         self._timeout: float | None = None
         placed = {node: worker for worker, nodes in enumerate(plan.workers) for node in nodes}
         self._placed = placed
+        self._stalled: dict[int, IdleReport] = {}
+        self._confirmed: dict[int, IdleReport] | None = None
+        self._attempt = 0
+        self._capacity = {channel.id: channel.capacity for channel in spec.channels}
         self._resting: dict[int, dict[int, CycleRests]] = {cycle: {} for cycle in range(len(spec.cycles))}
         self._writers = {channel: set(spec.channels[channel].edges) for channel in plan.crossing}
         self._readers = {
             channel: {placed[reader.node] for reader in spec.channels[channel].readers} for channel in plan.crossing
         }
 
-    def handle(self, event: Event) -> list[Instruction]:
+    def handle(self, event: Event) -> list[Instruction]:  # noqa: C901  # one line for each kind of event
         """What is to be done about an event, in order."""
         match event:
             case WritersDone(edges):
@@ -288,6 +342,10 @@ class Supervisor:
                 return self._reader_done(channel, worker)
             case CycleRests():
                 return self._cycle_rests(event)
+            case Idle(worker, report):
+                return self._idle(worker, report)
+            case IdleConfirmed(worker, attempt, report):
+                return self._idle_confirmed(worker, attempt, report)
             case Failed(_, error):
                 self.errors.append(error)
                 return self._cancel()
@@ -342,18 +400,52 @@ class Supervisor:
         parts[event.worker] = event
         if parts.keys() != {self._placed[node] for node in cycle.nodes}:
             return []
-        sent: Counter[int] = Counter()
-        received: Counter[int] = Counter()
-        for part in parts.values():
-            sent.update(part.sent)
-            received.update(part.received)
-        if sent != received:
-            return []  # something is on its way: who gets it will report again
+        if not nothing_on_its_way(part.rest for part in parts.values()):
+            return []  # who gets it will report again
         del self._resting[event.cycle]
         return [
             *(EndCycle(worker, event.cycle) for worker in sorted(parts)),
             *(EndWriting(channel) for channel in sorted(cycle.channels & self._plan.crossing)),
         ]
+
+    # -- a run that can no longer move
+
+    def _idle(self, worker: int, report: IdleReport) -> list[Instruction]:
+        self._stalled[worker] = report
+        at_work = self._alive - self._finished
+        if self.phase not in (Phase.RUNNING, Phase.DRAINING) or self._confirmed is not None:
+            return []
+        if not self._stalled.keys() >= at_work or not nothing_on_its_way(each.rest for each in self._stalled.values()):
+            return []
+        self._attempt += 1
+        self._confirmed = {}
+        return [ConfirmIdle(worker, self._attempt) for worker in sorted(at_work)]
+
+    def _idle_confirmed(self, worker: int, attempt: int, report: IdleReport | None) -> list[Instruction]:
+        if self._confirmed is None or attempt != self._attempt:
+            return []
+        if report is None or report.moved != self._stalled[worker].moved:
+            self._confirmed = None  # it has moved: it will tell when it is idle again
+            self._stalled.pop(worker, None)
+            return []
+        self._confirmed[worker] = report
+        if not self._confirmed.keys() >= self._alive - self._finished:
+            return []
+        confirmed, self._confirmed = self._confirmed, None
+        self._stalled.clear()
+        if self.phase not in (Phase.RUNNING, Phase.DRAINING) or not nothing_on_its_way(
+            each.rest for each in confirmed.values()
+        ):
+            return []
+        full = frozenset().union(*(each.full for each in confirmed.values()))
+        if not full:
+            self.errors.append(stuck({node: what for each in confirmed.values() for node, what in each.doing.items()}))
+            return self._cancel()
+        channel = min(full, key=lambda each: (self._capacity[each], each))
+        capacity = self._capacity[channel]
+        self._capacity[channel] = 2 * capacity
+        owner = self._placed[self._spec.channels[channel].readers[0].node]
+        return [Grow(channel, capacity, capacity, None if channel in self._plan.crossing else owner)]
 
     # -- the run
 
@@ -430,6 +522,17 @@ class Supervisor:
             self.phase = Phase.OVER
             instructions.append(Finish())
         return instructions
+
+
+def stuck(doing: Mapping[str, str]) -> DeadlockError:
+    """The error for a run in which every node waits, and none for room: nothing can help it."""
+    waiting = tuple(f"{node} is {what}" for node, what in doing.items() if what not in ("ended", "failed"))
+    return DeadlockError(
+        "the run can no longer move: every node waits for another one, and no channel is full. "
+        + "; ".join(waiting)
+        + ". In a cycle, an item must be there to begin with: give one in-port a first value (`port < value`)",
+        issues=waiting,
+    )
 
 
 def died(worker: int, exitcode: int | None, nodes: tuple[str, ...]) -> WorkerDied:

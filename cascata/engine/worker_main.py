@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import functools
 import os
 import pickle
 import select
@@ -20,7 +21,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from ..errors import CascataError, ComponentError, SerializationError, in_words
 from ..model import GraphSpec
 from ..observe.board import Board, BoardShape
 from ..observe.log import install_forwarding
+from ..runtime.idle import IdleReport, Rest
 from ..runtime.worker import Worker
 from ..transport.hub import Hub
 from ..transport.links import Ends, LinkedEnds
@@ -93,8 +95,11 @@ class Reporter:
     def reader_done(self, channel: int) -> None:
         self.send("reader_done", channel)
 
-    def cycle_rests(self, cycle: int, sent: Mapping[int, int], received: Mapping[int, int]) -> None:
-        self.send("cycle_rests", cycle, dict(sent), dict(received))
+    def cycle_rests(self, cycle: int, rest: Rest) -> None:
+        self.send("cycle_rests", cycle, rest)
+
+    def idle(self, report: IdleReport) -> None:
+        self.send("idle", report)
 
     def log(self, record: dict[str, Any]) -> None:
         self.send("log", record)
@@ -241,6 +246,12 @@ def _obey(connection: Connection, loop: asyncio.AbstractEventLoop, worker: Worke
                 loop.call_soon_threadsafe(worker.cancel)
             elif command.startswith(b"end_cycle "):
                 loop.call_soon_threadsafe(worker.end_cycle, int(command.split()[1]))
+            elif command.startswith(b"grow "):
+                _, channel, extra = command.split()
+                loop.call_soon_threadsafe(worker.grow, int(channel), int(extra))
+            elif command.startswith(b"confirm_idle ") and worker.watch is not None:
+                answer = functools.partial(reporter.send, "idle_confirmed", int(command.split()[1]))
+                loop.call_soon_threadsafe(worker.watch.confirm, answer)
             elif command == b"describe":
                 turned = threading.Event()
                 loop.call_soon_threadsafe(turned.set)

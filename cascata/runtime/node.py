@@ -91,8 +91,8 @@ class Node:
         self.dropped = 0
         self.loops = 0
         """Trigger loops that go on."""
-        self.waits: list[Reader] = []
-        """What those of them wait for that wait for items."""
+        self.waits: list[str] = []
+        """The in-ports on which those of them wait that wait for items."""
         self.rested: Callable[[], None] = lambda: None
         """Called when a loop begins to wait, or what feeds the node has ended in part."""
         self.in_hand: Mapping[str, Any] | None = None
@@ -206,10 +206,20 @@ class Node:
         """Whether it cannot move before an item comes, or has ended."""
         return self.has_ended or (
             0 < self.loops == len(self.waits)
-            and not any(reader.ready for reader in self.waits)
+            and not any(self.readers[port].ready for port in self.waits)
             and not self.calls_running
             and not any(writer.waiting for writer in self._writers)
         )
+
+    @property
+    def awaits(self) -> set[int]:
+        """The channels from which an item would make it move."""
+        return {channel for port in self.waits for channel in self.spec.inputs[port].channels}
+
+    @property
+    def blocked_on(self) -> list[int]:
+        """The edges on which a send waits for room."""
+        return [writer.edge for writer in self._writers if writer.waiting]
 
     def stop(self) -> None:
         """Makes the next `send` of this node raise; a waiting one raises at once."""

@@ -83,12 +83,12 @@ async def _starve(node: Node, reader: Reader, port: str) -> bool:
     node.publish()
     began = perf_counter()
     node.doing = f"waiting for items on {port!r}"
-    node.waits.append(reader)
+    node.waits.append(port)
     node.rested()
     try:
         return await reader.wait()
     finally:
-        node.waits.remove(reader)
+        node.waits.remove(port)
         node.starved_s += perf_counter() - began
         node.doing = "working"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -18,6 +18,7 @@ from ..channel.local import LocalChannel
 from ..channel.merge import MergedReader
 from ..model import MISSING, ChannelSpec, CycleSpec, EdgeSpec, GraphSpec, NodeSpec
 from ..observe.board import Board
+from .idle import IdleReport, IdleWatch, Rest
 from .node import Node
 
 __all__ = ["Events", "Links", "Worker"]
@@ -47,11 +48,11 @@ class Events(Protocol):
     def reader_done(self, channel: int) -> None:
         """Nobody here reads this crossing channel any more."""
 
-    def cycle_rests(self, cycle: int, sent: Mapping[int, int], received: Mapping[int, int]) -> None:
-        """The part of a cycle that runs here cannot move before an item comes from another part.
+    def idle(self, report: IdleReport) -> None:
+        """Nothing here has moved for a while, and nothing can before an item or room comes from elsewhere."""
 
-        `sent` and `received` are edge -> items, for those of its edges that cross, as of now.
-        """
+    def cycle_rests(self, cycle: int, rest: Rest) -> None:
+        """The part of a cycle that runs here cannot move before an item comes from another part."""
 
 
 @dataclass(slots=True)
@@ -95,6 +96,7 @@ class Worker:
         self.board = board
         self.skip_errors = skip_errors
         self.cancelling = False
+        self.watch: IdleWatch | None = None
         self.unawaited: Counter[str] = Counter()
         self.raised: Counter[int] = Counter()
         self._spec = spec
@@ -112,7 +114,7 @@ class Worker:
                 self._open[channel.id] = users
                 self._readers[channel.id] = self._reader(channel, users)
         rows = {name: row for row, name in enumerate(spec.nodes)}
-        self._writers: dict[int, Writer] = {}
+        self.writers: dict[int, Writer] = {}
         self.nodes = [self._node(spec.nodes[name], rows[name]) for name in names]
         self._cycles = [
             _Part(number, cycle, [node for node in self.nodes if node.name in cycle.nodes])
@@ -147,7 +149,7 @@ class Worker:
             channel = self._readers[edge.channel]
             assert isinstance(channel, LocalChannel)
             writer = channel.writer(edge.id, forgotten)
-        self._writers[edge.id] = writer
+        self.writers[edge.id] = writer
         return writer
 
     def _node(self, spec: NodeSpec, row: int) -> Node:
@@ -177,6 +179,7 @@ class Worker:
 
         Cancelled: cancels the nodes and waits for them.
         """
+        watch = self.watch = IdleWatch(self, self._events.idle)
         for node in self.nodes:
             self._tasks[asyncio.ensure_future(self._run_node(node))] = node
         try:
@@ -186,6 +189,7 @@ class Worker:
             await asyncio.wait(self._tasks)
             raise
         finally:
+            watch.stop()
             if self._again is not None:
                 self._again.cancel()
 
@@ -230,7 +234,9 @@ class Worker:
             return
         sent: dict[int, int] = {}
         received: dict[int, int] = {}
+        awaited: set[int] = set()
         for node in part.nodes:
+            awaited |= self.crossing_edges(node.awaits & part.spec.channels)
             for fed in node.spec.inputs.values():
                 for channel in fed.channels:
                     reader = self._readers[channel]
@@ -242,8 +248,8 @@ class Worker:
             for output in node.spec.outputs.values():
                 for edge in output.edges:
                     if self._spec.edges[edge].channel in part.spec.channels & self._crossing:
-                        sent[edge] = self._writers[edge].sent
-        self._events.cycle_rests(part.number, sent, received)
+                        sent[edge] = self.writers[edge].sent
+        self._events.cycle_rests(part.number, Rest(sent, received, frozenset(awaited)))
 
     def end_cycle(self, cycle: int) -> None:
         """Ends the channels of a cycle in which nothing can move any more; those that cross are ended elsewhere."""
@@ -253,6 +259,27 @@ class Worker:
             reader = self._readers.get(channel)
             if isinstance(reader, LocalChannel):
                 reader.finish()
+
+    # -- for the idle watch
+
+    def channel_of(self, edge: int) -> int:
+        return self._spec.edges[edge].channel
+
+    def crosses(self, edge: int) -> bool:
+        return self._spec.edges[edge].channel in self._crossing
+
+    def crossing_edges(self, channels: Iterable[int]) -> set[int]:
+        """The edges of those of the channels that cross."""
+        return {edge for each in self._crossing.intersection(channels) for edge in self._spec.channels[each].edges}
+
+    def crossing_readers(self) -> list[Reader]:
+        return [reader for channel, reader in self._readers.items() if channel in self._crossing]
+
+    def grow(self, channel: int, extra: int) -> None:
+        """Gives a local channel room for more items."""
+        reader = self._readers.get(channel)
+        if isinstance(reader, LocalChannel):
+            reader.grow(extra)
 
     # -- from outside
 

@@ -12,7 +12,7 @@ import fcntl
 import os
 from typing import Final
 
-__all__ = ["MOST_CREDITS", "credit_pipe", "give", "take"]
+__all__ = ["MOST_CREDITS", "credit_pipe", "give", "grow", "take"]
 
 MOST_CREDITS: Final = 1_000_000
 """Greatest capacity of a channel that crosses a process border; larger ones are cut to it."""
@@ -46,6 +46,19 @@ def give(writing: int, count: int) -> None:
     """Puts credits back. Never waits: there is room for all that there are."""
     while count > 0:
         count -= os.write(writing, _BYTES[:count])
+
+
+def grow(writing: int, capacity: int, extra: int) -> int:
+    """Puts more credits in than there were, as far as the pipe can hold them all; returns how many."""
+    wanted = (-(-(capacity + extra) // _PAGE) + 1) * _PAGE
+    size = fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ)
+    if size < wanted:
+        try:
+            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, wanted)
+        except OSError:
+            extra = max(0, size - _PAGE - capacity)
+    give(writing, extra)
+    return extra
 
 
 def take(reading: int, most: int) -> int:

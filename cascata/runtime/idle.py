@@ -1,0 +1,153 @@
+"""Sees when nothing on a worker can move: each node waits for items, or for room, or has ended.
+
+That is normal for a moment, while other workers work. When it lasts, whoever watches over the run is told, with the
+counts that show whether something is still on its way between workers: if not, and all workers are
+idle, only more room can help (Parks 1995), or nothing can.
+
+A node that computes, sleeps, or waits for a file, a socket or a thread is not idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from .worker import Worker
+
+__all__ = ["IdleReport", "IdleWatch", "Rest", "nothing_on_its_way"]
+
+LOOK_S: Final = 0.1
+"""Seconds between two looks; what did not change from one to the next is told."""
+
+SETTLE_S: Final = 0.02
+"""Seconds for what has arrived meanwhile to be seen, before an idle worker confirms that it is idle."""
+
+_OURS: Final = str(Path(__file__).parent.parent)
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What tells whether something is on its way to nodes that rest.
+
+    Attributes:
+        sent: crossing edge -> items sent from here.
+        received: crossing edge -> items that came in here.
+        awaited: the crossing edges from which an item would make a node move.
+    """
+
+    sent: Mapping[int, int]
+    received: Mapping[int, int]
+    awaited: frozenset[int]
+
+
+def nothing_on_its_way(rests: Iterable[Rest]) -> bool:
+    """Whether on each edge that somebody waits at, all that was sent has been received."""
+    rests = list(rests)
+    return all(
+        sum(rest.sent.get(edge, 0) for rest in rests) == sum(rest.received.get(edge, 0) for rest in rests)
+        for edge in frozenset().union(*(rest.awaited for rest in rests))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class IdleReport:
+    """The state of an idle worker.
+
+    Attributes:
+        rest: whether something is on its way to it.
+        full: the channels that its nodes wait for room in.
+        doing: node -> what it waits for, in words.
+        moved: grows with everything that the worker does: two reports with the same number are of the same state.
+    """
+
+    rest: Rest
+    full: frozenset[int]
+    doing: Mapping[str, str]
+    moved: int
+
+
+class IdleWatch:
+    """Watches a worker from inside its loop.
+
+    Args:
+        worker: the worker.
+        tell: called with a report when nothing has moved between two looks; once for each such state.
+    """
+
+    def __init__(self, worker: Worker, tell: Callable[[IdleReport], None]) -> None:
+        self._worker = worker
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._before: int | None = None
+        self._told: int | None = None
+        self._timer = self._loop.call_later(LOOK_S, self._look)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        self._timer = self._loop.call_later(LOOK_S, self._look)
+        report = self.report()
+        if report is None:
+            self._before = None
+            return
+        if report.moved == self._before and report.moved != self._told:
+            self._told = report.moved
+            self._tell(report)
+        self._before = report.moved
+
+    def confirm(self, answer: Callable[[IdleReport | None], None]) -> None:
+        """Calls `answer` soon, with the state as it is then: None when the worker is not idle."""
+
+        def settled() -> None:
+            report = self.report()
+            if report is None or report.moved != self._told:
+                self._told = None  # idle again, it tells again
+            answer(report)
+
+        self._loop.call_later(SETTLE_S, settled)
+
+    def report(self) -> IdleReport | None:
+        """The state now, when the worker is idle."""
+        full = set()
+        sent: dict[int, int] = {}
+        received: dict[int, int] = {}
+        awaited: set[int] = set()
+        moved = 0
+        running = 0
+        for node in self._worker.nodes:
+            moved += node.received
+            if node.has_ended:
+                moved += 1
+            else:
+                running += 1
+                blocked = node.blocked_on
+                if not blocked and not node.rests:
+                    return None
+                awaited |= self._worker.crossing_edges(node.awaits)
+                full |= {self._worker.channel_of(edge) for edge in blocked}
+        if not running or any(_of_a_user(task) for task in asyncio.all_tasks(self._loop)):
+            return None
+        for edge, writer in self._worker.writers.items():
+            moved += writer.sent
+            if self._worker.crosses(edge):
+                sent[edge] = writer.sent
+        for reader in self._worker.crossing_readers():
+            received.update(reader.received())
+        moved += sum(received.values())
+        return IdleReport(
+            Rest(sent, received, frozenset(awaited)),
+            frozenset(full),
+            {node.name: node.doing for node in self._worker.nodes},
+            moved,
+        )
+
+
+def _of_a_user(task: asyncio.Task[Any]) -> bool:
+    """Whether a task was made by a component: it may send later."""
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and not str(code.co_filename).startswith(_OURS)

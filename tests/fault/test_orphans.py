@@ -1,0 +1,281 @@
+"""A worker outlives nobody, and no worker keeps a run from its end: dead parents, blocked and stopped workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import time
+from typing import Any, Final
+
+import pytest
+
+from cascata import Graph, In, Out, component
+from cascata.errors import ComponentError
+from tests.engine.parts import Flag
+from tests.fault.conftest import PATIENCE_S, SOON_S, Program, gone_within
+
+METHODS: Final = ["fork", "forkserver", "spawn"]
+
+GRACE_S: Final = 0.4
+
+BUSY: Final = """
+import asyncio, os, re, threading, time
+from cascata import *
+
+@component
+async def Waits():
+    print("ready")
+    await asyncio.sleep(60)
+
+@component
+async def Flows(out: Out[int]):
+    print("ready")
+    while True:
+        await out.send(1)
+
+@component
+async def Sleeps():
+    print("ready")
+    time.sleep(60)
+
+@component
+async def Spins():
+    print("ready")
+    while True:
+        pass
+
+@component
+async def HoldsTheGil():
+    print("ready")
+    re.match(r"(a+)+b", "a" * 60)
+
+@component
+async def Shielded():
+    import signal
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGIO):
+        signal.signal(number, signal.SIG_IGN)
+    print("ready")
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except BaseException:
+            pass
+
+graph = Graph()
+"""
+
+
+@pytest.mark.parametrize("start_method", METHODS)
+@pytest.mark.parametrize("what", ["Waits", "Flows", "Sleeps", "Spins", "HoldsTheGil", "Shielded"])
+def test_when_the_parent_is_killed_its_workers_are_gone(program: Any, start_method: str, what: str) -> None:
+    running: Program = program(
+        BUSY + f"graph.one = {what}\ngraph.two = Waits\ngraph.run(num_workers=2, start_method={start_method!r})\n"
+    )
+    running.lines_until("ready", 2)
+    assert len(running.descendants()) == 2 + (start_method == "forkserver")
+    running.signal(signal.SIGKILL)
+    code, _ = running.end()
+    assert code == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("start_method", METHODS)
+def test_when_the_parent_exits_without_notice_its_workers_are_gone(program: Any, start_method: str) -> None:
+    running: Program = program(
+        BUSY
+        + f"graph.one = Sleeps\ngraph.two = Waits\ngraph.start(num_workers=2, start_method={start_method!r})\n"
+        + "time.sleep(0.6)\nprint('exits', flush=True)\nos._exit(3)\n"
+    )
+    running.lines_until("exits")
+    running.descendants()
+    code, _ = running.end()
+    assert code == 3
+
+
+def test_when_the_parent_is_killed_while_workers_start_they_are_gone(program: Any) -> None:
+    for start_method in METHODS:
+        for delay in (0.0, 0.02, 0.1):
+            running: Program = program(
+                BUSY + f"graph.one = Waits\nprint('begins')\ngraph.run(num_workers=1, start_method={start_method!r})\n"
+            )
+            running.lines_until("begins")
+            time.sleep(delay)
+            running.signal(signal.SIGKILL)
+            assert running.end()[0] == -signal.SIGKILL
+
+
+def test_a_process_that_the_program_forked_does_not_keep_workers_alive(program: Any) -> None:
+    running: Program = program(
+        BUSY
+        + """
+graph.one = Waits
+graph.start(num_workers=1)
+time.sleep(0.5)
+if not os.fork():
+    print("forked", flush=True)
+    time.sleep(5)
+    os._exit(0)
+time.sleep(60)
+"""
+    )
+    running.lines_until("forked")
+    *_, forked = sorted(running.descendants())
+    running.signal(signal.SIGKILL)
+    running.process.wait()
+    assert gone_within([pid for pid in running.seen if pid != forked], SOON_S)
+    os.kill(forked, signal.SIGKILL)
+    running.end()
+
+
+# --- a worker that does not listen ------------------------------------------------------------------
+
+
+@component
+async def Fails(flag: In[Flag]) -> None:
+    await flag.wait()
+    raise ValueError("as asked")
+
+
+@component
+async def Sleeps(flag: In[Flag]) -> None:
+    flag.set()
+    time.sleep(PATIENCE_S)
+
+
+@component
+async def Spins(flag: In[Flag]) -> None:
+    flag.set()
+    while True:
+        pass
+
+
+@component
+async def HoldsTheGil(flag: In[Flag]) -> None:
+    flag.set()
+    re.match(r"(a+)+b", "a" * 60)
+
+
+@component
+async def Resists(flag: In[Flag]) -> None:
+    flag.set()
+    while True:
+        try:
+            await asyncio.sleep(PATIENCE_S)
+        except asyncio.CancelledError:
+            pass
+
+
+@component
+async def StopsItself(flag: In[Flag]) -> None:
+    flag.set()
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+@component
+async def WaitsInThread(flag: In[Flag]) -> None:
+    flag.set()
+    await asyncio.to_thread(time.sleep, PATIENCE_S)
+
+
+@pytest.mark.parametrize(
+    "node", [Sleeps, Spins, HoldsTheGil, Resists, StopsItself, WaitsInThread], ids=lambda each: each.__name__
+)
+@pytest.mark.parametrize("together", [False, True], ids=["apart", "together"])
+def test_a_failure_ends_the_run_within_grace_whatever_else_runs(flags: list[Flag], node: Any, together: bool) -> None:
+    """On a worker of its own, and on the worker of the node that fails."""
+    graph = Graph()
+    graph.fails = Fails
+    graph.busy = node
+    if together:  # it fails first: nothing else gets a turn once its neighbour is busy
+        graph.fails = FailsAtOnce if False else graph.fails.__class__
+    graph.fails.flag < flags[0]
+    graph.busy.flag < flags[0]
+    graph.pin(graph.fails, 0)
+    graph.pin(graph.busy, 1)
+    began = time.monotonic()
+    with pytest.raises(ComponentError, match="as asked") as caught:
+        graph.run(num_workers=2, grace=GRACE_S)
+    assert time.monotonic() - began < GRACE_S + SOON_S
+    (note,) = caught.value.__notes__
+    assert "worker 1 (busy) did not stop within 0.4 s and was killed" in note
+
+
+@component
+async def FailsAtOnce() -> None:
+    raise ValueError("as asked")
+
+
+@component
+async def SleepsAfter(item: In[int]) -> None:
+    time.sleep(PATIENCE_S)
+
+
+@component
+async def SendsThenFails(out: Out[int]) -> None:
+    await out.send(1)
+    raise ValueError("as asked")
+
+
+def test_a_blocked_neighbour_on_the_same_worker_does_not_hide_a_failure(flags: list[Flag]) -> None:
+    graph = Graph()
+    graph.fails = SendsThenFails
+    graph.sleeps = SleepsAfter
+    graph.fails.out >> graph.sleeps.item
+    began = time.monotonic()
+    with pytest.raises(ComponentError, match="as asked"):
+        graph.run(num_workers=1, grace=GRACE_S)
+    assert time.monotonic() - began < GRACE_S + SOON_S
+
+
+def test_grace_is_spent_only_on_what_resists(flags: list[Flag]) -> None:
+    graph = Graph()
+    graph.fails = Fails
+    graph.fails.flag < flags[0]
+    graph.waits = Waits
+    graph.waits.flag < flags[0]
+    began = time.monotonic()
+    with pytest.raises(ComponentError, match="as asked") as caught:
+        graph.run(num_workers=2, grace=60.0)
+    assert time.monotonic() - began < SOON_S
+    assert not hasattr(caught.value, "__notes__")
+
+
+@component
+async def Waits(flag: In[Flag]) -> None:
+    flag.set()
+    await asyncio.sleep(PATIENCE_S)
+
+
+def test_no_grace_kills_at_once(flags: list[Flag]) -> None:
+    graph = Graph()
+    graph.fails = Fails
+    graph.fails.flag < flags[0]
+    graph.busy = Resists
+    graph.busy.flag < flags[0]
+    began = time.monotonic()
+    with pytest.raises(ComponentError, match="as asked"):
+        graph.run(num_workers=2, grace=0.0)
+    assert time.monotonic() - began < SOON_S
+
+
+def test_a_stopped_run_that_cannot_drain_waits_for_its_source(flags: list[Flag]) -> None:
+    """`stop` has no time limit of its own: a source that computes may take its time to come to its next send."""
+    graph = Graph()
+    graph.source = ComputesThenSends
+    graph.source.begun < flags[0]
+    graph.source.go_on < flags[1]
+    graph.start(num_workers=1)
+    flags[0].wait_blocking()
+    graph.stop()
+    flags[1].set()
+    report = graph.join()
+    assert report.nodes["source"].sent == 0
+
+
+@component
+async def ComputesThenSends(begun: In[Flag], go_on: In[Flag], out: Out[int]) -> None:
+    begun.set()
+    go_on.wait_blocking()
+    await out.send(1)
+    raise AssertionError("it was stopped at its send")

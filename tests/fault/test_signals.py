@@ -1,0 +1,337 @@
+"""Ctrl-C, SIGTERM and other signals to a program that runs a graph."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from typing import Any, Final
+
+import pytest
+
+from tests.fault.conftest import SOON_S, Program
+
+EVERYWHERE: Final = [
+    "num_workers=2, start_method='fork'",
+    "num_workers=2, start_method='forkserver'",
+    "num_workers=2, start_method='spawn'",
+    "engine='inline'",
+]
+
+on_every_engine = pytest.mark.parametrize("options", EVERYWHERE)
+
+ENDLESS: Final = """
+import asyncio, os, signal, sys, time
+from cascata import *
+
+def held(name):
+    print(name, "made")
+    try:
+        yield name
+    finally:
+        print(name, "torn down")
+
+@component
+async def Endless(out: Out[int], state: State[str] = State(held)):
+    number = 0
+    while True:
+        await out.send(number)
+        number += 1
+
+@component
+async def Counts(item: In[int], state: State[str] = State(held), count: State[int] = State(int)):
+    count.value += 1
+    if count.value == 1000:
+        print("running")
+
+graph = Graph()
+graph.endless = Endless
+graph.counts = Counts
+endless.state < "source"
+counts.state < "sink"
+endless >> counts
+"""
+
+
+@on_every_engine
+def test_ctrl_c_tears_down_and_raises_keyboard_interrupt(program: Any, options: str) -> None:
+    running: Program = program(ENDLESS + f"graph.run({options})\n")
+    running.lines_until("running")
+    running.signal_group(signal.SIGINT)
+    code, rest = running.end()
+    assert code == -signal.SIGINT
+    assert sorted(rest.splitlines()) == ["sink torn down", "source torn down"]
+    assert running.errors().rstrip().endswith("KeyboardInterrupt")
+
+
+@on_every_engine
+def test_a_program_can_go_on_after_ctrl_c(program: Any, options: str) -> None:
+    running: Program = program(
+        ENDLESS
+        + f"""
+for _ in range(2):
+    try:
+        graph.run({options})
+    except KeyboardInterrupt:
+        print("caught")
+print("the end")
+"""
+    )
+    for _ in range(2):
+        running.lines_until("running")
+        running.signal_group(signal.SIGINT)
+        lines = running.lines_until("caught")
+        assert sorted(lines) == ["caught", "sink torn down", "source torn down"]
+    code, rest = running.end()
+    assert (code, rest, running.errors()) == (0, "the end\n", "")
+
+
+def test_ctrl_c_ends_a_run_that_was_started_and_is_joined(program: Any) -> None:
+    running: Program = program(ENDLESS + "graph.start(num_workers=2)\ngraph.join()\n")
+    running.lines_until("running")
+    running.signal_group(signal.SIGINT)
+    code, rest = running.end()
+    assert code == -signal.SIGINT
+    assert sorted(rest.splitlines()) == ["sink torn down", "source torn down"]
+
+
+@pytest.mark.parametrize("options", ["num_workers=2", "engine='inline'"])
+def test_ctrl_c_ends_run_async(program: Any, options: str) -> None:
+    running: Program = program(ENDLESS + f"asyncio.run(graph.run_async({options}))\n")
+    running.lines_until("running")
+    running.signal_group(signal.SIGINT)
+    code, rest = running.end()
+    assert code == -signal.SIGINT
+    assert sorted(rest.splitlines()) == ["sink torn down", "source torn down"]
+
+
+@pytest.mark.parametrize("options", ["num_workers=2", "engine='inline'"])
+def test_ctrl_c_ends_a_run_inside_a_running_loop(program: Any, options: str) -> None:
+    """As in a notebook's cell."""
+    running: Program = program(
+        ENDLESS
+        + f"""
+async def cell():
+    graph.run({options})
+
+asyncio.run(cell())
+"""
+    )
+    running.lines_until("running")
+    running.signal_group(signal.SIGINT)
+    code, rest = running.end()
+    assert code == -signal.SIGINT
+    assert sorted(rest.splitlines()) == ["sink torn down", "source torn down"]
+
+
+RESISTS: Final = """
+import asyncio, os, sys, time
+from cascata import *
+
+@component
+async def Resists():
+    print("running")
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            print("resists")
+
+@component
+async def Blocks():
+    print("running")
+    time.sleep(60)
+
+graph = Graph()
+"""
+
+
+@pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
+def test_a_second_ctrl_c_kills_what_resists_the_first(program: Any, start_method: str) -> None:
+    running: Program = program(
+        RESISTS
+        + f"graph.one = Resists\ngraph.two = Blocks\ngraph.run(num_workers=2, start_method={start_method!r}, grace=60)\n"
+    )
+    running.lines_until("running", 2)
+    running.signal_group(signal.SIGINT)
+    running.lines_until("resists")
+    running.signal_group(signal.SIGINT)
+    code, _ = running.end()
+    assert code == -signal.SIGINT
+
+
+def test_ctrl_c_ends_within_grace_what_resists_it(program: Any) -> None:
+    running: Program = program(RESISTS + "graph.one = Resists\ngraph.two = Blocks\ngraph.run(num_workers=2, grace=0.5)\n")
+    running.lines_until("running", 2)
+    running.signal_group(signal.SIGINT)
+    code, _ = running.end(0.5 + SOON_S)
+    assert code == -signal.SIGINT
+
+
+@pytest.mark.parametrize("options", EVERYWHERE)
+def test_ctrl_c_while_workers_start(program: Any, options: str) -> None:
+    """Whenever it comes: the program ends, and soon, and nothing is left."""
+    choose = random.Random(options)
+    for _ in range(4):
+        running: Program = program(ENDLESS + f"print('begins')\ngraph.run({options})\n")
+        running.lines_until("begins")
+        time.sleep(choose.uniform(0, 0.3))
+        running.signal_group(signal.SIGINT)
+        code, _ = running.end()
+        assert code == -signal.SIGINT, running.errors()
+        assert running.errors().rstrip().endswith("KeyboardInterrupt")
+
+
+# --- SIGTERM ----------------------------------------------------------------------------------------
+
+COUNTED: Final = """
+import asyncio, os, signal, sys, threading, time
+from cascata import *
+
+def total(name):
+    seen = [0]
+    yield seen
+    print(name, seen[0])
+
+@component
+async def Endless(out: Out[int], sent: State[list] = State(total)):
+    while True:
+        await out.send(sent.value[0])
+        sent.value[0] += 1
+
+@component
+async def Counts(item: In[int], received: State[list] = State(total)):
+    received.value[0] += 1
+    if received.value[0] == 1000:
+        print("running")
+
+graph = Graph()
+graph.endless = Endless
+graph.counts = Counts
+endless.sent < "sent"
+counts.received < "received"
+endless >> counts
+"""
+
+
+@pytest.mark.parametrize("options", EVERYWHERE[:3])
+def test_sigterm_drains_and_leaves_with_143(program: Any, options: str) -> None:
+    running: Program = program(COUNTED + f"graph.run({options})\nprint('not reached')\n")
+    running.lines_until("running")
+    running.signal(signal.SIGTERM)
+    code, rest = running.end()
+    assert code == 143
+    counts = dict(line.split() for line in rest.splitlines())
+    assert set(counts) == {"sent", "received"}
+    assert counts["sent"] == counts["received"]
+    assert running.errors() == ""
+
+
+def test_sigterm_ends_within_grace_what_does_not_drain(program: Any) -> None:
+    running: Program = program(RESISTS + "graph.one = Resists\ngraph.two = Blocks\ngraph.run(num_workers=2, grace=0.5)\n")
+    running.lines_until("running", 2)
+    running.signal(signal.SIGTERM)
+    code, _ = running.end(0.5 + SOON_S)
+    assert code == 143
+
+
+def test_a_handler_of_the_program_is_left_alone(program: Any) -> None:
+    running: Program = program(
+        COUNTED
+        + """
+def handler(number, frame):
+    print("mine")
+    graph.stop()
+
+signal.signal(signal.SIGTERM, handler)
+graph.start(num_workers=2)
+graph.join()
+print(signal.getsignal(signal.SIGTERM) is handler)
+"""
+    )
+    running.lines_until("running")
+    running.signal(signal.SIGTERM)
+    code, rest = running.end()
+    assert code == 0
+    assert rest.splitlines()[0] == "mine"
+    assert rest.splitlines()[-1] == "True"
+
+
+def test_after_a_run_sigterm_does_what_it_did_before(program: Any) -> None:
+    running: Program = program(
+        """
+        import os, signal
+        from cascata import *
+
+        @component
+        async def Once():
+            pass
+
+        graph = Graph()
+        graph.once = Once
+        graph.run(num_workers=1)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        os.kill(os.getpid(), signal.SIGTERM)
+        """
+    )
+    code, _ = running.end()
+    assert code == -signal.SIGTERM
+
+
+def test_sigterm_ends_a_program_whose_run_was_started_elsewhere_and_the_workers_with_it(program: Any) -> None:
+    running: Program = program(
+        COUNTED
+        + """
+thread = threading.Thread(target=graph.run, kwargs={"num_workers": 2})
+thread.start()
+thread.join()
+"""
+    )
+    running.lines_until("running")
+    running.signal(signal.SIGTERM)
+    code, _ = running.end()
+    assert code == -signal.SIGTERM
+
+
+# --- handlers that raise ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", ["num_workers=2", "engine='inline'"])
+def test_an_exception_of_a_signal_handler_ends_the_run(program: Any, options: str) -> None:
+    running: Program = program(
+        ENDLESS
+        + f"""
+class Alarm(Exception):
+    pass
+
+def handler(number, frame):
+    raise Alarm
+
+signal.signal(signal.SIGUSR1, handler)
+try:
+    graph.run({options})
+except Alarm:
+    print("alarm")
+"""
+    )
+    running.lines_until("running")
+    running.signal(signal.SIGUSR1)
+    code, rest = running.end()
+    assert code == 0
+    assert sorted(rest.splitlines()) == ["alarm", "sink torn down", "source torn down"]
+
+
+def test_a_handler_that_does_not_raise_changes_nothing(program: Any) -> None:
+    running: Program = program(
+        COUNTED
+        + """
+signal.signal(signal.SIGUSR1, lambda number, frame: print("handled"))
+graph.run(num_workers=2)
+"""
+    )
+    running.lines_until("running")
+    for _ in range(3):
+        running.signal(signal.SIGUSR1)
+        running.lines_until("handled")
+    running.signal(signal.SIGTERM)
+    assert running.end()[0] == 143
