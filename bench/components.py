@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -94,13 +94,14 @@ def run_and_read(graph: Graph, sink: Any, count: int, options: dict[str, Any]) -
         return json.loads(path.read_text(encoding="utf-8")), wall
 
 
-def chain(kind: str, capacity: int, count: int, **options: Any) -> dict[str, float]:
+def chain(kind: str, capacity: int, count: int, *, pins: Sequence[int] = (), **options: Any) -> dict[str, float]:
     """Items through source, map and sink.
 
     Args:
         kind: one of `items.KINDS`.
         capacity: of both edges.
         count: of items.
+        pins: the workers of source, map and sink; none: where the plan puts them.
         **options: of `graph.run`.
 
     Returns:
@@ -113,6 +114,8 @@ def chain(kind: str, capacity: int, count: int, **options: Any) -> dict[str, flo
     graph.sink = sink_of(kind, capacity)
     graph.source.out >> graph.map.item
     graph.map.out >> graph.sink.item
+    for name, worker in zip(("source", "map", "sink"), pins, strict=False):
+        graph.pin(graph.nodes[name], worker)
     return _moved(graph, kind, count, options)
 
 

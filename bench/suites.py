@@ -55,6 +55,9 @@ def _graph(scope: Scope) -> Iterator[Case]:
     yield from _by_capacity("graph", "inline", components.chain, scope, engine="inline")
     yield from _by_capacity("graph", "1 worker", components.chain, scope, num_workers=1)
     yield from _by_capacity("graph", "2 workers", components.chain, scope, num_workers=2)
+    # Which of the two edges crosses is the plan's choice, and not the same: both are measured.
+    yield from _by_capacity("graph", "source | map, sink", components.chain, scope, num_workers=2, pins=(0, 1, 1))
+    yield from _by_capacity("graph", "source, map | sink", components.chain, scope, num_workers=2, pins=(0, 0, 1))
     yield from _by_capacity("graph", "asyncio.Queue", baselines.asyncio_queue, scope)
     for kind in KINDS:
         yield Case(Key("graph", "floor", kind), partial(baselines.floor, kind), _probe(0))

@@ -432,10 +432,9 @@ class Supervisor:
         if not self._confirmed.keys() >= self._alive - self._finished:
             return []
         confirmed, self._confirmed = self._confirmed, None
-        self._stalled.clear()
-        if self.phase not in (Phase.RUNNING, Phase.DRAINING) or not nothing_on_its_way(
-            each.rest for each in confirmed.values()
-        ):
+        if self.phase not in (Phase.RUNNING, Phase.DRAINING):
+            return []
+        if not nothing_on_its_way(each.rest for each in confirmed.values()):
             return []
         full = frozenset().union(*(each.full for each in confirmed.values()))
         if not full:

@@ -139,12 +139,8 @@ class IdleWatch:
         for reader in self._worker.crossing_readers():
             received.update(reader.received())
         moved += sum(received.values())
-        return IdleReport(
-            Rest(sent, received, frozenset(awaited)),
-            frozenset(full),
-            {node.name: node.doing for node in self._worker.nodes},
-            moved,
-        )
+        doing = {node.name: node.doing for node in self._worker.nodes}
+        return IdleReport(Rest(sent, received, frozenset(awaited)), frozenset(full), doing, moved)
 
 
 def _of_a_user(task: asyncio.Task[Any]) -> bool:

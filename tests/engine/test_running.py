@@ -295,6 +295,26 @@ async def WaitsWithItem(item: In[int], full: In[Flag], ended: In[Flag]) -> None:
     await ended.wait()
 
 
+def test_stop_ends_a_run_that_is_being_joined(engine: Options, notes: Notes, flags: list[Flag]) -> None:
+    graph = Graph()
+    graph.endless = Endless
+    graph.last = Watches
+    graph.last.flag < flags[0]
+    graph.last.notes < notes
+    graph.endless.number >> graph.last.number
+    graph.start(**engine)
+
+    def stop() -> None:
+        flags[0].wait_blocking()
+        graph.stop()
+
+    with ThreadPoolExecutor(1) as threads:
+        stopping = threads.submit(stop)
+        report = graph.join()
+        stopping.result()
+    assert report.nodes["last"].received == report.nodes["endless"].sent
+
+
 def test_stop_twice_is_stop(engine: Options, notes: Notes) -> None:
     graph = Graph()
     graph.endless = Endless

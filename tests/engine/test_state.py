@@ -373,6 +373,33 @@ def test_state_is_torn_down_when_the_run_is_cancelled(engine: Options, notes: No
     assert of_state(notes) == TORN_DOWN
 
 
+def without_finally(notes: Notes) -> Iterator[str]:
+    notes.add("made")
+    yield "value"
+    notes.add("torn down")
+
+
+@component
+async def EndlessWithState(out: Out[int], state: State[str] = State(without_finally)) -> None:
+    while True:
+        await out.send(1)
+
+
+def test_state_of_a_node_that_was_stopped_is_left_as_at_any_end(engine: Options, notes: Notes) -> None:
+    """It counts as ended, not as failed: nothing is raised into its initializer."""
+    graph = Graph()
+    graph.source = EndlessWithState
+    graph.source.state < notes
+    graph.few = Count
+    graph.few.upto < 3
+    graph.pair = KeepPair
+    graph.pair.notes < Notes(notes.path + "_pairs")
+    graph.few.number >> graph.pair.left
+    graph.source.out >> graph.pair.right
+    graph.run(**engine)
+    assert notes.read() == ["made", "torn down"]
+
+
 @component
 async def SendsOneThenWaits(number: Out[int], flag: In[Flag]) -> None:
     await number.send(1)

@@ -105,8 +105,9 @@ def test_ctrl_c_ends_run_async(program: Any, options: str) -> None:
     assert sorted(rest.splitlines()) == ["sink torn down", "source torn down"]
 
 
+@pytest.mark.parametrize("loop", ["asyncio.run(cell())", "asyncio.new_event_loop().run_until_complete(cell())"])
 @pytest.mark.parametrize("options", ["num_workers=2", "engine='inline'"])
-def test_ctrl_c_ends_a_run_inside_a_running_loop(program: Any, options: str) -> None:
+def test_ctrl_c_ends_a_run_inside_a_running_loop(program: Any, options: str, loop: str) -> None:
     """As in a notebook's cell."""
     running: Program = program(
         ENDLESS
@@ -114,7 +115,7 @@ def test_ctrl_c_ends_a_run_inside_a_running_loop(program: Any, options: str) -> 
 async def cell():
     graph.run({options})
 
-asyncio.run(cell())
+{loop}
 """
     )
     running.lines_until("running")
@@ -190,8 +191,10 @@ from cascata import *
 
 def total(name):
     seen = [0]
-    yield seen
-    print(name, seen[0])
+    try:
+        yield seen
+    finally:
+        print(name, seen[0])
 
 @component
 async def Endless(out: Out[int], sent: State[list] = State(total)):
@@ -296,11 +299,10 @@ thread.join()
 # --- handlers that raise ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", ["num_workers=2", "engine='inline'"])
-def test_an_exception_of_a_signal_handler_ends_the_run(program: Any, options: str) -> None:
+def test_an_exception_of_a_signal_handler_ends_the_run(program: Any) -> None:
     running: Program = program(
         ENDLESS
-        + f"""
+        + """
 class Alarm(Exception):
     pass
 
@@ -309,7 +311,7 @@ def handler(number, frame):
 
 signal.signal(signal.SIGUSR1, handler)
 try:
-    graph.run({options})
+    graph.run(num_workers=2)
 except Alarm:
     print("alarm")
 """
