@@ -30,6 +30,7 @@ __all__ = [
     "InPortSpec",
     "InputSpec",
     "Missing",
+    "NodeRole",
     "NodeSpec",
     "OutPortSpec",
     "OutputSpec",
@@ -54,6 +55,9 @@ class Missing(enum.Enum):
 MISSING: Final = Missing.MISSING
 
 RunnerForm = Literal["async", "async_generator", "plain", "generator"]
+
+NodeRole = Literal["plain", "in order", "reorders"]
+"""What a node does for an ordered group: nothing, tell what its results belong to, or put results in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,7 @@ class NodeSpec:
     state_args: Mapping[str, StateArgs] = field(default_factory=dict)
     group: str | None = None
     member: int = 0
+    role: NodeRole = "plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +222,8 @@ class CycleSpec:
 class GraphSpec:
     """A resolved graph. `nodes` keeps the order of definition; `pins` maps a node to its worker.
 
-    `cycles` is filled in for a run, when what circulates has been given channels of its own.
+    `ordered` names the groups whose results leave in the order of their inputs. `cycles` is filled in for a run, when
+    what circulates has been given channels of its own.
     """
 
     nodes: Mapping[str, NodeSpec]
@@ -225,6 +231,7 @@ class GraphSpec:
     edges: tuple[EdgeSpec, ...]
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pins: Mapping[str, int] = field(default_factory=dict)
+    ordered: frozenset[str] = frozenset()
     cycles: tuple[CycleSpec, ...] = ()
 
 

@@ -13,7 +13,9 @@ The rules that every kind keeps:
 - Capacity is strict: exactly `capacity` puts are done while nobody takes.
 - A reader takes by `items.popleft()`, and says so by `release()`: before it waits, or after some
   items. `taking()` at the beginning of a batch makes sure that it is also said on the loop's next
-  turn, should the batch suspend in its middle.
+  turn, should the batch suspend in its middle; should it do so again and again, the channel looks for itself, a
+  little later.
+- A put that waits keeps its place before later ones, of whatever task, as long as somebody awaits it.
 - A channel ends when its last writer has closed and it is empty; when its last reader has closed,
   putting raises what the writer's `refusal()` gives, or discards the item if that is None.
 """
@@ -156,10 +158,16 @@ class Writer(Protocol):
 
     @property
     def put(self) -> Callable[[Any], Awaitable[None]]:
-        """Takes an item, or waits for room. When no reader is left, or after `stop`, `refusal()` says what becomes of it."""
+        """Takes an item, or waits for room.
+
+        When no reader is left, or after `stop` or `close`, `refusal()` says what becomes of it.
+        """
 
     refusal: Callable[[], BaseException | None]
-    """Makes what a put raises when the edge takes no more; None: the item is discarded, and counted as lost. Set by the owner."""
+    """Makes what a put raises when the edge takes no more; None: the item is discarded, and counted as lost.
+
+    Set by the owner.
+    """
 
     @property
     def sent(self) -> int:
@@ -192,10 +200,16 @@ class Writer(Protocol):
         """Hands on what was put, as far as possible without waiting."""
 
     async def aclose(self) -> None:
-        """Hands on all that was put, then closes this end. Cancelled: what is left is dropped."""
+        """Hands on all that was put, then closes this end. Cancelled: what is left is dropped.
+
+        Puts that others await already count as well: they are waited for.
+        """
 
     def close(self) -> None:
-        """Closes this end at once; what was not handed on is dropped."""
+        """Closes this end at once.
+
+        What was not handed on is dropped and counted as lost, puts that wait are refused.
+        """
 
 
 class Reader(Protocol):
@@ -215,6 +229,9 @@ class Reader(Protocol):
 
     async def wait(self) -> bool:
         """Waits until `items` has some (True) or the channel has ended (False). Cancelled: nothing is lost."""
+
+    def pass_on(self) -> None:
+        """Called by who was woken for an item and does not take it: somebody else who waits shall see it."""
 
     @property
     def ready(self) -> bool:

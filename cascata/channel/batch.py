@@ -52,6 +52,9 @@ class BatchReader:
             self._part = []
         return True
 
+    def pass_on(self) -> None:
+        self._reader.pass_on()
+
     @property
     def ready(self) -> bool:
         return bool(self.items) or self._reader.ready

@@ -1,10 +1,10 @@
-"""The channel inside one event loop: a deque, and futures for those who wait.
+"""The channel inside one event loop: a deque, and a line of those who wait.
 
-A writer that has the channel to itself takes room in advance (`_room`), so that a put with room costs
+A writer that has the channel to itself takes room in advance (`room`), so that a put with room costs
 one test and one append. Room is handed to waiting writers in the order of their arrival; while
 any wait, newcomers queue behind them.
 
-Writers that wait are woken when half the capacity is free, when the reader waits, or on the loop's
+Writers that wait are woken when the reader waits or has done with a batch, or on the loop's
 next turn (see `Reader.taking`): waking them for each single item would make both sides take turns.
 """
 
@@ -16,16 +16,13 @@ from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any, Final
 
-from ..errors import ChannelClosed
-from .base import DONE, Pending, Tally
+from .base import DONE, Tally
+from .line import LONGEST_LOOK_S, LOOK_S, SLICE_S, LateWriter, Line
 
 __all__ = ["LocalChannel", "LocalWriter"]
 
 ADVANCE: Final = 256
 """Puts without a look at the clock, at most."""
-
-SLICE_S: Final = 0.001
-"""A writer that never waits lets the loop turn after this many seconds."""
 
 
 class LocalChannel:
@@ -38,36 +35,36 @@ class LocalChannel:
 
     __slots__ = (
         "_armed",
-        "_granted",
+        "_line",
+        "_look_s",
+        "_looking",
         "_loop",
         "_only",
         "_open_readers",
         "_takers",
-        "_waiting",
         "_writers",
         "capacity",
         "items",
         "tally",
-        "turned",
     )
 
     def __init__(self, capacity: int, readers: int = 1) -> None:
         self.capacity = capacity
         self.items: deque[Any] = deque()
         self._takers: deque[asyncio.Future[None]] = deque()
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._granted = 0
+        self._line = Line()
+        self._loop = self._line.loop
         self._writers: list[LocalWriter] = []
         self._only: LocalWriter | None = None
         self._open_readers = readers
         self.tally = Tally()  # kept when several edges write
         self._armed = False
-        self._loop = asyncio.get_running_loop()
-        self.turned = perf_counter()  # when the loop was last seen to turn
+        self._looking = False
+        self._look_s = LOOK_S
 
     def writer(self, edge: int = 0, forgotten: Callable[[], None] = lambda: None) -> LocalWriter:
         """A new writer. The channel ends when all have closed: make them all before the first is used."""
-        writer = LocalWriter(self, edge, forgotten)
+        writer = LocalWriter(self, self._line, edge, forgotten)
         self._writers.append(writer)
         self._only = writer if len(self._writers) == 1 else None
         if self._only is None:
@@ -82,7 +79,7 @@ class LocalChannel:
     # -- the reading end
 
     def taking(self) -> None:
-        if self._waiting and not self._armed:
+        if self._line.waiting and not self._armed:
             self._armed = True
             self._loop.call_soon(self._turn)
 
@@ -91,14 +88,26 @@ class LocalChannel:
         self.release()
 
     def release(self) -> None:
-        if self._waiting:
-            room = self.capacity - len(self.items) - self._granted
-            while room > 0 and self._waiting:
-                waiter = self._waiting.popleft()
-                if not waiter.done():
-                    waiter.set_result(None)
-                    self._granted += 1
-                    room -= 1
+        line = self._line
+        if line.waiting:
+            line.grant(self.capacity - len(self.items) - len(line.granted))
+
+    def pump(self) -> None:
+        """Gives room to those who wait, now, and looks for more room as long as any do."""
+        self.release()
+        if self._line.waiting and not self._looking:
+            self._looking = True
+            self._look_s = LOOK_S
+            self._loop.call_later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        waited = len(self._line.waiting)
+        self.release()
+        waits = len(self._line.waiting)
+        self._looking = waits > 0
+        if waits:
+            self._look_s = LOOK_S if waits < waited else min(2 * self._look_s, LONGEST_LOOK_S)
+            self._loop.call_later(self._look_s, self._look)
 
     def worked(self, seconds: float) -> None:
         pass
@@ -113,14 +122,18 @@ class LocalChannel:
             self._takers.append(taker)
             try:
                 await taker
-            except asyncio.CancelledError:
+            except BaseException:
                 if taker in self._takers:
                     self._takers.remove(taker)
-                elif items:
-                    self.wake_taker()  # this wake-up was for an item: somebody else must see it
+                else:
+                    self.pass_on()  # this wake-up was for an item: somebody else must see it
                 raise
-            self.turned = perf_counter()
+            self._line.turned = perf_counter()
         return True
+
+    def pass_on(self) -> None:
+        if self.items:
+            self.wake_taker()
 
     def wake_taker(self) -> None:
         while self._takers:
@@ -164,6 +177,7 @@ class LocalChannel:
     def close(self) -> Mapping[int, int]:
         self._open_readers -= 1
         if self._open_readers:
+            self.pass_on()
             return {}
         if self._only is not None:
             left: Mapping[int, int] = {self._only.edge: len(self.items)}
@@ -171,20 +185,8 @@ class LocalChannel:
             self.tally.settle(len(self.items))
             left = self.tally.left()
         for writer in self._writers:
-            writer.share()
-        self._wake_waiting()
+            writer.end()
         return left
-
-    def _wake_waiting(self) -> None:
-        for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_result(None)
-                self._granted += 1
-        self._waiting.clear()
-
-    def _wake_takers(self) -> None:
-        while self._takers:
-            self.wake_taker()
 
     # -- what writers use
 
@@ -195,58 +197,23 @@ class LocalChannel:
         if not self._writers:
             self._wake_takers()
 
-    async def wait_for_room(self, stopped: Callable[[], bool]) -> None:
-        """Returns when the caller may append at once, or when there is no reader, or it is stopped."""
-        while self._waiting or self._granted or len(self.items) >= self.capacity:
-            if self.closed or stopped():
-                return
-            waiter = self._loop.create_future()
-            self._waiting.append(waiter)
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                if waiter.done() and not waiter.cancelled():
-                    self._granted -= 1
-                    self.release()
-                elif waiter in self._waiting:
-                    self._waiting.remove(waiter)
-                raise
-            self._granted -= 1
-            if len(self.items) < self.capacity:
-                return
-
-    def wake_stopped(self) -> None:
-        """Wakes every waiting writer, so that stopped ones notice."""
-        self._wake_waiting()
+    def _wake_takers(self) -> None:
+        while self._takers:
+            self.wake_taker()
 
 
-class LocalWriter:
+class LocalWriter(LateWriter):
     """The sending end of one edge of a `LocalChannel`."""
 
-    __slots__ = (
-        "_advance",
-        "_closed",
-        "_shared",
-        "_stopped",
-        "blocked_s",
-        "channel",
-        "edge",
-        "lost",
-        "paused_s",
-        "put",
-        "refusal",
-    )
+    __slots__ = ("_closed", "_give_up", "_sent", "_shared", "channel", "put")
 
-    def __init__(self, channel: LocalChannel, edge: int, forgotten: Callable[[], None]) -> None:
+    def __init__(self, channel: LocalChannel, line: Line, edge: int, forgotten: Callable[[], None]) -> None:
+        super().__init__(edge, line, forgotten)
         self.channel = channel
-        self.edge = edge
-        self.refusal: Callable[[], BaseException | None] = lambda: ChannelClosed("the channel has no reader any more")
-        self.blocked_s = 0.0
-        self.paused_s = 0.0
-        self.lost = 0
-        self._stopped = False
         self._closed = False
         self._shared = False
+        self._pump = channel.pump
+        self._room_back = channel.release
         room = 0  # puts that need no further look at the channel
         sent = 0  # items taken, and room taken in advance
         append = channel.items.append
@@ -266,94 +233,85 @@ class LocalWriter:
 
         def look(item: Any) -> Any:
             nonlocal room, sent
-            if self._stopped or channel._waiting or channel._granted or not channel._open_readers:
-                return Pending(lambda: put_later(item), forgotten)
             free = channel.capacity - len(items)
-            if free <= 0 or perf_counter() - channel.turned > SLICE_S:
-                return Pending(lambda: put_later(item), forgotten)
+            if (
+                free <= 0
+                or self.over
+                or self.unbegun
+                or line.waiting
+                or line.granted
+                or perf_counter() - line.turned > SLICE_S
+            ):
+                return self.later(item)
             room = 1 if self._shared else min(free, ADVANCE)
             sent += room
             if self._shared:
                 tally.came(edge)
             return put(item)
 
-        async def put_later(item: Any) -> None:
-            nonlocal room, sent
-            began = perf_counter()
-            full = len(items) >= channel.capacity
-            try:
-                if full or channel._waiting or channel._granted:
-                    await channel.wait_for_room(lambda: self._stopped)
-                elif not self._stopped and channel._open_readers:
-                    await asyncio.sleep(0)
-                    await channel.wait_for_room(lambda: self._stopped)
-            finally:
-                channel.turned = perf_counter()
-                if full:
-                    self.blocked_s += channel.turned - began
-                else:
-                    self.paused_s += channel.turned - began
-            if self._stopped or not channel._open_readers:
-                error = self.refusal()
-                if error is not None:
-                    raise error
-                if perf_counter() - channel.turned > SLICE_S:
-                    await asyncio.sleep(0)
-                    channel.turned = perf_counter()
-                sent += 1
-                self.lost += 1
-                return
-            if room:  # taken in advance by a later put while this one let the loop turn
-                room -= 1
-            else:
-                sent += 1
+        def take(item: Any) -> None:
+            nonlocal sent
+            sent += 1
             if self._shared:
                 tally.came(edge)
             append(item)
             if takers:
                 channel.wake_taker()
 
-        def advance(back: bool) -> int:
-            """Gives room that was taken in advance back; returns the count of items taken."""
+        def discard() -> None:
+            nonlocal sent
+            sent += 1
+
+        def give_up() -> None:
+            """Gives room back that was taken in advance."""
             nonlocal room, sent
-            if back:
-                sent -= room
-                room = 0
-            return sent - room
+            sent -= room
+            room = 0
 
         self.put: Callable[[Any], Any] = put
-        self._advance = advance
+        self._take = take
+        self._discard = discard
+
+        def taken() -> int:
+            return sent - room
+
+        self._give_up = give_up
+        self._sent = taken
 
     @property
     def sent(self) -> int:
-        return self._advance(False)
-
-    @property
-    def waiting(self) -> bool:
-        return bool(self.channel._waiting or self.channel._granted)
+        return self._sent()
 
     @property
     def closed(self) -> bool:
-        return not self.channel._open_readers
+        return self._closed or not self.channel._open_readers
 
     def share(self) -> None:
-        """Another writer joined, or the readers left: no room may be taken in advance any more."""
+        """Another writer joined: no room may be taken in advance any more."""
         self._shared = True
-        self._advance(True)
+        self._give_up()
+
+    def end(self) -> None:
+        """No more is taken here; puts that wait are refused."""
+        self.over = True
+        self._give_up()
+        self._line.refuse(self)
 
     def stop(self) -> None:
-        self._stopped = True
-        self._advance(True)
-        self.channel.wake_stopped()
+        self.end()
 
     def flush(self) -> None:
         pass
 
     async def aclose(self) -> None:
-        self.close()
+        try:
+            await self._settle()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Closes this end; the last writer ends the channel."""
         if not self._closed:
             self._closed = True
+            self.end()
             self.channel.gone(self)

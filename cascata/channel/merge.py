@@ -60,22 +60,31 @@ class MergedReader:
         while not self.items and not self._pull():
             if not self._open:
                 return False
-            if len(self._open) == 1:
-                if not await self._open[0].wait():
-                    self._open.clear()
-                continue
-            waits = {asyncio.ensure_future(reader.wait()): reader for reader in self._open}
-            try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for wait in waits:
-                    wait.cancel()
-                ended = await asyncio.gather(*waits, return_exceptions=True)
-            for reader, has_items in zip(waits.values(), ended, strict=True):
-                if has_items is False:
-                    self._open.remove(reader)
-                    self._one_ended()
+            if len(self._open) > 1:
+                await self._wait_for_any()
+            elif not await self._open[0].wait():
+                self._open.clear()
         return True
+
+    async def _wait_for_any(self) -> None:
+        waits = {reader: asyncio.ensure_future(reader.wait()) for reader in self._open}
+        try:
+            await asyncio.wait(waits.values(), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits.values():
+                wait.cancel()
+            await asyncio.gather(*waits.values(), return_exceptions=True)
+            for reader, wait in waits.items():
+                if not wait.cancelled() and wait.exception() is None and wait.result():
+                    reader.pass_on()  # only one item is taken: who else waits there must see the others
+        for reader, wait in waits.items():
+            if not wait.cancelled() and not wait.result():
+                self._open.remove(reader)
+                self._one_ended()
+
+    def pass_on(self) -> None:
+        for reader in self._open:
+            reader.pass_on()
 
     @property
     def ready(self) -> bool:
@@ -89,16 +98,24 @@ class MergedReader:
         return {edge: items for reader in self._readers for edge, items in reader.received().items()}
 
     def taken(self) -> Mapping[int, int]:
-        taken: dict[int, int] = {}
-        for reader in self._readers:
-            taken.update(reader.taken())
+        taken = {edge: items for reader in self._readers for edge, items in reader.taken().items()}
+        for edge in self._held():
+            taken[edge] -= 1
         return taken
 
     def last_edge(self) -> int | None:
         return None if self._last is None else self._last.last_edge()
 
+    def _held(self) -> Sequence[int]:
+        """The edge of the item that has left its channel and was not taken yet, if there is one."""
+        edge = self.last_edge()
+        return [edge] if self.items and edge is not None else []
+
     def close(self) -> Mapping[int, int]:
+        held = self._held()
         left: dict[int, int] = {}
         for reader in self._readers:
             left.update(reader.close())
+        for edge in held:
+            left[edge] = left.get(edge, 0) + 1
         return left

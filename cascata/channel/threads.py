@@ -10,12 +10,11 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from ..errors import ChannelClosed
 
-__all__ = ["EMPTY", "ENDED", "Signal", "ThreadChannel"]
+__all__ = ["CLOSED", "EMPTY", "ENDED", "Signal", "ThreadChannel"]
 
 
 class _Nothing:
@@ -31,6 +30,8 @@ EMPTY = _Nothing("EMPTY")
 
 ENDED = _Nothing("ENDED")
 """There is no item, and none will come."""
+
+CLOSED: Final = "the channel is closed: nothing can be put into it any more"
 
 
 class Signal:
@@ -52,19 +53,19 @@ class Signal:
         """Waits in a task until woken, unless `ready()` holds already. Cancelled: a wake-up is passed on."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        woken = False
 
         def resolve() -> None:
             if not future.done():
                 future.set_result(None)
 
         def wake() -> bool:
-            nonlocal woken
             try:
-                loop.call_soon_threadsafe(resolve)
+                if asyncio._get_running_loop() is loop:
+                    loop.call_soon(resolve)
+                else:
+                    loop.call_soon_threadsafe(resolve)
             except RuntimeError:  # the loop was closed while its task waited
                 return False
-            woken = True
             return True
 
         with lock:
@@ -73,12 +74,8 @@ class Signal:
             self._waiters.append(wake)
         try:
             await future
-        except asyncio.CancelledError:
-            with lock:
-                if woken:
-                    self.wake_one()
-                else:
-                    self._waiters.remove(wake)
+        except BaseException:
+            self._give_up(lock, wake)
             raise
 
     def wait_sync(self, lock: threading.Lock, ready: Callable[[], bool], timeout: float | None) -> None:
@@ -93,15 +90,27 @@ class Signal:
             if ready():
                 return
             self._waiters.append(wake)
+        woken = False
         try:
-            gate.wait(timeout)
+            woken = gate.wait(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
         finally:
-            with lock, suppress(ValueError):
+            if not woken:  # too late, or interrupted by an exception
+                self._give_up(lock, wake)
+
+    def _give_up(self, lock: threading.Lock, wake: Callable[[], bool]) -> None:
+        """Waits no longer. Somebody else gets the wake-up, if there was one."""
+        with lock:
+            try:
                 self._waiters.remove(wake)
+            except ValueError:
+                self.wake_one()
 
 
 class ThreadChannel:
     """A bounded channel inside one process.
+
+    When it becomes one that processes share, its items move there: `moved` is set under the lock, and then every
+    method says that it has done nothing.
 
     Args:
         capacity: items put and not yet taken, at most.
@@ -114,39 +123,42 @@ class ThreadChannel:
         self.lock = threading.Lock()
         self.moved = False
         """Whether the items have gone to a channel that processes share."""
-        self._publishers = 0
-        self._opened = False
+        self.publishers = 0
+        self.opened = False
         self._room = Signal()
         self._items = Signal()
 
     def __len__(self) -> int:
         return len(self.items)
 
-    @property
-    def publishers(self) -> int:
-        return self._publishers
-
-    @property
-    def opened(self) -> bool:
-        return self._opened
-
-    def open(self) -> None:
+    def open(self) -> bool:
+        """One publisher more; False when the channel has moved."""
         with self.lock:
-            self._publishers += 1
-            self._opened = True
+            if self.moved:
+                return False
+            self.publishers += 1
+            self.opened = True
+            return True
 
-    def release(self) -> None:
-        """One publisher less; the last one ends the channel."""
+    def release(self) -> bool:
+        """One publisher less; the last one ends the channel. False when the channel has moved."""
         with self.lock:
-            self._publishers -= 1
-            if not self._publishers:
+            if self.moved:
+                return False
+            self.publishers -= 1
+            if not self.publishers:
                 self._items.wake_all()
+            return True
 
-    def close(self) -> None:
+    def close(self) -> bool:
+        """Ends the channel for good; False when it has moved."""
         with self.lock:
+            if self.moved:
+                return False
             self.closed = True
             self._items.wake_all()
             self._room.wake_all()
+            return True
 
     def wake_all(self) -> None:
         """Everyone who waits looks again."""
@@ -156,9 +168,11 @@ class ThreadChannel:
     def try_put(self, item: Any) -> bool:
         """Puts an item if there is room. Raises `ChannelClosed`."""
         with self.lock:
+            if self.moved:
+                return False
             if self.closed:
-                raise ChannelClosed("the channel is closed: nothing can be put into it any more")
-            if self.moved or len(self.items) >= self.capacity:
+                raise ChannelClosed(CLOSED)
+            if len(self.items) >= self.capacity:
                 return False
             self.items.append(item)
             self._items.wake_one()
@@ -176,7 +190,7 @@ class ThreadChannel:
             return ENDED if self._over() else EMPTY
 
     def _over(self) -> bool:
-        return self.closed or (self._opened and not self._publishers)
+        return self.closed or (self.opened and not self.publishers)
 
     def _may_put(self) -> bool:
         return self.moved or self.closed or len(self.items) < self.capacity

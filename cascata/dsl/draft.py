@@ -90,6 +90,7 @@ class GroupDraft:
     graph: GraphDraft
     name: str
     members: tuple[NodeDraft, ...]
+    ordered: bool = False
 
     @property
     def spec(self) -> ComponentSpec:
@@ -238,7 +239,7 @@ class GraphDraft:
         for group in list(other.groups.values()):
             name = rename(group.name)
             members = tuple(self.nodes[rename(each.name)] for each in group.members)
-            copies[group.name] = self.groups[name] = GroupDraft(self, name, members)
+            copies[group.name] = self.groups[name] = GroupDraft(self, name, members, group.ordered)
 
         def moved(ref: PortRef) -> PortRef:
             return replace(ref, vertex=copies[ref.vertex.name])

@@ -45,16 +45,20 @@ class Group(Unit):
     _draft: GroupDraft
     _members: tuple[Component, ...]
 
-    def ordered(self) -> Any:
-        """Results of the group leave in the order in which their inputs entered: not available yet.
+    def ordered(self) -> Group:
+        """Results of the group leave in the order in which their inputs entered.
+
+        Members work side by side as before; a member whose results are ahead of their turn waits, so that at most the
+        capacity of its in-port is kept for each member. What a call sends leaves when its turn has come.
+
+        Returns:
+            The group.
 
         Raises:
-            DefinitionError: always, for now.
+            DefinitionError: (when the graph is run) the members do not all read one stream, or are wired one by one.
         """
-        raise DefinitionError(
-            f"{self}.ordered() is not available yet. One node with @component(concurrency={len(self)}) works on as "
-            "many items at once and keeps their order."
-        )
+        self._draft.ordered = True
+        return self
 
     def __iter__(self) -> Iterator[Component]:
         return iter(self._members)

@@ -60,6 +60,7 @@ def resolve(draft: GraphDraft) -> GraphSpec:
         edges=tuple(wiring.edges),
         groups={group.name: tuple(each.name for each in group.members) for group in draft.groups.values()},
         pins=dict(draft.pins),
+        ordered=frozenset(group.name for group in draft.groups.values() if group.ordered),
     )
 
 

@@ -29,6 +29,7 @@ from ..plan import partition
 from . import supervisor
 from .cycles import separate
 from .inline import InlineRun
+from .ordering import put_in_order
 
 __all__ = ["Run", "run", "run_async", "start"]
 
@@ -46,7 +47,7 @@ class _Engine(Protocol):
 
 
 def _engine(spec: GraphSpec, options: RunOptions) -> _Engine:
-    spec = separate(spec)
+    spec = separate(put_in_order(spec))
     if options.engine == "inline":
         return InlineRun(spec, options)
     if options.engine == "processes":

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..channel.base import DONE
 from ..model import ComponentSpec
+from .ordered import RESULTS, Collected
 from .threads import BlockingPort, CallThread
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ class Calls:
         Returns:
             The function, whose awaited value, when it is not None, is to be given to the second one, which sends it.
         """
+        if self._node.spec.role == "in order":
+            return self._in_order(varying, ports), _nothing
         simple = self._timeout is None and not self._retries
         if simple and self._concurrency == 1:
             return self._drive(varying, self._node.outports)
@@ -205,6 +208,28 @@ class Calls:
                     return
 
         return attempt
+
+    # -- members of an ordered group
+
+    def _in_order(self, varying: Sequence[str], ports: Sequence[str]) -> Callable[..., Awaitable[None]]:
+        """Calls with the item of a numbered one, and sends all that the call sent together, with the number."""
+        send = self._node.outports[RESULTS].send
+        names = tuple(port.name for port in self._spec.outports)
+
+        async def call(numbered: tuple[int, Any], *others: Any) -> None:
+            number, item = numbered
+            collected = Collected(names)
+            try:
+                await self._attempts(varying, ports, collected.ports)(item, *others)
+            except BaseException as error:
+                given = {ports[0]: item}
+                if not self._node.skip(error, given):
+                    self._node.in_hand = given
+                    raise
+                collected.sends.clear()
+            await send((number, collected.sends))
+
+        return call
 
     # -- concurrency
 

@@ -22,6 +22,7 @@ from ..errors import ComponentError, in_words
 from ..model import NodeSpec, StateArgs
 from ..observe.board import DELIVERED, DROPPED_ITEMS, Board
 from .calls import Calls
+from .ordered import run_reordering
 from .outport import OutPort, Stopped
 from .state import make_state
 from .trigger import run_once, run_triggers
@@ -93,6 +94,8 @@ class Node:
         """Trigger loops that go on."""
         self.waits: list[str] = []
         """The in-ports on which those of them wait that wait for items."""
+        self.parked = 0
+        """Loops that wait for another loop of the same node."""
         self.rested: Callable[[], None] = lambda: None
         """Called when a loop begins to wait, or what feeds the node has ended in part."""
         self.in_hand: Mapping[str, Any] | None = None
@@ -184,7 +187,9 @@ class Node:
     async def _consume(self, calls: Calls) -> None:
         self._calls = calls
         try:
-            if self.spec.triggers:
+            if self.spec.role == "reorders":
+                await run_reordering(self)
+            elif self.spec.triggers:
                 await run_triggers(self, calls)
             else:
                 await run_once(self, calls)
@@ -205,7 +210,7 @@ class Node:
     def rests(self) -> bool:
         """Whether it cannot move before an item comes, or has ended."""
         return self.has_ended or (
-            0 < self.loops == len(self.waits)
+            0 < self.loops == len(self.waits) + self.parked
             and not any(self.readers[port].ready for port in self.waits)
             and not self.calls_running
             and not any(writer.waiting for writer in self._writers)

@@ -49,8 +49,8 @@ async def run_once(node: Node, calls: Calls) -> None:
 
 def raise_failure(node: Node, error: BaseException, items: Mapping[str, Any]) -> None:
     """Raises an error of the runner again, with the items in hand noted; returns when the run goes on without them."""
-    if not node.skip(error, items):
-        node.in_hand = items
+    if node.in_hand is not None or not node.skip(error, items):
+        node.in_hand = node.in_hand or items
         raise error
 
 

@@ -26,8 +26,8 @@ from socket import AF_UNIX, SO_SNDBUF, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET,
 from time import perf_counter
 from typing import Any, Final
 
-from ..channel.base import DONE, Pending, Tally
-from ..errors import ChannelClosed
+from ..channel.base import DONE, Tally
+from ..channel.line import LONGEST_LOOK_S, LOOK_S, SLICE_S, LateWriter, Line
 from . import frames
 from .credit import credit_pipe, give, take
 from .hub import HUNG_UP, READABLE, WRITABLE, Hub
@@ -36,9 +36,6 @@ __all__ = ["CrossingReader", "CrossingWriter", "Pair", "count_unread", "make_pai
 
 FLUSH_S: Final = 0.0002
 """An item waits no longer than this for others to join its frame."""
-
-SLICE_S: Final = 0.001
-"""A writer that never waits lets the loop turn after this many seconds."""
 
 SHARED_WORK_S: Final = 0.0002
 """Work in one frame, at most, when several processes read: so that none holds what another could do."""
@@ -78,7 +75,7 @@ def make_pair(capacity: int) -> Pair:
     return Pair(near.detach(), far.detach(), reading, writing, capacity)
 
 
-class CrossingWriter:
+class CrossingWriter(LateWriter):
     """The sending end of one edge that crosses a process border.
 
     Args:
@@ -94,7 +91,7 @@ class CrossingWriter:
         forgotten: called when a put that had to wait was never awaited.
     """
 
-    def __init__(
+    def __init__(  # noqa: C901  # functions in a function: what `put` uses is at hand in its closure, and nowhere faster
         self,
         hub: Hub,
         edge: int,
@@ -108,21 +105,17 @@ class CrossingWriter:
         bad: Callable[[Any, Exception], None],
         forgotten: Callable[[], None] = lambda: None,
     ) -> None:
-        self.refusal: Callable[[], BaseException | None] = lambda: ChannelClosed("the channel has no reader any more")
-        self.blocked_s = 0.0
-        self.paused_s = 0.0
-        self.edge = edge
-        self.lost = 0
+        line = Line()
+        super().__init__(edge, line, forgotten)
         self._hub = hub
-        self._loop = asyncio.get_running_loop()
+        self._loop = line.loop
         self._socket = socket(fileno=os.dup(send))
         self._credit = os.dup(take_credits)
         self._give = None if give_credits is None else os.dup(give_credits)
         self._unsent: deque[frames.Frame] = deque()
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._drained: asyncio.Future[None] | None = None
+        self._drained = asyncio.Event()
+        self._retrying = False
         self._hung_up = False
-        self._over = False  # hung up, or stopped
         self._finished = False
         hub.watch(self._credit, READABLE, self._on_credit)
         hub.watch(self._socket.fileno(), WRITABLE, self._on_socket)
@@ -131,11 +124,13 @@ class CrossingWriter:
         fill = most if work is None else 1  # items that go into one frame, at most
         credit = self._credit
         credits = 0
+        spare = 0  # credits in hand that nobody may use before those in the line have run
         taken = 0  # credits taken, less those given back: the items put, and the credits in hand
         armed = False
-        flushed_at = turned = perf_counter()
+        flushed_at = perf_counter()
         pending: list[Any] = []
         call_soon = self._loop.call_soon
+        limit = min(frames.INLINE_LIMIT, self._socket.getsockopt(SOL_SOCKET, SO_SNDBUF) // 2)
 
         def put(item: Any) -> Any:
             nonlocal credits, armed
@@ -148,8 +143,15 @@ class CrossingWriter:
                 if not credits or len(pending) >= fill or perf_counter() - flushed_at > FLUSH_S:
                     flush()
                 return DONE
-            if self._over or self._waiting or perf_counter() - turned > SLICE_S or not top_up():
-                return Pending(lambda: put_later(item), forgotten)
+            if (
+                self.over
+                or self.unbegun
+                or line.waiting
+                or line.granted
+                or perf_counter() - line.turned > SLICE_S
+                or not top_up()
+            ):
+                return self.later(item)
             return put(item)
 
         def top_up() -> int:
@@ -158,58 +160,59 @@ class CrossingWriter:
             taken += credits
             return credits
 
-        async def put_later(item: Any) -> None:
-            nonlocal taken, turned
-            began = perf_counter()
-            if began - turned > SLICE_S:
-                await asyncio.sleep(0)
-                turned = perf_counter()
-                self.paused_s += turned - began
-            first = True  # the first wait is behind those who wait already, a further one keeps its turn
-            while not self._over and ((first and self._waiting) or not (credits or top_up())):
-                waiter = self._loop.create_future()
-                if first:
-                    self._waiting.append(waiter)
-                else:
-                    self._waiting.appendleft(waiter)
-                first = False
-                began = perf_counter()
-                try:
-                    await waiter
-                except asyncio.CancelledError:
-                    if waiter in self._waiting:
-                        self._waiting.remove(waiter)
-                    else:
-                        self._wake_next()
-                    raise
-                finally:
-                    turned = perf_counter()
-                    self.blocked_s += turned - began
-            if self._over:
-                self._wake_next()
-                error = self.refusal()
-                if error is not None:
-                    raise error
-                taken += 1
-                self.lost += 1
-                return
-            put(item)
-            self._wake_next()  # credits may be left, here or in the pipe, and nothing else would tell
+        def pump() -> None:
+            nonlocal spare, taken
+            if not spare and not self.over:
+                spare = take(credit, most)
+                taken += spare
+            hand_out()
+
+        def hand_out() -> None:
+            nonlocal credits, spare, armed
+            spare -= line.grant(spare)
+            if not line.waiting and not line.granted:
+                credits, spare = credits + spare, 0
+                if credits and not armed:
+                    armed = True
+                    call_soon(turn)  # gives back what is not used, if others could
+
+        def room_back() -> None:
+            nonlocal spare
+            spare += 1
+            hand_out()
+
+        def take_granted(item: Any) -> None:
+            nonlocal armed, credits, spare
+            pending.append(item)
+            if not line.granted:
+                if line.waiting:
+                    flush()
+                    pump()  # credits may be left in the pipe, and nothing else would tell
+                elif spare:
+                    credits, spare = spare, 0
+            if not armed:
+                armed = True
+                call_soon(turn)
+            if not (credits or spare or line.granted) or len(pending) >= fill or perf_counter() - flushed_at > FLUSH_S:
+                flush()
 
         def turn() -> None:
-            nonlocal armed, turned
+            nonlocal armed
             armed = False
-            turned = perf_counter()
+            line.turned = perf_counter()
             flush()
-            if credits:
-                give_back()
-
-        def give_back() -> None:
-            nonlocal credits, taken
             if self._give is not None:
-                back, credits = credits, 0
+                give_up()
+
+        def give_up() -> None:
+            """Lets go of the credits in hand: gives them back, if others could use them."""
+            nonlocal credits, spare, taken
+            back = credits + spare
+            if back:
+                credits = spare = 0
                 taken -= back
-                give(self._give, back)
+                if self._give is not None:
+                    give(self._give, back)
 
         def flush() -> None:
             nonlocal flushed_at, fill
@@ -217,38 +220,64 @@ class CrossingWriter:
             if work is not None:
                 each = work()
                 fill = max(1, min(most, int(SHARED_WORK_S / each))) if each > 0 else 1
-            if not pending:
-                return
-            items = pending.copy()
+            # While a frame waits for room in the socket, items wait for it as items: frames may hold fds.
+            while pending and not self._unsent:
+                if self._hung_up:
+                    drop()
+                    return
+                if work is None or len(pending) <= fill:
+                    items = pending.copy()
+                    pending.clear()
+                else:
+                    items = pending[:fill]
+                    del pending[:fill]
+                for frame in frames.encode(edge, sent() - len(pending), items, refuse, limit):
+                    self._transmit(frame)
+
+        def refuse(item: Any, problem: Exception) -> None:
+            nonlocal taken
+            bad(item, problem)
+            # No reader will ever give the credit of this item back.
+            if self._give is not None:
+                give(self._give, 1)
+            elif not self.over:
+                taken += 1
+                room_back()
+
+        def drop() -> None:
+            self.lost += len(pending)
             pending.clear()
-            if self._hung_up:
-                self.lost += len(items)
-                return
-            for frame in frames.encode(edge, taken - credits, items, bad):
-                self._transmit(frame)
 
         def sent() -> int:
-            return taken - credits
+            return taken - credits - spare - len(line.granted)
+
+        def discard() -> None:
+            nonlocal taken
+            taken += 1
 
         self.put: Callable[[Any], Any] = put
+        self._pump = pump
+        self._take = take_granted
+        self._room_back = room_back
+        self._discard = discard
         self._sent = sent
         self._flush = flush
-        self._give_back = give_back
+        self._drop_pending = drop
+        self._give_up = give_up
+        self._pending = pending
 
     @property
     def sent(self) -> int:
         return self._sent()
 
     @property
-    def waiting(self) -> bool:
-        return bool(self._waiting)
-
-    @property
     def closed(self) -> bool:
-        return self._hung_up
+        return self._hung_up or self._finished
 
     def flush(self) -> None:
         self._flush()
+
+    # -- the socket
 
     def _transmit(self, frame: frames.Frame) -> None:
         if not self._unsent:
@@ -259,28 +288,36 @@ class CrossingWriter:
                 if self._is_over(problem):
                     self._drop(frame)
                     return
+        self._drained.clear()
         self._unsent.append(frame)
 
     def _is_over(self, problem: OSError) -> bool:
         """Whether a send failed for good. Otherwise it is tried again, when writable or a little later."""
-        if problem.errno in (errno.EAGAIN, errno.EINTR):
+        if problem.errno == errno.EAGAIN:
             return False
-        if problem.errno in (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM, errno.EMFILE):
-            self._loop.call_later(_RETRY_S, self._send_unsent)  # the kernel is short: nothing will wake us
+        if problem.errno in (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM):
+            if not self._retrying:
+                self._retrying = True
+                self._loop.call_later(_RETRY_S, self._retry)  # the kernel is short: nothing will wake us
             return False
         self._hang_up()
         return True
 
+    def _retry(self) -> None:
+        self._retrying = False
+        self._send_unsent()
+
     def _send_unsent(self) -> None:
-        while self._unsent and not self._finished:
+        while self._unsent:
             try:
                 frames.transmit(self._socket, self._unsent[0])
             except OSError as problem:
                 self._is_over(problem)
                 return
             self._unsent.popleft()
-        if not self._unsent and self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
+            if not self._unsent:
+                self._flush()
+        self._drained.set()
 
     def _drop(self, frame: frames.Frame) -> None:
         self.lost += frames.HEADER.unpack(frame.header)[3]
@@ -293,55 +330,48 @@ class CrossingWriter:
         elif self._unsent:
             self._send_unsent()
 
+    def _on_credit(self, events: int) -> None:
+        if self._line.waiting and not self._line.granted:
+            self._pump()
+
+    # -- the end
+
     def _hang_up(self) -> None:
         """No reader is left: what was not sent cannot be."""
-        self._hung_up = self._over = True
-        while self._unsent:
-            self._drop(self._unsent.popleft())
-        self._wake_all()
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
+        self._hung_up = True
+        self._end()
 
-    def _on_credit(self, events: int) -> None:
-        self._wake_next()
-
-    def _wake_next(self) -> None:
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-
-    def _wake_all(self) -> None:
-        while self._waiting:
-            self._wake_next()
+    def _end(self) -> None:
+        """No more is taken here; puts that wait are refused. What cannot be sent any more is dropped."""
+        self.over = True
+        self._give_up()
+        if self._hung_up or self._finished:
+            self._drop_pending()
+            while self._unsent:
+                self._drop(self._unsent.popleft())
+            self._drained.set()
+        self._line.refuse()
 
     def stop(self) -> None:
-        self._over = True
+        self._end()
         self._flush()
-        self._give_back()
-        self._wake_all()
 
     async def aclose(self) -> None:
-        """Sends what is left, then lets go of the fds. Cancelled: what is left is dropped."""
         if self._finished:
             return
         try:
+            await self._settle()
             self._flush()
-            if self._unsent and not self._hung_up:
-                self._drained = self._loop.create_future()
-                await self._drained
-            self._give_back()
+            while self._unsent:
+                await self._drained.wait()
         finally:
             self.close()
 
     def close(self) -> None:
-        """Lets go of the fds at once; what was not sent is dropped."""
         if self._finished:
             return
         self._finished = True
-        while self._unsent:
-            self._drop(self._unsent.popleft())
+        self._end()
         self._hub.forget(self._credit)
         self._hub.forget(self._socket.fileno())
         os.close(self._credit)
@@ -381,10 +411,13 @@ class CrossingReader:
         self._credit = os.dup(give_credits)
         self._users = users
         self._bad = bad
-        self._buffer = bytearray(frames.HEADER.size + frames.INLINE_LIMIT + 4096)
+        self._buffer = bytearray(frames.HEADER.size + frames.INLINE_LIMIT)
         self._came = 0
         self._released = 0
         self._armed = False
+        self._looking = False
+        self._look_s = LOOK_S
+        self._turned = perf_counter()
         self._takers: deque[asyncio.Future[None]] = deque()
         self._ended = False
         hub.watch(self._socket.fileno(), READABLE, self._on_readable)
@@ -393,6 +426,8 @@ class CrossingReader:
         if self._measured is not None:
             self._measured(seconds)
 
+    # -- room
+
     def taking(self) -> None:
         if not self._armed:
             self._armed = True
@@ -400,14 +435,29 @@ class CrossingReader:
 
     def _turn(self) -> None:
         self._armed = False
-        if self._users:
-            self.release()
+        self._turned = perf_counter()
+        self.release()
+        if self.items and not self._looking and self._users:
+            self._looking = True
+            self._look_s = LOOK_S
+            self._loop.call_later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        """A batch that suspends again and again says nothing of what it takes in between."""
+        released = self._released
+        self.release()
+        self._looking = bool(self.items) and self._users > 0
+        if self._looking:
+            self._look_s = LOOK_S if self._released > released else min(2 * self._look_s, LONGEST_LOOK_S)
+            self._loop.call_later(self._look_s, self._look)
 
     def release(self) -> None:
         owed = self._came - len(self.items) - self._released
-        if owed:
+        if owed and self._users:
             self._released += owed
             give(self._credit, owed)
+
+    # -- items
 
     def _receive(self) -> bool:
         """Takes one frame if there is one. True when there may be items, or the end has come."""
@@ -423,7 +473,7 @@ class CrossingReader:
             break
         if message is None:
             self._ended = True
-            self._wake_all()
+            self._wake(len(self._takers))
             return True
         view, fd = message
         _, edge, _, count = frames.HEADER.unpack_from(view)
@@ -431,14 +481,11 @@ class CrossingReader:
         self._came += count
         try:
             items = frames.decode(view, fd, lambda problem: self._bad(edge, 1, problem)).items
-            self.items.extend(items)
-            self._tally.came(edge, len(items))
         except Exception as problem:
             self._bad(edge, count, problem)
-        finally:
-            view.release()
-        if len(self.items) > 1 and self._takers:
-            self._wake(len(self.items) - 1)
+        else:
+            self.items.extend(items)
+            self._tally.came(edge, len(items))
         return True
 
     async def wait(self) -> bool:
@@ -446,20 +493,37 @@ class CrossingReader:
         while not items:
             if self._ended:
                 return False
+            if perf_counter() - self._turned > SLICE_S:
+                await asyncio.sleep(0)
+                self._turned = perf_counter()
+                continue
             if self._receive():
+                if self._takers:
+                    self._share()
                 continue
             self.release()
             taker = self._loop.create_future()
             self._takers.append(taker)
             try:
                 await taker
-            except asyncio.CancelledError:
+            except BaseException:
                 if taker in self._takers:
                     self._takers.remove(taker)
                 else:
                     self._wake(1)  # this wake-up was for an item: somebody else must see it
                 raise
+            self._turned = perf_counter()
         return True
+
+    def _share(self) -> None:
+        """There are items. Sees that others who wait here get those that this one leaves, and what else has come."""
+        while self._takers and len(self.items) <= len(self._takers) and not self._ended and self._receive():
+            pass
+        self._wake(len(self.items) - 1)
+
+    def pass_on(self) -> None:
+        if self.items:
+            self._wake(1)
 
     def _on_readable(self, events: int) -> None:
         self._wake(1)
@@ -471,8 +535,7 @@ class CrossingReader:
                 taker.set_result(None)
                 count -= 1
 
-    def _wake_all(self) -> None:
-        self._wake(len(self._takers))
+    # -- accounts, and the end
 
     @property
     def ready(self) -> bool:

@@ -8,19 +8,20 @@ message, and every out-of-band buffer of 64 KB and more, goes into an anonymous 
 travels with the message; the receiver maps it, and arrays become views of the mapping, which lives
 as long as they do.
 
-When the list cannot be pickled, items are tried one by one: pickle first, then dill (lambdas and
-closures), and only what neither can take is reported.
+One bad item fails alone. When the list cannot be pickled, it is halved again and again; a single item that pickle
+cannot take goes to dill (lambdas and closures), and only what neither can take is reported. When a list cannot be
+unpickled, the other items are salvaged.
 """
 
 from __future__ import annotations
 
-import mmap
+import errno
 import os
 import pickle
 import struct
 from array import array
-from collections.abc import Callable
-from socket import CMSG_LEN, MSG_DONTWAIT, SCM_RIGHTS, SOL_SOCKET, socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from socket import CMSG_LEN, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, SCM_RIGHTS, SOL_SOCKET, socket
 from typing import Any, Final, NamedTuple
 
 from . import dilled
@@ -33,6 +34,9 @@ HEADER: Final = struct.Struct("<BxxxIQI4x")
 PICKLE: Final = 0
 DILL: Final = 1
 LARGE: Final = 2
+
+_LARGE: Final = struct.Struct("<QQ")
+"""count of parts, and where the table of their bounds lies in the memory file."""
 
 INLINE_LIMIT: Final = 128 * 1024
 """Bytes of a body that still travels in the message itself."""
@@ -59,7 +63,9 @@ class Received(NamedTuple):
     items: list[Any]
 
 
-def encode(edge: int, total: int, items: list[Any], bad: Callable[[Any, Exception], None]) -> list[Frame]:
+def encode(
+    edge: int, total: int, items: list[Any], bad: Callable[[Any, Exception], None], limit: int = INLINE_LIMIT
+) -> Iterable[Frame]:
     """Makes frames of items.
 
     Args:
@@ -68,67 +74,77 @@ def encode(edge: int, total: int, items: list[Any], bad: Callable[[Any, Exceptio
         items: what to send, at least one.
         bad: called with each item that cannot be serialised, and why; it is left out (and the total of
             later frames still counts it, since it was sent).
+        limit: bytes that go into a message.
 
     Returns:
         One frame, unless some items had to be treated apart; none when all were bad.
     """
     try:
-        return [_frame(PICKLE, edge, total, items)]
+        return (_frame(PICKLE, edge, total, items, limit),)
+    except Exception as problem:
+        return _apart(edge, total, items, bad, limit, problem)
+
+
+def _apart(
+    edge: int, total: int, items: list[Any], bad: Callable[[Any, Exception], None], limit: int, problem: Exception
+) -> Iterator[Frame]:
+    """Some item cannot be pickled: which one is found by halving."""
+    if len(items) > 1:
+        half = len(items) // 2
+        yield from encode(edge, total - len(items) + half, items[:half], bad, limit)
+        yield from encode(edge, total, items[half:], bad, limit)
+        return
+    try:
+        frame = _frame(DILL, edge, total, items, limit)
     except Exception:
-        pass  # some item cannot be pickled: which one is found out below
-    frames = []
-    first = total - len(items)
-    for index, item in enumerate(items, 1):
-        try:
-            frames.append(_frame(PICKLE, edge, first + index, [item]))
-        except Exception as problem:
-            try:
-                frames.append(_frame(DILL, edge, first + index, [item]))
-            except Exception:
-                bad(item, problem)
-    return frames
+        bad(items[0], problem)
+    else:
+        yield frame
 
 
-def _frame(kind: int, edge: int, total: int, items: list[Any]) -> Frame:
-    buffers: list[pickle.PickleBuffer] = []
+def _frame(kind: int, edge: int, total: int, items: list[Any], limit: int) -> Frame:
+    buffers: list[memoryview] = []
     if kind == DILL:
         body = dilled.dumps(items)
     else:
 
         def keep(buffer: pickle.PickleBuffer) -> bool:
-            if buffer.raw().nbytes < OUT_OF_BAND:
+            raw = buffer.raw()
+            if raw.nbytes < OUT_OF_BAND:
                 return True
-            buffers.append(buffer)
+            buffers.append(raw)
             return False
 
         body = pickle.dumps(items, 5, buffer_callback=keep)
-    if not buffers and len(body) <= INLINE_LIMIT:
+    if not buffers and len(body) <= limit:
         return Frame(HEADER.pack(kind, edge, total, len(items)), body, -1)
-    return _large(kind, edge, total, len(items), body, buffers)
+    return Frame(HEADER.pack(LARGE, edge, total, len(items)), *_in_memory([memoryview(body), *buffers]))
 
 
-def _large(kind: int, edge: int, total: int, count: int, body: bytes, buffers: list[pickle.PickleBuffer]) -> Frame:
-    """Body and buffers in a memory file; the message tells the kind and where each of them ends."""
-    ends = []
+def _in_memory(parts: list[memoryview]) -> tuple[bytes, int]:
+    """The parts in a memory file, then where each of them lies; and the message that tells where that stands."""
+    bounds: list[int] = []
     at = 0
-    views = [memoryview(body), *(buffer.raw() for buffer in buffers)]
-    for view in views:
-        at = -(-at // _ALIGN) * _ALIGN
-        ends.append((at, at + view.nbytes))
-        at += view.nbytes
     fd = os.memfd_create("cascata-frame", os.MFD_CLOEXEC)
     try:
-        os.ftruncate(fd, at)
-        for (start, _), view in zip(ends, views, strict=True):
-            while view:
-                written = os.pwrite(fd, view, start)
-                start += written
-                view = view[written:]
+        for part in parts:
+            at = -(-at // _ALIGN) * _ALIGN
+            bounds += at, at + part.nbytes
+            at = _write(fd, part, at)
+        table = -(-at // _ALIGN) * _ALIGN
+        _write(fd, memoryview(struct.pack(f"<{len(bounds)}Q", *bounds)), table)
     except BaseException:
         os.close(fd)
         raise
-    table = struct.pack(f"<B7x{2 * len(ends)}Q", kind, *(bound for pair in ends for bound in pair))
-    return Frame(HEADER.pack(LARGE, edge, total, count), table, fd)
+    return _LARGE.pack(len(parts), table), fd
+
+
+def _write(fd: int, data: memoryview, at: int) -> int:
+    while data:
+        written = os.pwrite(fd, data, at)
+        at += written
+        data = data[written:]
+    return at
 
 
 def transmit(sock: socket, frame: Frame) -> None:
@@ -147,10 +163,11 @@ def transmit(sock: socket, frame: Frame) -> None:
 
 
 _RIGHTS_SIZE: Final = CMSG_LEN(struct.calcsize("i"))
+_RECEIVE_FLAGS: Final = int(MSG_DONTWAIT | MSG_CMSG_CLOEXEC)  # enums take their time
 
 
 def receive(sock: socket, buffer: bytearray) -> tuple[memoryview, int] | None:
-    """Takes one message without waiting, into `buffer` (of HEADER.size + INLINE_LIMIT bytes and more).
+    """Takes one message without waiting, into `buffer` (of HEADER.size + INLINE_LIMIT bytes).
 
     Returns:
         The message and the fd that came along (or -1), or None at the end of the stream.
@@ -159,7 +176,7 @@ def receive(sock: socket, buffer: bytearray) -> tuple[memoryview, int] | None:
         BlockingIOError: there is none now.
         OSError: the socket failed.
     """
-    size, ancillary, _, _ = sock.recvmsg_into((buffer,), _RIGHTS_SIZE, MSG_DONTWAIT)
+    size, ancillary, _, _ = sock.recvmsg_into((buffer,), _RIGHTS_SIZE, _RECEIVE_FLAGS)
     if size == 0:
         return None
     fd = -1
@@ -179,20 +196,36 @@ def decode(message: memoryview, fd: int, bad: Callable[[Exception], None]) -> Re
     Raises:
         Exception: nothing of the message could be read.
     """
-    kind, edge, total, _ = HEADER.unpack_from(message)
+    kind, edge, total, count = HEADER.unpack_from(message)
     body = message[HEADER.size :]
-    buffers: list[memoryview] = []
+    buffers: Sequence[memoryview] = ()
     if kind == LARGE:
-        try:
-            memory = memoryview(mmap.mmap(fd, 0))
-        finally:
-            os.close(fd)
-        kind = body[0]
-        bounds = struct.unpack(f"<{(len(body) - 8) // 8}Q", body[8:])
-        body, *buffers = [memory[start:end] for start, end in zip(bounds[::2], bounds[1::2], strict=True)]
+        body, *buffers = _from_memory(body, fd)
     try:
         return Received(edge, total, pickle.loads(body, buffers=buffers))
-    except Exception:
-        from .salvage import salvage
+    except Exception as problem:
+        items: list[Any] = []
+        if count == 1:
+            bad(problem)
+        else:
+            from .salvage import salvage
 
-        return Received(edge, total, salvage(bytes(body), buffers, bad))
+            items, problems = salvage(body, buffers)
+            for each in problems:
+                bad(each)
+        return Received(edge, total, items)
+
+
+def _from_memory(told: memoryview, fd: int) -> list[memoryview]:
+    """The body and the buffers of what `_in_memory` wrote."""
+    from .memory import map_file  # ctypes: only where large items come
+
+    if fd < 0:
+        raise OSError(errno.EMFILE, "a large frame came without its memory: this process has no fd left")
+    try:
+        memory = map_file(fd)
+    finally:
+        os.close(fd)
+    count, table = _LARGE.unpack(told)
+    bounds = struct.unpack_from(f"<{2 * count}Q", memory, table)
+    return [memory[start:end] for start, end in zip(bounds[::2], bounds[1::2], strict=True)]

@@ -6,13 +6,18 @@ becomes a shared one, with what it holds; those who wait go on there.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 import time
+import warnings
 import weakref
+from time import perf_counter
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
-from ..channel.threads import EMPTY, ENDED, ThreadChannel
+from ..channel.line import SLICE_S
+from ..channel.threads import CLOSED, EMPTY, ENDED, ThreadChannel
 from ..errors import CascataError, ChannelClosed, DefinitionError
 from ..model import DEFAULT_CAPACITY
 from .shared import SharedChannel, SharedFds
@@ -25,6 +30,20 @@ _local: Final[weakref.WeakSet[Channel[Any]]] = weakref.WeakSet()
 """Channels that are still inside this process: a fork must share them first."""
 
 
+class _Here(threading.local):
+    """Of each thread: when its loop was last seen to turn. Who never has to wait must let it turn all the same."""
+
+    turned = 0.0
+
+
+_here: Final = _Here()
+
+
+async def _turn() -> None:
+    await asyncio.sleep(0)
+    _here.turned = perf_counter()
+
+
 class Channel(Generic[T]):
     """A bounded, asynchronous channel: each item that is put is taken exactly once.
 
@@ -33,11 +52,13 @@ class Channel(Generic[T]):
             await sender.put(item)
         async for item in channel: ...
 
-    It ends when no publisher is open any more and it is empty; a consumer that starts before the first publisher waits. Hold one
-    `open()` while publishers start, lest the first one end the channel. A publisher whose process dies is no longer open.
+    It ends when no publisher is open any more and it is empty; a consumer that starts before the first publisher
+    waits. Hold one `open()` while publishers start, lest the first one end the channel. A publisher whose process dies
+    is no longer open.
 
     Give it to another process as an argument of `multiprocess.Process` (or `multiprocessing.Process`), with any
-    start method. Until then items need not be picklable, and are handed over as they are; from then on they are pickled.
+    start method. Until then items need not be picklable, and are handed over as they are; from then on, and after any
+    fork of this process, they are pickled.
 
     Args:
         capacity: items put and not yet taken, at most. Exactly so many puts complete while nobody takes.
@@ -47,7 +68,7 @@ class Channel(Generic[T]):
     """
 
     def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
-        if not isinstance(capacity, int) or isinstance(capacity, bool) or capacity < 1:
+        if type(capacity) is not int or capacity < 1:
             raise DefinitionError(f"Channel(capacity={capacity!r}): the capacity must be a whole number of at least 1")
         self._kind: ThreadChannel | SharedChannel = ThreadChannel(capacity)
         self._foreign: str | None = None
@@ -72,8 +93,11 @@ class Channel(Generic[T]):
 
         Cancellation: the item was not put.
         """
-        while not self._current().try_put(item):
-            await self._current().room()
+        if perf_counter() - _here.turned > SLICE_S:
+            await _turn()
+        while not (current := self._current()).try_put(item):
+            await current.room()
+            _here.turned = perf_counter()
 
     def put_sync(self, item: T, timeout: float | None = None) -> None:
         """As `put`, for a thread without an event loop.
@@ -87,8 +111,8 @@ class Channel(Generic[T]):
             ChannelClosed, SerializationError: as `put`.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        while not self._current().try_put(item):
-            self._current().room_sync(_left(until, f"there was no room in the channel for {timeout} s"))
+        while not (current := self._current()).try_put(item):
+            current.room_sync(_left(until, f"there was no room in the channel for {timeout} s"))
 
     # -- consuming
 
@@ -119,8 +143,8 @@ class Channel(Generic[T]):
             ChannelClosed, SerializationError: as `get`.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        while (item := self._current().try_take()) is EMPTY:
-            self._current().item_sync(_left(until, f"there was no item in the channel for {timeout} s"))
+        while (item := (current := self._current()).try_take()) is EMPTY:
+            current.item_sync(_left(until, f"there was no item in the channel for {timeout} s"))
         if item is ENDED:
             raise ChannelClosed(
                 "the channel has ended: no publisher is open any more, or it was closed, and it is empty"
@@ -137,15 +161,19 @@ class Channel(Generic[T]):
         return item  # type: ignore[no-any-return]
 
     async def _take(self) -> Any:
-        while (item := self._current().try_take()) is EMPTY:
-            await self._current().item()
+        if perf_counter() - _here.turned > SLICE_S:
+            await _turn()
+        while (item := (current := self._current()).try_take()) is EMPTY:
+            await current.item()
+            _here.turned = perf_counter()
         return item
 
     # -- the channel itself
 
     def close(self) -> None:
         """Ends the channel for good: putting raises `ChannelClosed`; what it holds can still be taken."""
-        self._current().close()
+        while not self._current().close():
+            pass  # it was just given to another process: once more, there
 
     @property
     def closed(self) -> bool:
@@ -165,6 +193,8 @@ class Channel(Generic[T]):
         return True  # also when it is empty: `if channel:` asks whether there is one
 
     def __repr__(self) -> str:
+        if self._foreign is not None:
+            return "<Channel: of another process>"
         state = ", closed" if self.closed else ""
         shared = ", shared between processes" if isinstance(self._kind, SharedChannel) else ""
         return f"<Channel: {len(self)} of {self.capacity} items{state}{shared}>"
@@ -182,6 +212,8 @@ class Channel(Generic[T]):
         if isinstance(local, SharedChannel):
             return local
         with local.lock:
+            if isinstance(self._kind, SharedChannel):
+                return self._kind  # another thread was faster
             shared = SharedChannel(local.capacity)
             for item in local.items:  # what cannot be pickled raises here, and the channel stays as it was
                 shared.try_put(item)
@@ -200,21 +232,24 @@ class Channel(Generic[T]):
         return shared
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from multiprocess import reduction
-        from multiprocess.context import get_spawning_popen
+        from multiprocess import context, reduction
 
-        maker = get_spawning_popen()
+        maker = context.get_spawning_popen()
         if maker is None:
-            import multiprocessing.context
-            import multiprocessing.reduction
+            from multiprocessing import context, reduction
 
-            maker, reduction = multiprocessing.context.get_spawning_popen(), multiprocessing.reduction
+            maker = context.get_spawning_popen()
         if maker is None:
             raise CascataError(
-                "a Channel can be given to a process only as an argument of `Process(args=...)`: it is made of open files, which nothing "
-                "else can carry"
+                "a Channel can be given to a process only as an argument of `Process(args=...)`: it is made of open "
+                "files, which nothing else can carry"
             )
-        shared = self._share()
+        # What the channel holds travels through the channel, and not as an argument of this process.
+        context.set_spawning_popen(None)
+        try:
+            shared = self._share()
+        finally:
+            context.set_spawning_popen(maker)
         return _arrived, (shared.capacity, tuple(reduction.DupFd(fd) for fd in shared.fds))
 
 
@@ -242,10 +277,12 @@ class Publisher(Generic[T]):
 
     def __init__(self, channel: Channel[T]) -> None:
         if channel.closed:
-            raise ChannelClosed("the channel is closed: nothing can be put into it any more")
+            raise ChannelClosed(CLOSED)
         self._channel = channel
+        self._process = os.getpid()
+        while not channel._current().open():
+            pass  # it was just given to another process: once more, there
         self._open = True
-        channel._current().open()
 
     async def put(self, item: T) -> None:
         """As `Channel.put`. Raises `ChannelClosed` also when this publisher was closed."""
@@ -267,7 +304,19 @@ class Publisher(Generic[T]):
         """The publisher is no longer open. Called again, it does nothing."""
         if self._open:
             self._open = False
-            self._channel._current().release()
+            if self._process == os.getpid():  # a forked child has its parent's publishers only by name
+                while not self._channel._current().release():
+                    pass
+
+    def __del__(self) -> None:
+        if getattr(self, "_open", False) and self._process == os.getpid():
+            warnings.warn(
+                f"a publisher of {self._channel!r} was never closed, so its channel could not end: use `with` or "
+                f"`async with channel.open()`, or call its `close()`",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
 
     def __enter__(self) -> Publisher[T]:
         return self
@@ -294,8 +343,8 @@ def _share_before_fork() -> None:
         except Exception as problem:
             kept = f"{type(problem).__name__}: {problem}"
             _unshared[channel] = (
-                f"this channel was not shared with the forked process, since what it held could not be pickled ({kept}). Fork before "
-                f"such items are put into it"
+                f"this channel was not shared with the forked process, since what it held could not be pickled "
+                f"({kept}). Fork before such items are put into it"
             )
 
 

@@ -9,7 +9,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["wait_readable", "wait_readable_sync"]
+__all__ = ["LONGEST_S", "wait_readable", "wait_readable_sync"]
+
+LONGEST_S: Final = 1_000_000.0
+"""Seconds of one wait, at most: who waits longer waits again."""
 
 Waiters = deque[asyncio.Future[None]]
 
@@ -19,8 +22,8 @@ _waiting: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, W
 async def wait_readable(fds: Sequence[int]) -> None:
     """Waits until one of the fds is readable or hung up.
 
-    One of those who wait for an fd is woken at a time; as long as it stays readable, another one is on the loop's next turn: so that a
-    cancelled waiter loses nothing.
+    One of those who wait for an fd is woken at a time; as long as it stays readable, another one is on the loop's
+    next turn: so that a cancelled waiter loses nothing.
     """
     loop = asyncio.get_running_loop()
     by_fd = _waiting.setdefault(loop, {})
@@ -37,7 +40,7 @@ async def wait_readable(fds: Sequence[int]) -> None:
             waiters = by_fd.get(fd)
             if waiters is not None and future in waiters:
                 waiters.remove(future)
-            if not waiters and by_fd.pop(fd, None) is not None:
+            if not waiters and by_fd.pop(fd, None) is not None and not loop.is_closed():
                 loop.remove_reader(fd)
 
 
@@ -51,8 +54,8 @@ def _wake_one(by_fd: dict[int, Waiters], fd: int) -> None:
 
 
 def wait_readable_sync(fds: Sequence[int], timeout: float | None) -> None:
-    """Waits in a thread, for `timeout` seconds at most."""
+    """Waits in a thread, for `timeout` seconds at most; less when that is more than the system can count."""
     poll = select.poll()
     for fd in fds:
         poll.register(fd, select.POLLIN)
-    poll.poll(None if timeout is None else max(0.0, timeout) * 1000)
+    poll.poll(None if timeout is None else min(max(0.0, timeout), LONGEST_S) * 1000)

@@ -1,8 +1,11 @@
-"""What can be saved of a frame with an item that cannot be unpickled: all the others.
+"""What can be had of a frame when one of its items cannot be unpickled: all the others.
 
-Only a frame that failed comes here. It is unpickled once more, slowly, by Python's own unpickler, which goes
-on where the fast one stops: what raises is replaced by a `_Spoiled` object, and items that hold one are the
-bad ones.
+    mark  item 0  item 1 ── fails ──> a hole, with its place on the stack noted ──> item 1 is left out
+                                      (what takes the hole in is spoilt with it)
+
+A frame is the pickle of a list. The interpreter's own unpickler, the one that is written in Python, is told to go on
+after a failure. A pickle is a program for a stack machine; where a hole goes is seen by following which slot of the
+stack it is in: an operation that takes it off the stack leaves what it made of it on top.
 """
 
 from __future__ import annotations
@@ -10,112 +13,180 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["salvage"]
 
 
-def salvage(body: bytes, buffers: Sequence[memoryview], bad: Callable[[Exception], None]) -> list[Any]:
+def salvage(body: bytes | memoryview, buffers: Sequence[Any] = ()) -> tuple[list[Any], list[Exception]]:
     """The items of a pickled list that can be unpickled.
 
     Args:
-        body: the pickle of a list.
-        buffers: its out-of-band buffers.
-        bad: called with the error of each item that cannot.
+        body: the pickle.
+        buffers: what it keeps out of band.
+
+    Returns:
+        The items, in order, and for each of those that are left out what it raised.
 
     Raises:
-        Exception: the pickle is no list, or is broken in itself.
+        Exception: one item cannot be told from another.
     """
-    good = []
-    for item in _Salvager(io.BytesIO(body), buffers=buffers).load():
-        try:
-            pickle.dumps(item, 5)  # looks into every corner of it
-        except _HoldsSpoiled as found:
-            bad(found.error)
+    unpickler = _Unpickler(io.BytesIO(body), buffers=buffers)
+    items = unpickler.load()
+    spoilt = unpickler.spoilt
+    if len(items) == 1:  # comes without a mark of its own
+        problems = [*spoilt.values(), *(why for _, _, why in unpickler.holes)]
+        return ([], problems[:1]) if problems else (items, [])
+    return [item for index, item in enumerate(items) if index not in spoilt], list(spoilt.values())
+
+
+class _Hole:
+    """Is on the stack in place of what could not be made."""
+
+
+_HOLE: Final = _Hole()
+
+_Load = Callable[[Any], None]
+
+
+class _Unpickler(pickle._Unpickler):
+    """Goes on after failures.
+
+    Attributes:
+        spoilt: index in the list -> what was raised.
+        holes: marks below it, place above the last of them, what was raised; of the batch at hand.
+    """
+
+    stack: list[Any]
+    metastack: list[list[Any]]
+    memo: dict[int, Any]
+    read: Callable[[int], bytes]
+
+    def __init__(self, file: io.BytesIO, buffers: Sequence[Any]) -> None:
+        super().__init__(file, buffers=buffers)
+        self.spoilt: dict[int, Exception] = {}
+        self._complete = 0  # items of the list in batches that are complete
+        self.holes: list[tuple[int, int, Exception]] = []
+        self._tainted: dict[int, Exception] = {}  # what a hole went into, by its key in the memo
+
+    def follow(self) -> None:
+        """After an operation: a hole that is no longer on the stack is in what is on top."""
+        level, top = len(self.metastack), len(self.stack) - 1
+        for index, (hole_level, place, why) in enumerate(self.holes):
+            if (hole_level, place) > (level, top):
+                self.holes[index] = (level, top, why)
+                self._taint(self.stack[-1], why)
+
+    def _taint(self, thing: Any, why: Exception) -> None:
+        for key, value in self.memo.items():
+            if value is thing:
+                self._tainted[key] = why
+
+    def fail(self, why: Exception) -> None:
+        """What is on top is spoilt."""
+        self.holes.append((len(self.metastack), len(self.stack) - 1, why))
+        if self.stack[-1] is not _HOLE:
+            self._taint(self.stack[-1], why)
+
+    def memoized(self) -> None:
+        """What is on top was given a key."""
+        slot = len(self.metastack), len(self.stack) - 1
+        for level, place, why in self.holes:
+            if (level, place) == slot:
+                self._tainted[len(self.memo) - 1] = why
+
+    def recall(self, key: int) -> None:
+        self.stack.append(self.memo[key])
+        if key in self._tainted:
+            self.fail(self._tainted[key])
+
+    def finish_batch(self, load: _Load) -> None:
+        """The list comes as `mark item item ... APPENDS`, in batches: now a place on the stack is an item's index."""
+        for _, place, why in sorted(self.holes, key=lambda hole: hole[1]):
+            self.spoilt.setdefault(self._complete + place, why)
+        self.holes.clear()
+        load(self)
+        self._complete = len(self.stack[-1])
+
+
+def _step(load: _Load) -> _Load:
+    def step(self: _Unpickler) -> None:
+        load(self)
+        self.follow()
+
+    return step
+
+
+def _guarded(fill: Callable[[list[Any]], None]) -> Callable[[_Load], _Load]:
+    """An operation that may fail; then `fill(stack)` puts on top what is spoilt."""
+
+    def guard(load: _Load) -> _Load:
+        def step(self: _Unpickler) -> None:
+            try:
+                load(self)
+            except Exception as problem:
+                fill(self.stack)
+                self.follow()
+                self.fail(problem)
+            else:
+                self.follow()
+
+        return step
+
+    return guard
+
+
+def _instead_of_the_function(stack: list[Any]) -> None:
+    stack[-1] = _HOLE  # the function itself is whole, and others may use it
+
+
+# When these fail, they have taken their operands off the stack.
+_makes: Final = _guarded(lambda stack: stack.append(_HOLE))
+_calls: Final = _guarded(_instead_of_the_function)
+# What these change is on top, also when they fail.
+_changes: Final = _guarded(lambda _: None)
+
+
+def _appends(load: _Load) -> _Load:
+    change = _changes(load)
+
+    def step(self: _Unpickler) -> None:
+        if len(self.metastack) == 1:
+            self.finish_batch(load)
         else:
-            good.append(item)
-    return good
+            change(self)
+
+    return step
 
 
-class _HoldsSpoiled(Exception):
-    def __init__(self, error: Exception) -> None:
-        super().__init__(error)
-        self.error = error
+def _memoizes(load: _Load) -> _Load:
+    def step(self: _Unpickler) -> None:
+        load(self)
+        self.memoized()
+
+    return step
 
 
-class _Spoiled:
-    """Stands where an object should be that raised when it was made; takes whatever is done to it."""
+def _recalls(bytes_of_key: int) -> _Load:
+    def step(self: _Unpickler) -> None:
+        self.recall(int.from_bytes(self.read(bytes_of_key), "little"))
 
-    error: Exception
-
-    def __new__(cls, *_: Any, **__: Any) -> _Spoiled:
-        return super().__new__(cls)
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def _ignore(self, *_: Any, **__: Any) -> None:
-        pass
-
-    append = extend = add = update = __setitem__ = __setstate__ = _ignore
-
-    def __call__(self, *_: Any, **__: Any) -> _Spoiled:
-        return self
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        raise _HoldsSpoiled(self.error)
-
-    __hash__ = object.__hash__
+    return step
 
 
-def _spoiled(error: Exception) -> _Spoiled:
-    made = _Spoiled()
-    made.error = error
-    return made
+def _dispatch() -> dict[int, _Load]:
+    kinds: dict[bytes, Callable[[_Load], _Load]] = {
+        pickle.APPENDS: _appends,
+        pickle.MEMOIZE: _memoizes,
+        pickle.REDUCE: _calls,
+        pickle.STOP: lambda load: load,
+        pickle.BINGET: lambda _: _recalls(1),
+        pickle.LONG_BINGET: lambda _: _recalls(4),
+        **dict.fromkeys((pickle.STACK_GLOBAL, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.FROZENSET), _makes),
+        **dict.fromkeys((pickle.BUILD, pickle.APPEND, pickle.SETITEM, pickle.SETITEMS, pickle.ADDITEMS), _changes),
+    }
+    ordinary: dict[int, _Load] = dict(pickle._Unpickler.dispatch)
+    return {code: kinds.get(bytes([code]), _step)(load) for code, load in ordinary.items()}
 
 
-Load = Callable[[Any], None]
-
-
-class _Salvager(pickle._Unpickler):
-    """Python's unpickler, with the opcodes that run foreign code guarded."""
-
-    dispatch = dict(pickle._Unpickler.dispatch)
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return super().find_class(module, name)
-        except Exception as error:
-            return type(name, (_Spoiled,), {"error": error})
-
-
-def _guard(opcode: bytes, replace: Callable[[Any, _Spoiled], None]) -> None:
-    original: Load = pickle._Unpickler.dispatch[opcode[0]]
-
-    def load(self: Any) -> None:
-        try:
-            original(self)
-        except Exception as error:
-            replace(self, _spoiled(error))
-
-    _Salvager.dispatch[opcode[0]] = load
-
-
-def _on_top(unpickler: Any, spoiled: _Spoiled) -> None:
-    """The object is on the stack: perhaps also in the memo, for items that refer to it later."""
-    made = unpickler.stack[-1]
-    unpickler.stack[-1] = spoiled
-    for key, known in unpickler.memo.items():
-        if known is made:
-            unpickler.memo[key] = spoiled
-
-
-def _pushed(unpickler: Any, spoiled: _Spoiled) -> None:
-    """What it was to be made of has been taken from the stack already."""
-    unpickler.append(spoiled)
-
-
-_guard(pickle.REDUCE, _on_top)
-_guard(pickle.BUILD, _on_top)
-_guard(pickle.NEWOBJ, _pushed)
-_guard(pickle.NEWOBJ_EX, _pushed)
+_Unpickler.dispatch = _dispatch()

@@ -7,11 +7,14 @@ Nobody holds more than the one item that it takes: whichever process asks next g
 killed takes nothing with it but what it had in hand.
 
 - The lock is `flock` on this process's own opening of the memory file: the kernel releases it when the process dies.
-  State is written beside the state in force, which one byte selects: a process that is killed
+  State is written beside the state in force, which a counter selects: a process that is killed
   in the middle has changed nothing.
-- Two eventfds say "there may be items" and "there may be room". They are raised before the change that they announce, and
-  lowered, under the lock, by who finds that it is not so: a wake-up may be for nothing, but none is lost.
-- Publishers hold the writing end of a pipe: its readers see the last one go, however it went.
+- Two eventfds say "there may be items" and "there may be room". They are raised before the change that they announce,
+  and lowered, under the lock, by who finds that it is not so: a wake-up may be for nothing, but none is lost. Once
+  the channel is closed nobody lowers them.
+- A third one says "there was a publisher", and is never lowered. From then on the end of the publishers is that of the
+  channel: each process that has some holds the writing end of a pipe, and the others see the last one go, however it
+  went.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
-from ..channel.threads import EMPTY, ENDED
+from ..channel.threads import CLOSED, EMPTY, ENDED
 from ..errors import ChannelClosed, SerializationError, in_words
 from . import dilled, forked
 from .readiness import wait_readable, wait_readable_sync
@@ -35,9 +38,9 @@ from .readiness import wait_readable, wait_readable_sync
 __all__ = ["SharedChannel", "SharedFds"]
 
 _PAGE: Final = mmap.PAGESIZE
-_STATE: Final = struct.Struct("<QQQBB")
+_STATE: Final = struct.Struct("<QQQB")
 _STATES_AT: Final = (64, 128)
-_SELECTOR: Final = 0
+_COUNTER: Final = 0
 _LENGTH: Final = struct.Struct("<Q")
 _FREE_AT: Final = 1 << 20
 """Bytes that were read before their memory is given back to the system."""
@@ -51,7 +54,6 @@ class _State(NamedTuple):
     used: int
     head: int
     tail: int
-    opened: int
     closed: int
 
 
@@ -61,7 +63,25 @@ class SharedFds(NamedTuple):
     memory: int
     items: int
     room: int
+    opened: int
     presence: int
+
+
+def _make_fds() -> SharedFds:
+    made: list[int] = []
+    try:
+        made.append(os.memfd_create("cascata-channel", os.MFD_CLOEXEC))
+        os.ftruncate(made[0], _PAGE)
+        made.append(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+        made.append(os.eventfd(1, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+        made.append(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+        presence, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    except BaseException:
+        for fd in made:
+            os.close(fd)
+        raise
+    os.close(writing)
+    return SharedFds(made[0], made[1], made[2], made[3], presence)
 
 
 class SharedChannel:
@@ -70,41 +90,39 @@ class SharedChannel:
     Args:
         capacity: items put and not yet taken, at most.
         fds: of a channel that was made in another process; it becomes this object's own. None makes a new channel.
+
+    Raises:
+        OSError: the system is short of fds or of memory.
     """
 
     def __init__(self, capacity: int, fds: SharedFds | None = None) -> None:
         self.capacity = capacity
+        self.fds = _make_fds() if fds is None else fds
+        self._own = self._presence = -1
+        self._publishing = 0
+        self._seen_opened = False
+        self._header = mmap.mmap(self.fds.memory, _PAGE)
         if fds is None:
-            memory = os.memfd_create("cascata-channel", os.MFD_CLOEXEC)
-            os.ftruncate(memory, _PAGE)
-            items = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            room = os.eventfd(1, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            presence, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            os.close(writing)
-            fds = SharedFds(memory, items, room, presence)
-            self._header = mmap.mmap(memory, _PAGE)
-            _STATE.pack_into(self._header, _STATES_AT[0], *_State(0, _PAGE, _PAGE, 0, 0))
-        else:
-            self._header = mmap.mmap(fds.memory, _PAGE)
-        self.fds = fds
-        self._publishing: list[int] = []
+            _STATE.pack_into(self._header, _STATES_AT[0], *_State(0, _PAGE, _PAGE, 0))
         self.after_fork()
         forked.renew(self)
 
     def after_fork(self) -> None:
         """A forked child needs an opening of its own of the memory file: an inherited one shares its parent's lock."""
-        inherited: int | None = getattr(self, "_own", None)
-        if inherited is not None:
-            os.close(inherited)
-            self._publishing.clear()  # `forked.private` has closed them
+        if self._own >= 0:
+            os.close(self._own)
         self._own = os.open(f"/proc/self/fd/{self.fds.memory}", os.O_RDWR | os.O_CLOEXEC)
+        self._presence = -1  # `forked.private` has closed it
+        self._publishing = 0
         self._lock = threading.Lock()
 
     def __del__(self) -> None:
-        if hasattr(self, "_lock"):
-            for fd in self._publishing:
-                forked.unprivate(fd)
-            for fd in (*self.fds, *self._publishing, self._own):
+        if not hasattr(self, "fds"):
+            return
+        if self._presence >= 0:
+            forked.unprivate(self._presence)
+        for fd in (*self.fds, self._own, self._presence):
+            if fd >= 0:
                 os.close(fd)
 
     # -- state, under the lock
@@ -119,12 +137,18 @@ class SharedChannel:
                 fcntl.flock(self._own, fcntl.LOCK_UN)
 
     def _state(self) -> _State:
-        return _State(*_STATE.unpack_from(self._header, _STATES_AT[self._header[_SELECTOR]]))
+        """The state in force; whole also without the lock."""
+        header = self._header
+        while True:
+            counter = header[_COUNTER]
+            state = _State(*_STATE.unpack_from(header, _STATES_AT[counter & 1]))
+            if header[_COUNTER] == counter:
+                return state
 
     def _commit(self, state: _State) -> None:
-        other = 1 - self._header[_SELECTOR]
-        _STATE.pack_into(self._header, _STATES_AT[other], *state)
-        self._header[_SELECTOR] = other
+        counter = self._header[_COUNTER] + 1 & 0xFF
+        _STATE.pack_into(self._header, _STATES_AT[counter & 1], *state)
+        self._header[_COUNTER] = counter
 
     # -- what the public channel asks
 
@@ -135,33 +159,44 @@ class SharedChannel:
     def closed(self) -> bool:
         return bool(self._state().closed)
 
-    def open(self) -> None:
+    def open(self) -> bool:
         """One publisher more, in this process."""
-        writing = os.open(f"/proc/self/fd/{self.fds.presence}", os.O_WRONLY | os.O_CLOEXEC)
-        forked.private(writing)
-        self._publishing.append(writing)
-        with self._locked() as state:
-            if not state.opened:
-                os.eventfd_write(self.fds.items, 1)  # takers must begin to watch the publishers
-                self._commit(state._replace(opened=1))
+        with self._lock:
+            if not self._publishing:
+                self._presence = os.open(f"/proc/self/fd/{self.fds.presence}", os.O_WRONLY | os.O_CLOEXEC)
+                forked.private(self._presence)
+                os.eventfd_write(self.fds.opened, 1)
+            self._publishing += 1
+        return True
 
-    def release(self) -> None:
+    def release(self) -> bool:
         """One publisher less, in this process."""
-        if self._publishing:
-            writing = self._publishing.pop()
-            forked.unprivate(writing)
-            os.close(writing)
+        with self._lock:
+            self._publishing -= 1
+            if not self._publishing:
+                forked.unprivate(self._presence)
+                os.close(self._presence)
+                self._presence = -1
+        return True
 
-    def close(self) -> None:
+    def close(self) -> bool:
         with self._locked() as state:
             os.eventfd_write(self.fds.items, 1)
             os.eventfd_write(self.fds.room, 1)
             self._commit(state._replace(closed=1))
+        return True
 
-    def _publishers_gone(self) -> bool:
-        poll = select.poll()
-        poll.register(self.fds.presence, 0)
-        return bool(poll.poll(0))
+    @property
+    def opened(self) -> bool:
+        """Whether there was a publisher."""
+        if not self._seen_opened:
+            self._seen_opened = bool(_events(self.fds.opened, select.POLLIN))
+        return self._seen_opened
+
+    @property
+    def deserted(self) -> bool:
+        """Whether there were publishers, and all are gone."""
+        return self.opened and bool(_events(self.fds.presence, 0))
 
     def try_put(self, item: Any) -> bool:
         """Puts an item if there is room.
@@ -170,31 +205,28 @@ class SharedChannel:
             ChannelClosed: the channel is closed.
             SerializationError: the item cannot be sent to another process.
         """
-        if self._state().used >= self.capacity and not self.closed:
+        if self._state().used >= self.capacity:  # no need to pickle
             with self._locked() as state:
-                if state.used >= self.capacity:
-                    _lower(self.fds.room)
+                if not self._has_room(state):
                     return False
         data = _dumps(item)
         with self._locked() as state:
-            if state.closed:
-                raise ChannelClosed("the channel is closed: nothing can be put into it any more")
-            if state.used >= self.capacity:
-                _lower(self.fds.room)
+            if not self._has_room(state):
                 return False
-            at = state.head
-            if not state.used:
-                at = _PAGE  # empty: begin again at the front
-            view = memoryview(_LENGTH.pack(len(data)) + data)
-            head = at
-            while view:
-                written = os.pwrite(self._own, view, head)
-                head += written
-                view = view[written:]
+            at = state.head if state.used else _PAGE  # when it is empty: at the front again
+            head = _write(self._own, [memoryview(_LENGTH.pack(len(data))), memoryview(data)], at)
             if not state.used:
                 os.eventfd_write(self.fds.items, 1)
             self._commit(state._replace(used=state.used + 1, head=head, tail=state.tail if state.used else _PAGE))
         return True
+
+    def _has_room(self, state: _State) -> bool:
+        if state.closed:
+            raise ChannelClosed(CLOSED)
+        if state.used < self.capacity:
+            return True
+        _lower(self.fds.room)
+        return False
 
     def try_take(self) -> Any:
         """An item, `EMPTY` or `ENDED`.
@@ -202,10 +234,17 @@ class SharedChannel:
         Raises:
             SerializationError: an item was taken that cannot be unpickled here.
         """
-        gone = self._publishers_gone()  # before looking: what they put last is there by then
+        data = self._try_read()
+        if data is EMPTY and self.deserted:
+            data = self._try_read()  # once more: what they put last is there by now
+            if data is EMPTY:
+                return ENDED
+        return _loads(data) if isinstance(data, bytes) else data
+
+    def _try_read(self) -> Any:
         with self._locked() as state:
             if not state.used:
-                if state.closed or (state.opened and gone):
+                if state.closed:
                     return ENDED
                 _lower(self.fds.items)
                 return EMPTY
@@ -216,7 +255,7 @@ class SharedChannel:
                 os.eventfd_write(self.fds.room, 1)
             self._commit(state._replace(used=state.used - 1, tail=tail))
             self._free(state.tail, tail, last=state.used == 1)
-        return _loads(data)
+        return data
 
     def _free(self, start: int, end: int, *, last: bool) -> None:
         """Gives memory back that was read."""
@@ -242,8 +281,14 @@ class SharedChannel:
         wait_readable_sync(self._item_fds(), timeout)
 
     def _item_fds(self) -> list[int]:
-        # Before the first publisher came, the pipe says "none" all the time; the first one raises `items`.
-        return [self.fds.items, self.fds.presence] if self._state().opened else [self.fds.items]
+        # Before the first publisher came, the pipe says "none" all the time.
+        return [self.fds.items, self.fds.presence if self.opened else self.fds.opened]
+
+
+def _events(fd: int, events: int) -> int:
+    poll = select.poll()
+    poll.register(fd, events)
+    return sum(found for _, found in poll.poll(0))
 
 
 def _lower(eventfd: int) -> None:
@@ -251,6 +296,17 @@ def _lower(eventfd: int) -> None:
         os.eventfd_read(eventfd)
     except BlockingIOError:
         pass
+
+
+def _write(fd: int, parts: list[memoryview], at: int) -> int:
+    while parts:
+        written = os.pwritev(fd, parts, at)
+        at += written
+        while parts and written >= len(parts[0]):
+            written -= len(parts.pop(0))
+        if parts:
+            parts[0] = parts[0][written:]
+    return at
 
 
 def _read(fd: int, at: int, length: int) -> bytes:

@@ -244,6 +244,14 @@ def test_stop_ends_sources_at_their_next_send_and_everything_sent_arrives(
 
 
 @component
+async def SendsUntil(over: In[Flag], number: Out[int]) -> None:
+    sent = 0
+    while not over.is_set():
+        await number.send(sent)
+        sent += 1
+
+
+@component
 async def Watches(number: In[int], flag: In[Flag], notes: In[Notes]) -> None:
     notes.add(number)
     if number == 300:
@@ -297,7 +305,8 @@ async def WaitsWithItem(item: In[int], full: In[Flag], ended: In[Flag]) -> None:
 
 def test_stop_ends_a_run_that_is_being_joined(engine: Options, notes: Notes, flags: list[Flag]) -> None:
     graph = Graph()
-    graph.endless = Endless
+    graph.endless = SendsUntil
+    graph.endless.over < flags[1]
     graph.last = Watches
     graph.last.flag < flags[0]
     graph.last.notes < notes
@@ -306,7 +315,10 @@ def test_stop_ends_a_run_that_is_being_joined(engine: Options, notes: Notes, fla
 
     def stop() -> None:
         flags[0].wait_blocking()
-        graph.stop()
+        try:
+            graph.stop()
+        finally:
+            flags[1].set()  # it ends in any case
 
     with ThreadPoolExecutor(1) as threads:
         stopping = threads.submit(stop)

@@ -1,0 +1,254 @@
+"""Puts that wait: in which order they get room, and what becomes of those that are cancelled or refused.
+
+    put without room ──> Pending ──awaited──> a place in the line ──granted──> room is reserved ──> the item is taken
+                            │                      │                                │
+                      never awaited:           cancelled, refused:             cancelled, refused:
+                      `forgotten`              leaves the line                 the room goes to the next
+
+Room that was granted belongs to the one that it was granted to until that one has run: nobody overtakes. A put
+finds room at once only while no earlier one waits, so that a writer's items keep their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from time import perf_counter
+from typing import Any, Final
+
+from ..errors import ChannelClosed
+from .base import Pending
+
+__all__ = ["LONGEST_LOOK_S", "LOOK_S", "SLICE_S", "LateWriter", "Line"]
+
+SLICE_S: Final = 0.001
+"""A writer that never waits lets the loop turn after this many seconds."""
+
+LOOK_S: Final = 0.001
+"""A reader says after a batch what it has taken. Should a batch suspend again and again, the channel looks for itself,
+first after this time."""
+
+LONGEST_LOOK_S: Final = 0.064
+"""Looks that find nothing become rarer, up to this."""
+
+
+class Line:
+    """Those who wait for room in a channel, in one event loop, in the order of their arrival.
+
+    Attributes:
+        waiting: places of those without room, and whose they are.
+        granted: places of those that have room reserved and did not run yet.
+        turned: when the loop was last seen to turn.
+    """
+
+    __slots__ = ("granted", "loop", "turned", "waiting")
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.waiting: deque[tuple[asyncio.Future[bool], LateWriter]] = deque()
+        self.granted: deque[asyncio.Future[bool]] = deque()
+        self.turned = perf_counter()
+
+    def enter(self, writer: LateWriter) -> asyncio.Future[bool]:
+        """A place at the end: its result is True when room is reserved, False when the writer is refused."""
+        place: asyncio.Future[bool] = self.loop.create_future()
+        self.waiting.append((place, writer))
+        return place
+
+    def leave(self, place: asyncio.Future[bool]) -> bool:
+        """Gives a place up; whether room had been granted to it."""
+        if place in self.granted:
+            self.granted.remove(place)
+            return True
+        for entry in self.waiting:
+            if entry[0] is place:
+                self.waiting.remove(entry)
+                break
+        return False
+
+    def grant(self, room: int) -> int:
+        """Reserves room for the first in the line; returns how much of it found somebody."""
+        granted = 0
+        while granted < room and self.waiting:
+            place, _ = self.waiting.popleft()
+            if not place.done():  # else it is cancelled, and its task has not run yet
+                place.set_result(True)
+                self.granted.append(place)
+                granted += 1
+        return granted
+
+    def refuse(self, writer: LateWriter | None = None) -> None:
+        """Sends the puts of one writer away, or all."""
+        staying: list[tuple[asyncio.Future[bool], LateWriter]] = []
+        for entry in self.waiting:
+            place, whose = entry
+            if writer is not None and whose is not writer:
+                staying.append(entry)
+            elif not place.done():
+                place.set_result(False)
+        self.waiting.clear()
+        self.waiting.extend(staying)
+
+
+class LateWriter:
+    """What the writers of every kind do with puts that find no room.
+
+    Args:
+        edge: id of the edge.
+        line: where its puts wait.
+        forgotten: called when a put that had to wait was never awaited.
+
+    Attributes:
+        over: whether this writer takes no more.
+        unbegun: puts that had to wait and were not awaited yet: later ones must not overtake them.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_discard",
+        "_forgotten",
+        "_line",
+        "_pump",
+        "_room_back",
+        "_settled",
+        "_since",
+        "_take",
+        "blocked_s",
+        "edge",
+        "lost",
+        "over",
+        "paused_s",
+        "refusal",
+        "unbegun",
+    )
+
+    _pump: Callable[[], None]
+    """Grants what room there is to the line."""
+
+    _take: Callable[[Any], None]
+    """Takes an item that has room."""
+
+    _room_back: Callable[[], None]
+    """Makes use of room that was granted and is not needed."""
+
+    _discard: Callable[[], None]
+    """Counts an item as sent."""
+
+    def __init__(self, edge: int, line: Line, forgotten: Callable[[], None]) -> None:
+        self.refusal: Callable[[], BaseException | None] = lambda: ChannelClosed("the channel has no reader any more")
+        self.edge = edge
+        self.lost = 0
+        self.blocked_s = 0.0
+        self.paused_s = 0.0
+        self.over = False
+        self.unbegun = 0
+        self._begun = 0
+        self._since = 0.0
+        self._line = line
+        self._forgotten = forgotten
+        self._settled: asyncio.Event | None = None
+
+    @property
+    def waiting(self) -> bool:
+        return self._begun > 0 or self.unbegun > 0
+
+    def later(self, item: Any) -> Pending:
+        """What `put` returns when the item has to wait."""
+        return _Late(self, item)
+
+    def begin(self, item: Any) -> Coroutine[Any, Any, None]:
+        """The put is awaited for the first time."""
+        self.unbegun -= 1
+        return self._refuse() if self.over else self._put_later(item)
+
+    def forget(self) -> None:
+        """The put will never be awaited."""
+        self.unbegun -= 1
+        self._forgotten()
+
+    async def _put_later(self, item: Any) -> None:
+        line = self._line
+        began = perf_counter()
+        if not self._begun:
+            self._since = began
+        self._begun += 1
+        turned = False
+        place = line.enter(self)
+        try:
+            if began - line.turned > SLICE_S:
+                await asyncio.sleep(0)
+                line.turned = perf_counter()
+                self.paused_s += line.turned - self._since
+                self._since = line.turned
+            if not line.granted:
+                self._pump()
+            if not place.done():
+                turned = True
+                await place
+            elif line.granted and line.granted[0] is not place:  # others before it have room, too, and run first
+                turned = True
+                await asyncio.sleep(0)
+        except BaseException:
+            if line.leave(place):
+                self._room_back()
+            raise
+        finally:
+            # The time since the first of several waiting puts began belongs to all of them, and counts once.
+            now = perf_counter()
+            self.blocked_s += now - self._since
+            self._since = now
+            if turned:
+                line.turned = now
+            self._begun -= 1
+            if self._settled is not None and not self._begun:
+                self._settled.set()
+        if place.result():
+            line.granted.remove(place)
+            if not self.over:
+                return self._take(item)
+            self._room_back()
+        return await self._refuse()
+
+    async def _refuse(self) -> None:
+        error = self.refusal()
+        if error is not None:
+            raise error
+        line = self._line
+        if perf_counter() - line.turned > SLICE_S:
+            await asyncio.sleep(0)
+            line.turned = perf_counter()
+        self.lost += 1
+        self._discard()
+
+    async def _settle(self) -> None:
+        """Waits for the puts that were awaited before, in tasks of their own, and still have no room."""
+        if self.unbegun:
+            await asyncio.sleep(0)  # tasks that were just made for them begin
+        while self._begun:
+            if self._settled is None:
+                self._settled = asyncio.Event()
+            self._settled.clear()
+            await self._settled.wait()
+
+
+class _Late(Pending):
+    """A put that has to wait in its writer's line."""
+
+    __slots__ = ("_item", "_writer")
+
+    def __init__(self, writer: LateWriter, item: Any) -> None:
+        self._coroutine = None
+        self._writer = writer
+        self._item = item
+        writer.unbegun += 1
+
+    def _begun(self) -> Coroutine[Any, Any, None]:
+        coroutine = self._coroutine
+        if coroutine is None:
+            coroutine = self._coroutine = self._writer.begin(self._item)
+        return coroutine
+
+    def __del__(self) -> None:
+        if self._coroutine is None:
+            self._writer.forget()

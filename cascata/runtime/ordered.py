@@ -1,0 +1,107 @@
+"""What the nodes of an ordered group do: number, tell the number of results, put results in order.
+
+See `engine.ordering` for how they are wired.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from ..channel.base import DONE
+
+if TYPE_CHECKING:
+    from .node import Node
+
+__all__ = ["RESULTS", "Collected", "reorder", "run_reordering", "tag"]
+
+RESULTS: Final = "results"
+"""The out-port by which a member of an ordered group sends `(number, [(port, item), …])`."""
+
+
+async def tag(item: Any, numbered: Any) -> None:
+    """The runner of the node that numbers what enters: the port counts."""
+    await numbered.send((numbered.sent, item))
+
+
+async def reorder() -> None:
+    """Stands for the runner of the node that puts results in order; `run_reordering` does it."""
+
+
+class Collected:
+    """Out-ports for one call of a member: what is sent is kept in its order."""
+
+    def __init__(self, names: Mapping[str, Any] | tuple[str, ...]) -> None:
+        self.sends: list[tuple[str, Any]] = []
+        self.ports = {name: _CollectingPort(name, self.sends) for name in names}
+
+
+class _CollectingPort:
+    def __init__(self, name: str, sends: list[tuple[str, Any]]) -> None:
+        self.name = name
+        self._sends = sends
+
+    def send(self, item: Any) -> Awaitable[None]:
+        self._sends.append((self.name, item))
+        return DONE
+
+    def __repr__(self) -> str:
+        return f"<out-port {self.name}, in order>"
+
+
+async def run_reordering(node: Node) -> None:
+    """Sends the members' results in the order of their numbers.
+
+    A task per member takes its next results and waits for their turn: no more than that is taken.
+    """
+    turn = asyncio.Condition()
+    due = 0
+    send: dict[str, Callable[[Any], Awaitable[None]]] = {name: port.send for name, port in node.outports.items()}
+
+    async def follow(name: str) -> None:
+        nonlocal due
+        reader = node.readers[name]
+        node.loops += 1
+        try:
+            while True:
+                node.waits.append(name)
+                node.rested()
+                node.publish()
+                began = perf_counter()
+                try:
+                    if not await reader.wait():
+                        return
+                finally:
+                    node.waits.remove(name)
+                    node.starved_s += (perf_counter() - began) / len(node.readers)
+                number, sends = reader.items.popleft()
+                node.received += 1
+                reader.release()
+                async with turn:
+                    while due != number:
+                        node.parked += 1  # nothing can move here before another member's results come
+                        node.rested()
+                        try:
+                            await turn.wait()
+                        finally:
+                            node.parked -= 1
+                    for port, item in sends:
+                        await send[port](item)
+                    due += 1
+                    turn.notify_all()
+        finally:
+            node.loops -= 1
+
+    tasks = [asyncio.ensure_future(follow(name)) for name in node.readers]
+    try:
+        pending: set[asyncio.Future[None]] = set(tasks)
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
