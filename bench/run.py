@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if getattr(given, name) is not None and getattr(given, name) < least:
             parser.error(f"--{name} must be at least {least}")
 
-    scope = Scope(dicts=(100,), delays=60, round_trips=1_000) if given.quick else Scope(CAPACITIES, 1_000, 10_000)
-    settings = Settings(rounds=3, seconds=0.1) if given.quick else Settings(rounds=5, seconds=0.5)
+    scope = Scope(dicts=(100,), delays=40, round_trips=1_000) if given.quick else Scope(CAPACITIES, 1_000, 10_000)
+    settings = Settings(rounds=3, seconds=0.07) if given.quick else Settings(rounds=5, seconds=0.5)
     settings = replace(settings, rounds=given.rounds or settings.rounds, items=given.items, patience=given.patience)
     results = measure(
         cases(given.only or list(SUITES), scope), settings, lambda line: print(line, file=sys.stderr, flush=True)

@@ -38,6 +38,7 @@ __all__ = [
     "RunnerForm",
     "StateArgs",
     "StateSpec",
+    "SubgraphSpec",
 ]
 
 DEFAULT_CAPACITY: Final = 100
@@ -219,11 +220,22 @@ class CycleSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SubgraphSpec:
+    """A copy of a graph inside another one: its nodes, those of graphs within it included, and what it exports.
+
+    `exports` maps a name to the port that it exposes; the endpoint's node may be a group, which stands for its members.
+    """
+
+    nodes: tuple[str, ...]
+    exports: Mapping[str, Endpoint] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class GraphSpec:
     """A resolved graph. `nodes` keeps the order of definition; `pins` maps a node to its worker.
 
     `ordered` names the groups whose results leave in the order of their inputs. `cycles` is filled in for a run, when
-    what circulates has been given channels of its own.
+    what circulates has been given channels of its own. `subgraphs` are for reading: what runs is in the nodes.
     """
 
     nodes: Mapping[str, NodeSpec]
@@ -233,6 +245,7 @@ class GraphSpec:
     pins: Mapping[str, int] = field(default_factory=dict)
     ordered: frozenset[str] = frozenset()
     cycles: tuple[CycleSpec, ...] = ()
+    subgraphs: Mapping[str, SubgraphSpec] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

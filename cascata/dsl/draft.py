@@ -25,6 +25,7 @@ __all__ = [
     "Link",
     "NodeDraft",
     "PortRef",
+    "SubgraphDraft",
     "VertexDraft",
 ]
 
@@ -135,6 +136,14 @@ class Link:
         return f"{self.source}{'.broadcast()' if self.broadcast else ''} >> {self.target}"
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class SubgraphDraft:
+    """A copy of another graph: the names of its nodes, and what it exports, as ports of the copies."""
+
+    nodes: tuple[str, ...]
+    exports: Mapping[str, PortRef]
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class GraphDraft:
     """Everything that was said about a graph, in the order in which it was said.
@@ -148,7 +157,7 @@ class GraphDraft:
 
     nodes: dict[str, NodeDraft] = field(default_factory=dict)
     groups: dict[str, GroupDraft] = field(default_factory=dict)
-    subgraphs: dict[str, dict[str, PortRef]] = field(default_factory=dict)
+    subgraphs: dict[str, SubgraphDraft] = field(default_factory=dict)
     exports: dict[str, PortRef] = field(default_factory=dict)
     links: list[Link] = field(default_factory=list)
     wires: set[tuple[Endpoint, tuple[Endpoint, ...]]] = field(default_factory=set)
@@ -214,7 +223,8 @@ class GraphDraft:
         other.check_finished()
         renamed = [f"{name}_{each}" for each in (*other.nodes, *other.groups, *other.subgraphs)]
         self.claim(name, *renamed)
-        self.subgraphs[name] = self.absorb(other, lambda each: f"{name}_{each}")
+        nodes = tuple(f"{name}_{each}" for each in other.nodes)
+        self.subgraphs[name] = SubgraphDraft(nodes, self.absorb(other, lambda each: f"{name}_{each}"))
 
     def absorb(self, other: GraphDraft, rename: Callable[[str], str]) -> dict[str, PortRef]:
         """Copies everything of another graph into this one. The new names must be free.
@@ -250,8 +260,9 @@ class GraphDraft:
         def at(endpoint: Endpoint) -> Endpoint:
             return Endpoint(rename(endpoint.node), endpoint.port)
 
-        for name, exports in list(other.subgraphs.items()):
-            self.subgraphs[rename(name)] = all_moved(exports)
+        for name, inner in list(other.subgraphs.items()):
+            nodes = tuple(map(rename, inner.nodes))
+            self.subgraphs[rename(name)] = SubgraphDraft(nodes, all_moved(inner.exports))
         for link in list(other.links):
             self.links.append(replace(link, source=moved(link.source), target=moved(link.target)))
         self.wires |= {(at(source), tuple(map(at, readers))) for source, readers in other.wires}

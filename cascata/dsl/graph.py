@@ -163,9 +163,10 @@ class Graph:
         for node in self._draft.nodes.values():
             if node.name not in self._views:
                 self._show_node(node)
-        for name, exports in self._draft.subgraphs.items():
+        for name, subgraph in self._draft.subgraphs.items():
             if name not in self._views:
-                self._views[name] = make_subgraph(name, {export: self._port(ref) for export, ref in exports.items()})
+                ports = {export: self._port(ref) for export, ref in subgraph.exports.items()}
+                self._views[name] = make_subgraph(name, ports)
 
     def _port(self, ref: PortRef) -> Port:
         port: Port = getattr(self._views[ref.vertex.name], ref.name)
@@ -346,7 +347,12 @@ class Graph:
         """
         if not self._started:
             raise CascataError("graph.join(): nothing was started that is not joined yet. Call graph.start() first.")
-        return self._started.popleft().join()
+        run = self._started[0]  # it stays there until it has ended: `stop` must find it while this waits
+        try:
+            return run.join()
+        finally:
+            if run in self._started:
+                self._started.remove(run)
 
     def __repr__(self) -> str:
         lines = [f"Graph of {len(self._draft.nodes)} nodes and {len(self._draft.links)} connections"]

@@ -17,8 +17,9 @@ from ..model import (
     InputSpec,
     NodeSpec,
     OutputSpec,
+    SubgraphSpec,
 )
-from .draft import GraphDraft, NodeDraft
+from .draft import GraphDraft, NodeDraft, SubgraphDraft
 from .ports import missing_state_args
 from .wiring import wires_of
 
@@ -61,7 +62,12 @@ def resolve(draft: GraphDraft) -> GraphSpec:
         groups={group.name: tuple(each.name for each in group.members) for group in draft.groups.values()},
         pins=dict(draft.pins),
         ordered=frozenset(group.name for group in draft.groups.values() if group.ordered),
+        subgraphs={name: _subgraph(each) for name, each in draft.subgraphs.items()},
     )
+
+
+def _subgraph(draft: SubgraphDraft) -> SubgraphSpec:
+    return SubgraphSpec(draft.nodes, {name: Endpoint(ref.vertex.name, ref.name) for name, ref in draft.exports.items()})
 
 
 def _wire(draft: GraphDraft) -> _Wiring:

@@ -16,8 +16,9 @@ import atexit
 import concurrent.futures.thread  # noqa: F401  # its hook at the interpreter's exit must be registered before ours, which runs first then
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final, Protocol
 
@@ -114,15 +115,16 @@ class Run:
             CancelledError: the run was cancelled.
         """
         arrived: BaseException | None = None
-        while not self.future.done():
-            try:
-                wait([self.future])
-            except BaseException as error:  # of a signal handler: Ctrl-C, an alarm
-                if arrived is None:
-                    arrived = error
-                    self.cancel()
-                else:
-                    self.kill()
+        with _ctrl_c_raises():
+            while not self.future.done():
+                try:
+                    wait([self.future])
+                except BaseException as error:  # of a signal handler: Ctrl-C, an alarm
+                    if arrived is None:
+                        arrived = error
+                        self.cancel()
+                    else:
+                        self.kill()
         self._thread.join()
         if arrived is not None:
             raise arrived
@@ -187,6 +189,21 @@ def _run_in_new_loop(engine: _Engine) -> RunReport:
             runner.get_loop().close()  # what resists cancellation would keep `Runner.close` waiting for ever
         else:
             runner.close()
+
+
+@contextmanager
+def _ctrl_c_raises() -> Iterator[None]:
+    """Inside `asyncio.run`, Ctrl-C only cancels the main task, which waits in this very call: here it must raise."""
+    handler = signal.getsignal(signal.SIGINT)
+    of_a_runner = getattr(getattr(handler, "func", None), "__name__", "") == "_on_sigint"
+    if threading.current_thread() is not threading.main_thread() or not of_a_runner:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 class _SigtermDrains:

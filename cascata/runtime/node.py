@@ -158,8 +158,10 @@ class Node:
                 try:
                     await self._consume(Calls(self, fixed, stack))
                 except BaseException as error:
-                    raised = error
-                    raise
+                    # Who was stopped has ended, and leaves its state as at any end.
+                    if not isinstance(error, asyncio.CancelledError) or self.host.cancelling or not self.stopped:
+                        raised = error
+                        raise
                 finally:
                     self.doing = "undoing its state"
                     self.undoing = True
@@ -171,11 +173,8 @@ class Node:
         finally:
             self.undoing = False
         # Looked at here and not in the `except`: a state that suppresses errors does not make a failure a success.
-        if isinstance(raised, asyncio.CancelledError):
-            if self.host.cancelling:
-                raise raised
-            if self.stopped:
-                return
+        if isinstance(raised, asyncio.CancelledError) and self.host.cancelling:
+            raise raised
         if raised is not None:
             raise self.failure(raised, self.in_hand)
 

@@ -40,7 +40,9 @@ def measured(figures: dict[str, Any], suite: str, what: str, kind: str = "") -> 
     return found
 
 
-@pytest.mark.parametrize("what", ["inline", "1 worker", "2 workers", "asyncio.Queue"])
+@pytest.mark.parametrize(
+    "what", ["inline", "1 worker", "2 workers", "map with sink", "map with source", "asyncio.Queue"]
+)
 def test_the_whole_graph_and_its_baseline_are_measured_at_every_capacity(
     quick: tuple[str, dict[str, Any]], what: str
 ) -> None:
@@ -91,7 +93,7 @@ def test_ratios_stand_beside_their_targets(quick: tuple[str, dict[str, Any]]) ->
     text, figures = quick
     asked = {target["text"]: target for target in figures["targets"]}
     assert asked["crossing edge, ints, capacity 100, against multiprocessing.Queue"]["least"] == 8
-    assert asked["whole graph on 2 workers, ints, capacity 100, against one multiprocessing.Queue"]["least"] == 4
+    assert asked["whole graph, 2 workers, ints, capacity 100, against one multiprocessing.Queue"]["least"] == 4
     assert asked["import over bare Python, in seconds"]["most"] == 0.06
     for target in asked:
         assert f"| {target} " in text

@@ -63,6 +63,12 @@ def flags(tmp_path: Path) -> list[Flag]:
     return [Flag(str(tmp_path / f"flag_{number}")) for number in range(4)]
 
 
+def environment_with(more: dict[str, str]) -> dict[str, str]:
+    """This process's environment and more. Output is buffered by lines: whole lines of several processes do not mix."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return inherited | more
+
+
 class Script:
     """Runs Python text as a program of its own, in a folder of its own."""
 
@@ -84,7 +90,7 @@ class Script:
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=self.folder,
-            env={**os.environ, **(environment or {})},
+            env=environment_with(environment or {}),
             input=textwrap.dedent(stdin),
             capture_output=True,
             text=True,

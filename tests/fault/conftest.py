@@ -15,6 +15,7 @@ from typing import IO, Any, Final
 
 import pytest
 
+from tests.engine.conftest import environment_with
 from tests.engine.conftest import flags as flags
 from tests.engine.conftest import notes as notes
 from tests.engine.conftest import script as script
@@ -24,6 +25,9 @@ SOON_S: Final = 2.0
 """Seconds within which a death, a failure or a signal has ended everything."""
 
 PATIENCE_S: Final = 20.0
+
+LINE_BY_LINE: Final = "import sys\nsys.stdout.reconfigure(line_buffering=True)\n"
+"""How a program of these tests begins: what it prints is seen at once, and in whole lines."""
 
 
 def below(pid: int) -> list[int]:
@@ -62,13 +66,13 @@ class Program:
         self.path = path
         self.errors_to = path.with_suffix(".stderr").open("w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-u", str(path)],
+            [sys.executable, str(path)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self.errors_to,
             text=True,
             cwd=path.parent,
-            env={**os.environ, **environment},
+            env=environment_with(environment),
             start_new_session=True,
         )
         self.seen: list[int] = []
@@ -138,7 +142,7 @@ def program(tmp_path: Path) -> Iterator[Any]:
 
     def start(text: str, **environment: str) -> Program:
         path = tmp_path / f"main_{len(started)}.py"
-        path.write_text(textwrap.dedent(text), "utf-8")
+        path.write_text(LINE_BY_LINE + textwrap.dedent(text), "utf-8")
         started.append(Program(path, environment))
         return started[-1]
 

@@ -73,7 +73,7 @@ for _ in range(2):
     try:
         graph.run({options})
     except KeyboardInterrupt:
-        print("caught")
+        print("caught", flush=True)
 print("the end")
 """
     )
@@ -174,7 +174,7 @@ def test_ctrl_c_while_workers_start(program: Any, options: str) -> None:
     """Whenever it comes: the program ends, and soon, and nothing is left."""
     choose = random.Random(options)
     for _ in range(4):
-        running: Program = program(ENDLESS + f"print('begins')\ngraph.run({options})\n")
+        running: Program = program(ENDLESS + f"print('begins', flush=True)\ngraph.run({options})\n")
         running.lines_until("begins")
         time.sleep(choose.uniform(0, 0.3))
         running.signal_group(signal.SIGINT)
@@ -327,7 +327,7 @@ def test_a_handler_that_does_not_raise_changes_nothing(program: Any) -> None:
     running: Program = program(
         COUNTED
         + """
-signal.signal(signal.SIGUSR1, lambda number, frame: print("handled"))
+signal.signal(signal.SIGUSR1, lambda number, frame: print("handled", flush=True))
 graph.run(num_workers=2)
 """
     )
