@@ -15,6 +15,7 @@ from .dsl import Graph as Graph
 from .dsl import In as In
 from .dsl import Out as Out
 from .dsl import State as State
+from .dsl import Stream as Stream
 from .dsl import component as component
 from .dsl import inport as inport
 from .dsl import outport as outport
@@ -32,6 +33,7 @@ __all__ = [
     "In",
     "Out",
     "State",
+    "Stream",
     "component",
     "inport",
     "log",

@@ -63,12 +63,16 @@ NodeRole = Literal["plain", "in order", "reorders"]
 
 @dataclass(frozen=True, slots=True)
 class InPortSpec:
-    """An in-port as declared. `type` is the annotation, or `Any`; `capacity` counts items."""
+    """An in-port as declared. `type` is the annotation, or `Any`; `capacity` counts items.
+
+    A `stream` is read by the runner itself: it triggers nothing, and is not sampled.
+    """
 
     name: str
     type: Any = Any
     capacity: int = DEFAULT_CAPACITY
     default: Any = MISSING
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)

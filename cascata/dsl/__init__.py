@@ -3,6 +3,7 @@
 from .annotations import In as In
 from .annotations import Out as Out
 from .annotations import State as State
+from .annotations import Stream as Stream
 from .component import Component as Component
 from .component import component as component
 from .declare import inport as inport
@@ -21,6 +22,7 @@ __all__ = [
     "In",
     "Out",
     "State",
+    "Stream",
     "component",
     "inport",
     "outport",

@@ -1,7 +1,7 @@
-"""Ports declared by annotations: what `In[T]`, `Out[T]` and `State[T]` are, and how they are read.
+"""Ports declared by annotations: what `In[T]`, `Out[T]`, `Stream[T]` and `State[T]` are, and how they are read.
 
-To a type checker `In[T]` is plain `T`, `Out[T]` has a typed `send` and `State[T]` a typed value. At run
-time they mark a parameter as a port. Reading never fails: an annotation that cannot be resolved (a name
+To a type checker `In[T]` is plain `T`, `Out[T]` has a typed `send`, `Stream[T]` is an iterator and `State[T]` has a
+typed value. At run time they mark a parameter as a port. Reading never fails: an annotation that cannot be resolved (a name
 imported for type checking only, say) still says which kind of port it is, and its type is `Any`.
 """
 
@@ -12,7 +12,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, NoReturn, Protocol, TypeAlias, TypeVar
 
 from ..errors import CascataError, DefinitionError
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
-__all__ = ["Hint", "In", "Kind", "Out", "State", "read_hint", "type_text"]
+__all__ = ["Hint", "In", "Kind", "Out", "State", "Stream", "read_hint", "type_text"]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 
 Kind = Literal["in-port", "out-port", "state"]
@@ -53,6 +54,41 @@ class Out(Protocol[T_contra]):
 
         Under `@component(thread=True)` this is a blocking call instead, and gives nothing to await.
         """
+        ...
+
+
+class Stream(Protocol[T_co]):
+    """An in-port that the runner reads itself: `items: Stream[float]`.
+
+    The runner is called once, and takes the items with `async for item in items`; the loop ends when the stream
+    does. What follows it can send last items, and a runner that returns earlier reads no more: its senders are stopped.
+    """
+
+    def __aiter__(self) -> AsyncIterator[T_co]:
+        """`async for item in items`, in an `async def`."""
+        ...
+
+    def __anext__(self) -> Coroutine[Any, Any, T_co]:
+        """`await anext(items)`. Cancelled: nothing is taken."""
+        ...
+
+    def next(self, timeout: float | None = None) -> Coroutine[Any, Any, T_co]:
+        """Takes one item, as `anext` does, and waits no longer than a time for it.
+
+        In a cycle, bound a wait by this and not by `asyncio.timeout`: a node that just waits for an item is taken to
+        have nothing left to send, and a cycle in which all nodes wait so is ended.
+
+        Args:
+            timeout: seconds; None: as long as it takes.
+
+        Raises:
+            TimeoutError: the time passed. Nothing is taken.
+            StopAsyncIteration: the stream has ended.
+        """
+        ...
+
+    def __iter__(self) -> Iterator[T_co]:
+        """`for item in items`, under `@component(thread=True)` only."""
         ...
 
 
@@ -130,6 +166,7 @@ class Hint:
 
     kind: Kind | None = None
     type: Any = Any
+    stream: bool = False
 
 
 class _UnknownType(type):
@@ -167,8 +204,13 @@ class _Names(dict[str, Any]):
         return _Unknown
 
 
-_AS_TEXT: Final = re.compile(r"\s*(?:\w+\s*\.\s*)*(In|Out|State)\b")
-_KINDS: Final[Mapping[str, Kind]] = {"In": "in-port", "Out": "out-port", "State": "state"}
+_AS_TEXT: Final = re.compile(r"\s*(?:\w+\s*\.\s*)*(In|Out|State|Stream)\b")
+_KINDS: Final[Mapping[str, Hint]] = {
+    "In": Hint("in-port"),
+    "Out": Hint("out-port"),
+    "State": Hint("state"),
+    "Stream": Hint("in-port", stream=True),
+}
 
 
 def read_hint(annotation: Any, function: Callable[..., Any], scope: Mapping[str, Any]) -> Hint:
@@ -187,11 +229,11 @@ def read_hint(annotation: Any, function: Callable[..., Any], scope: Mapping[str,
         found = typing.get_type_hints(holder, function.__globals__, names, include_extras=True)["it"]
     except Exception:  # whatever a user's annotation raises, it must not stop a program that runs without it
         if not isinstance(annotation, str):
-            return Hint(_classify(annotation).kind)
+            return replace(_classify(annotation), type=Any)
         named = _AS_TEXT.match(annotation)
-        return Hint(_KINDS[named.group(1)] if named else None)
+        return _KINDS[named.group(1)] if named else Hint()
     hint = _classify(found)
-    return Hint(hint.kind) if names.missed else hint
+    return replace(hint, type=Any) if names.missed else hint
 
 
 def _classify(annotation: Any) -> Hint:
@@ -203,6 +245,8 @@ def _classify(annotation: Any) -> Hint:
         return _classify(inner)
     if origin is Out or annotation is Out:
         return Hint("out-port", *typing.get_args(annotation))
+    if origin is Stream or annotation is Stream:
+        return Hint("in-port", *(typing.get_args(annotation) or (Any,)), stream=True)
     if origin is State or annotation is State:
         return Hint("state", *typing.get_args(annotation))
     return Hint(None, annotation)

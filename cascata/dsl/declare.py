@@ -40,9 +40,17 @@ class _Declared:
     capacity: int = DEFAULT_CAPACITY
     default: Any = MISSING
     initializer: Any = MISSING
+    stream: bool = False
 
 
-def inport(name: str, *, capacity: int = DEFAULT_CAPACITY, default: Any = MISSING, type: Any = Any) -> Callable[[F], F]:
+def inport(
+    name: str,
+    *,
+    capacity: int = DEFAULT_CAPACITY,
+    default: Any = MISSING,
+    type: Any = Any,
+    stream: bool = False,
+) -> Callable[[F], F]:
     """Declares an in-port: the runner's parameter of this name receives one item.
 
     Args:
@@ -50,6 +58,7 @@ def inport(name: str, *, capacity: int = DEFAULT_CAPACITY, default: Any = MISSIN
         capacity: at most this many items are sent and not yet taken; at least 1.
         default: a value of its own, replaced by a constant or a connection.
         type: of the items; without it, the parameter's annotation.
+        stream: whether the runner reads the items itself, as with `Stream[...]`: the parameter is an iterator.
 
     Raises:
         DefinitionError: the name cannot be a port's, the capacity is not a whole number of at least 1, or
@@ -61,7 +70,7 @@ def inport(name: str, *, capacity: int = DEFAULT_CAPACITY, default: Any = MISSIN
             f"@inport({name!r}): capacity must be a whole number of at least 1, not {capacity!r}: "
             "it counts the items sent and not yet taken."
         )
-    return _noting(_Declared("in-port", name, type, capacity, default), "@inport")
+    return _noting(_Declared("in-port", name, type, capacity, default, stream=stream), "@inport")
 
 
 def outport(name: str, *, type: Any = Any) -> Callable[[F], F]:
@@ -170,13 +179,22 @@ class _Builder:
                 f"{self.where}: in-port {noted.name!r} has two defaults, {noted.default!r} in @inport and "
                 f"{default!r} in the signature. Keep one of them."
             )
-        self.inports.append(
-            InPortSpec(
-                noted.name,
-                hint.type if noted.type is Any else noted.type,
-                noted.capacity,
-                noted.default if default is MISSING else default,
+        given = noted.default if default is MISSING else default
+        stream = noted.stream or hint.stream
+        if stream and given is not MISSING:
+            raise DefinitionError(
+                f"{self.where}: in-port {noted.name!r} is a stream and has a default ({given!r}), which only a port "
+                "that receives one item can have. Leave it out, or give the value to a port of its own."
             )
+        if noted.stream and hint.kind == "in-port" and not hint.stream:
+            raise DefinitionError(
+                f"{self.where}: in-port {noted.name!r} is declared as a stream above the function and as one item by "
+                f"its annotation. Write `{noted.name}: Stream[...]`."
+            )
+        # A plain annotation of a stream's parameter is the type of the iterator, not of its items.
+        said = hint.type if hint.stream or not stream else Any
+        self.inports.append(
+            InPortSpec(noted.name, said if noted.type is Any else noted.type, noted.capacity, given, stream)
         )
 
     def _add_outport(self, noted: _Declared, hint: Hint, default: Any) -> None:
@@ -276,6 +294,7 @@ def build_spec(function: Any, options: Mapping[str, Any], scope: Mapping[str, An
             f"{where}: thread=True runs a plain `def` in a thread, and this is an `async def`. "
             "Write `def`, where `port.send(item)` is a blocking call, or leave thread=True away."
         )
+    _check_streams(where, [port.name for port in builder.inports if port.stream], form, checked)
     return ComponentSpec(
         name=function.__name__,
         module=function.__module__,
@@ -290,6 +309,28 @@ def build_spec(function: Any, options: Mapping[str, Any], scope: Mapping[str, An
         options=checked,
         doc=function.__doc__,
     )
+
+
+def _check_streams(where: str, streams: Sequence[str], form: RunnerForm, options: Mapping[str, Any]) -> None:
+    """Raises `DefinitionError` for what a runner that reads streams cannot be or have."""
+    if not streams:
+        return
+    port = streams[0]
+    if form in ("plain", "generator") and not options["thread"]:
+        raise DefinitionError(
+            f"{where}: in-port {port!r} is a stream, and a plain `def` cannot wait for its items. Write `async def` "
+            f"and `async for item in {port}`, or @component(thread=True) and `for item in {port}`."
+        )
+    for option, why in (
+        ("concurrency", "its items are read by one call"),
+        ("retries", "what an attempt has read cannot be read again"),
+        ("timeout", "its items are read by one call, which takes as long as the stream"),
+    ):
+        if options[option] != COMPONENT_OPTIONS[option].default:
+            raise DefinitionError(
+                f"{where}: option {option!r} is for a runner that is called for each item, and in-port {port!r} is a "
+                f"stream: {why}. Receive one item (`{port}: In[...]`), or leave the option away."
+            )
 
 
 def _take_notes(function: Callable[..., Any], where: str) -> dict[str, _Declared]:

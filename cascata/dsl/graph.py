@@ -24,6 +24,11 @@ from .vertex import Vertex, node_text
 __all__ = ["Edge", "Graph"]
 
 if TYPE_CHECKING:
+    from os import PathLike
+
+    import networkx as nx
+
+    from ..draw import Drawing
     from ..engine import Run
     from ..observe.report import RunReport
 
@@ -273,6 +278,96 @@ class Graph:
 
         RunOptions.of({"num_workers": num_workers}, "graph.shard")
         return partition(self.resolve(), num_workers)
+
+    def to_json(self) -> dict[str, Any]:
+        """The graph as a dict for `json.dumps`, as docs/saving.md describes it. `Graph.from_json` reads it.
+
+        Groups and subgraphs are kept as such, and components go by their names. The same graph gives the same dict.
+
+        Raises:
+            DefinitionError: JSON cannot hold a constant or an initializer's argument (it would not come back equal and
+                of the same type), a component cannot be found by its name, or a line `out >> n` was never finished.
+        """
+        from ..serial import write
+        from .saving import outline_of
+
+        return write(outline_of(self._draft))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any] | str | bytes) -> Self:
+        """The graph that `to_json` saved. Its modules are imported, so load only what you trust.
+
+        Args:
+            data: the dict, or its JSON text.
+
+        Raises:
+            DefinitionError: it is no saved graph or one of another version, a component is unknown, or what it says
+                cannot be said in a graph; the text names the place and the nearest name.
+        """
+        from ..serial import read
+        from .saving import build
+
+        graph = cls.__new__(cls)
+        graph._begin(home_of(sys._getframe(1)))
+        build(graph, read(data))
+        return graph
+
+    def to_networkx(self) -> nx.MultiDiGraph[str]:
+        """The graph as networkx knows it: members of groups and nodes of subgraphs are nodes, ports are attributes.
+
+        Raises:
+            DefinitionError: as `resolve` does.
+        """
+        from ..serial.networks import to_networkx
+
+        return to_networkx(self.resolve())
+
+    def to_dot(self, *, plan: Plan | None = None, num_workers: int | None = None) -> str:
+        """The graph in the language of Graphviz. Arguments and errors are those of `draw`."""
+        from ..draw import to_dot
+
+        return to_dot(self.resolve(), self._plan_for("graph.to_dot", plan, num_workers))
+
+    def to_mermaid(self, *, plan: Plan | None = None, num_workers: int | None = None) -> str:
+        """The graph as a Mermaid flowchart, for Markdown. Arguments and errors are those of `draw`."""
+        from ..draw import to_mermaid
+
+        return to_mermaid(self.resolve(), self._plan_for("graph.to_mermaid", plan, num_workers))
+
+    def draw(
+        self, file: str | PathLike[str] | None = None, *, plan: Plan | None = None, num_workers: int | None = None
+    ) -> Drawing:
+        """Draws the graph. An SVG needs no other package.
+
+        Args:
+            file: ends in .svg or .png; None: draw only.
+            plan: what `graph.shard(n)` gave: nodes are coloured by worker.
+            num_workers: the same for a plan that is made now.
+
+        Returns:
+            The picture: the text of the SVG, which notebooks show as a picture.
+
+        Raises:
+            DefinitionError: the file's name ends otherwise, the plan is of another graph, both plan and num_workers
+                are given, or as `resolve` and `shard` do.
+            CascataError: a PNG is asked for, and the extra `cascata[draw]` is not installed, or no font is.
+            OSError: the file cannot be written.
+        """
+        from ..draw import draw
+
+        return draw(self.resolve(), self._plan_for("graph.draw", plan, num_workers), file)
+
+    def _plan_for(self, where: str, plan: Plan | None, num_workers: int | None) -> Plan | None:
+        if plan is not None and num_workers is not None:
+            raise DefinitionError(f"{where}: give it a plan, or num_workers to make one, not both.")
+        return plan if num_workers is None else self.shard(num_workers)
+
+    def _repr_svg_(self) -> str | None:
+        """What notebooks show; None, and so the text, while the graph cannot be resolved yet."""
+        try:
+            return str(self.draw())
+        except DefinitionError:
+            return None
 
     def _prepare(self, options: Mapping[str, Any], where: str) -> tuple[GraphSpec, RunOptions]:
         from ..check.deadlock import check

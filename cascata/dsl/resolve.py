@@ -130,11 +130,11 @@ def _input(node: NodeDraft, name: str, wiring: _Wiring) -> InputSpec:
 
 def _triggers(node: NodeDraft, inputs: Mapping[str, InputSpec]) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
     """The trigger groups and the sampled ports."""
-    streams = [name for name, each in inputs.items() if each.constant is MISSING]
+    fed = [name for name, each in inputs.items() if each.constant is MISSING and not each.port.stream]
     if not node.triggers:
-        return ((tuple(streams),) if streams else ()), ()
+        return ((tuple(fed),) if fed else ()), ()
     # A constant in a group is always there, so the others decide. A group of nothing else stays as it is
     # written, and the check reports that it is never fed.
-    groups = tuple(tuple(name for name in group if name in streams) or group for group in node.triggers)
+    groups = tuple(tuple(name for name in group if name in fed) or group for group in node.triggers)
     named = {name for group in groups for name in group}
-    return groups, tuple(name for name in streams if name not in named)
+    return groups, tuple(name for name in fed if name not in named)

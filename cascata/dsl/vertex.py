@@ -163,6 +163,10 @@ class Unit(Vertex):
         if isinstance(port, str):
             port = self._ports.get(port, port)
         if isinstance(port, InPort) and self._ports.get(port.name) is port:
+            if port.spec.stream:
+                raise DefinitionError(
+                    f"{self}.{method}({port}): its runner reads this stream itself, so that it triggers nothing."
+                )
             return port.name
         if isinstance(port, str):
             known = [each.name for each in self._ports.values() if isinstance(each, InPort)]

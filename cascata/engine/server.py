@@ -1,28 +1,31 @@
 """A fork server of our own, that lives as long as runs need it and not longer.
 
-    this process ── request + fds ──> server (a clean interpreter, the worker's modules imported) ──fork──> worker
+    this process ── a socket pair: requests, with fds ──> server (a clean interpreter, the worker's modules imported)
+                                                             └──fork──> worker ── pid, exit code ──> this process
 
-`multiprocess` has one server per program, which stays until the program's end, and with it a resource tracker. A run
-promises to leave no process behind: this server is started for the first run and ended with the last one.
-What it does is `multiprocess.forkserver.main`, and so is the protocol.
+`multiprocess` has one server per program, which stays until the program's end, with a resource tracker beside it and a
+socket in the file system. A run promises to leave nothing behind: this server is started for the first run and
+ended with the last one, and has no name that anybody could find. What a child reads and does then
+is as with the server of `multiprocess`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final
 
-from multiprocess import connection, reduction, resource_tracker, spawn, util
+from multiprocess import forkserver, resource_tracker, spawn, util
 
-__all__ = ["needed", "request"]
+__all__ = ["main", "needed", "request"]
 
-PRELOAD: Final = ["cascata.engine.worker_main"]
+_MOST_FDS: Final = 250
 
 
 class _Server:
@@ -32,33 +35,30 @@ class _Server:
         self.lock = threading.Lock()
         self.users = 0
         self.pid: int | None = None
-        self.address: Any = None
-        self.alive = -1
+        self.control: socket.socket | None = None
 
-    def ensure(self) -> None:
+    def ensure(self) -> socket.socket:
         """Starts the server unless it runs; one that was killed is started again."""
-        if self.pid is not None:
+        if self.pid is not None and self.control is not None:
             pid, _ = os.waitpid(self.pid, os.WNOHANG)
             if not pid:
-                return
+                return self.control
             self.pid = None
             self.close()
-        address = connection.arbitrary_address("AF_UNIX")
-        alive_r, self.alive = os.pipe2(os.O_CLOEXEC)
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(address)
-            listener.listen()
-            program = f"from multiprocess.forkserver import main; main({listener.fileno()}, {alive_r}, {PRELOAD!r})"
-            executable = spawn.get_executable()
-            command = [executable, *util._args_from_interpreter_flags(), "-c", program]
-            try:
-                self.pid = util.spawnv_passfds(executable, command, [listener.fileno(), alive_r])
-            except BaseException:
-                self.close()
-                raise
-            finally:
-                os.close(alive_r)
-        self.address = address
+        self.control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        program = f"from {__name__} import main; main({far.fileno()}, {sys.path!r})"
+        executable = spawn.get_executable()
+        try:
+            # sys.path goes along twice: for the import of `main` itself, and for what it imports.
+            start = f"import sys; sys.path[:] = {sys.path!r}; {program}"
+            command = [executable, *util._args_from_interpreter_flags(), "-c", start]
+            self.pid = util.spawnv_passfds(executable, command, [far.fileno()])
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            far.close()
+        return self.control
 
     def close(self) -> None:
         """Lets go of the server, and ends it if it runs: it has no state that could be lost."""
@@ -67,17 +67,13 @@ class _Server:
                 os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
             self.pid = None
-        if self.alive >= 0:
-            os.close(self.alive)
-            self.alive = -1
-        if self.address is not None and not util.is_abstract_socket_namespace(self.address):
-            with contextlib.suppress(OSError):
-                Path(self.address).unlink()
-        self.address = None
+        if self.control is not None:
+            self.control.close()
+            self.control = None
 
     def after_fork(self) -> None:
-        if self.alive >= 0:
-            os.close(self.alive)
+        if self.control is not None:
+            self.control.close()
         self.__init__()  # type: ignore[misc]  # as new: the server is no child of this process
 
 
@@ -109,21 +105,95 @@ def request(fds: Sequence[int]) -> tuple[int, int]:
         OSError: the server could not be started or reached.
     """
     with _server.lock:
-        _server.ensure()
-        address = _server.address
+        control = _server.ensure()
+        status_r, status_w = os.pipe2(os.O_CLOEXEC)
+        data_r, data_w = os.pipe2(os.O_CLOEXEC)
         tracker = resource_tracker._resource_tracker._fd  # not `getfd()`: that would start one
-        with socket.socket(socket.AF_UNIX) as client, open(os.devnull) as nothing:  # noqa: PTH123  # only its fd is wanted
-            client.connect(address)
-            status_r, status_w = os.pipe2(os.O_CLOEXEC)
-            data_r, data_w = os.pipe2(os.O_CLOEXEC)
-            try:
-                passed = [data_r, status_w, _server.alive, nothing.fileno() if tracker is None else tracker, *fds]
-                reduction.sendfds(client, passed)
-            except BaseException:
-                os.close(status_r)
-                os.close(data_w)
-                raise
-            finally:
-                os.close(data_r)
-                os.close(status_w)
+        shared = [] if tracker is None else [tracker]
+        try:
+            socket.send_fds(control, [b"t" if shared else b"-"], [data_r, status_w, *shared, *fds])
+        except BaseException:
+            os.close(status_r)
+            os.close(data_w)
+            raise
+        finally:
+            os.close(data_r)
+            os.close(status_w)
     return status_r, data_w
+
+
+def main(control_fd: int, path: list[str]) -> None:
+    """The server's own life: forks a child for each request, and tells its pid and its exit code.
+
+    Args:
+        control_fd: its end of the socket pair. When the other end is closed, it ends.
+        path: `sys.path` of the process that it serves.
+    """
+    sys.path[:] = path
+    import cascata.engine.worker_main  # noqa: F401  # what every worker needs, imported once
+
+    util._close_stdin()
+    woken_r, woken_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    before = {
+        signal.SIGCHLD: signal.signal(signal.SIGCHLD, lambda *_: None),  # only to wake `poll`
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    }
+    signal.set_wakeup_fd(woken_w)
+    status: dict[int, int] = {}
+    with socket.socket(fileno=control_fd) as control:
+        poll = select.poll()
+        poll.register(control, select.POLLIN)
+        poll.register(woken_r, select.POLLIN)
+        while True:
+            ready = {fd for fd, _ in poll.poll()}
+            if woken_r in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(woken_r, 4096)
+                _reap(status)
+            if control.fileno() in ready:
+                kind, fds, _, _ = socket.recv_fds(control, 1, _MOST_FDS)
+                if not kind:
+                    return
+                data, told, *rest = fds
+                pid = os.fork()
+                if not pid:
+                    signal.set_wakeup_fd(-1)
+                    for number, handler in before.items():
+                        signal.signal(number, handler)
+                    for fd in (woken_r, woken_w, told, *status.values()):
+                        os.close(fd)
+                    control.close()
+                    _child(data, rest, tracked=kind == b"t")
+                forkserver.write_signed(told, pid)
+                status[pid] = told
+                for fd in (data, *rest):
+                    os.close(fd)
+
+
+def _reap(status: dict[int, int]) -> None:
+    """Tells the exit codes of children that have ended."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, code = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            told = status.pop(pid, None)
+            if told is not None:
+                with contextlib.suppress(BrokenPipeError):  # who asked for it is gone
+                    forkserver.write_signed(told, os.waitstatus_to_exitcode(code))
+                os.close(told)
+
+
+def _child(data: int, fds: Sequence[int], *, tracked: bool) -> Any:
+    """Becomes the process that was asked for; never returns."""
+    code = 1
+    try:
+        if tracked:
+            resource_tracker._resource_tracker._fd, *fds = fds
+        forkserver._forkserver._inherited_fds = list(fds)
+        code = spawn._main(data, os.dup(data))
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        sys.stderr.flush()
+    finally:
+        os._exit(code)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import enum
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import CascataError, DeadlockError, RunTimeout, WorkerDied
@@ -326,6 +326,7 @@ class Supervisor:
         self._stalled: dict[int, IdleReport] = {}
         self._confirmed: dict[int, IdleReport] | None = None
         self._attempt = 0
+        self._written: set[int] = set()  # edges on which nothing more will be sent
         self._capacity = {channel.id: channel.capacity for channel in spec.channels}
         self._resting: dict[int, dict[int, CycleRests]] = {cycle: {} for cycle in range(len(spec.cycles))}
         self._writers = {channel: set(spec.channels[channel].edges) for channel in plan.crossing}
@@ -375,6 +376,7 @@ class Supervisor:
 
     def _writers_done(self, edges: Sequence[int]) -> list[Instruction]:
         instructions: list[Instruction] = []
+        self._written.update(edges)
         for edge in edges:
             channel = self._spec.edges[edge].channel
             writers = self._writers.get(channel)
@@ -400,7 +402,7 @@ class Supervisor:
         parts[event.worker] = event
         if parts.keys() != {self._placed[node] for node in cycle.nodes}:
             return []
-        if not nothing_on_its_way(part.rest for part in parts.values()):
+        if not nothing_on_its_way((part.rest for part in parts.values()), self._written):
             return []  # who gets it will report again
         del self._resting[event.cycle]
         return [
@@ -412,10 +414,13 @@ class Supervisor:
 
     def _idle(self, worker: int, report: IdleReport) -> list[Instruction]:
         self._stalled[worker] = report
+        return self._ask_whether_idle()
+
+    def _ask_whether_idle(self) -> list[Instruction]:
         at_work = self._alive - self._finished
-        if self.phase not in (Phase.RUNNING, Phase.DRAINING) or self._confirmed is not None:
+        if self.phase not in (Phase.RUNNING, Phase.DRAINING) or self._confirmed is not None or not at_work:
             return []
-        if not self._stalled.keys() >= at_work or not nothing_on_its_way(each.rest for each in self._stalled.values()):
+        if not self._stalled.keys() >= at_work or not self._nothing_moves(self._stalled.values()):
             return []
         self._attempt += 1
         self._confirmed = {}
@@ -434,7 +439,7 @@ class Supervisor:
         confirmed, self._confirmed = self._confirmed, None
         if self.phase not in (Phase.RUNNING, Phase.DRAINING):
             return []
-        if not nothing_on_its_way(each.rest for each in confirmed.values()):
+        if not self._nothing_moves(confirmed.values()):
             return []
         full = frozenset().union(*(each.full for each in confirmed.values()))
         if not full:
@@ -445,6 +450,15 @@ class Supervisor:
         self._capacity[channel] = 2 * capacity
         owner = self._placed[self._spec.channels[channel].readers[0].node]
         return [Grow(channel, capacity, capacity, None if channel in self._plan.crossing else owner)]
+
+    def _nothing_moves(self, reports: Iterable[IdleReport]) -> bool:
+        return nothing_on_its_way((report.rest for report in reports), self._written)
+
+    def _forget_idle(self, worker: int) -> list[Instruction]:
+        """A worker that has ended answers no more: who is idle still is asked again."""
+        self._stalled.pop(worker, None)
+        self._confirmed = None
+        return self._ask_whether_idle()
 
     # -- the run
 
@@ -499,15 +513,16 @@ class Supervisor:
 
     def _worker_finished(self, worker: int) -> list[Instruction]:
         self._finished.add(worker)
+        again = self._forget_idle(worker)
         if self.phase in (Phase.RUNNING, Phase.DRAINING) and self._finished >= self._alive:
             return [SetTimer(self._grace)]  # nothing is left to do but to exit: see that they do
-        return []
+        return again
 
     def _exited(self, worker: int, exitcode: int | None) -> list[Instruction]:
         if worker not in self._alive:
             return []
         self._alive.discard(worker)
-        instructions: list[Instruction] = []
+        instructions = [] if worker in self._finished else self._forget_idle(worker)
         if worker in self._killed:
             if worker not in self._finished and self.errors and isinstance(self.errors[0], CascataError):
                 self.errors[0].add_note(

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..channel.base import DONE
 from ..model import ComponentSpec
 from .ordered import RESULTS, Collected
+from .stream import BlockingStream, Stream
 from .threads import BlockingPort, CallThread
 
 if TYPE_CHECKING:
@@ -150,7 +151,10 @@ class Calls:
         blocking = {
             name: BlockingPort(f"{self._node.name}.{name}", port.send, thread) for name, port in outports.items()
         }
-        call = bind(spec, varying, {**self._fixed, **blocking})
+        streams = {
+            name: BlockingStream(value, thread) for name, value in self._fixed.items() if isinstance(value, Stream)
+        }
+        call = bind(spec, varying, {**self._fixed, **streams, **blocking})
 
         async def result(value: Any) -> None:
             await _only(spec, send)(value)

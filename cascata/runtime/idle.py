@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -44,12 +45,15 @@ class Rest:
     awaited: frozenset[int]
 
 
-def nothing_on_its_way(rests: Iterable[Rest]) -> bool:
-    """Whether on each edge that somebody waits at, all that was sent has been received."""
+def nothing_on_its_way(rests: Iterable[Rest], written: AbstractSet[int] = frozenset()) -> bool:
+    """Whether on each edge that somebody waits at, all that was sent has been received.
+
+    `written` are edges whose writers have ended. All that they sent lies in the channel: who waits there sees it.
+    """
     rests = list(rests)
     return all(
         sum(rest.sent.get(edge, 0) for rest in rests) == sum(rest.received.get(edge, 0) for rest in rests)
-        for edge in frozenset().union(*(rest.awaited for rest in rests))
+        for edge in frozenset().union(*(rest.awaited for rest in rests)) - written
     )
 
 

@@ -18,13 +18,15 @@ from typing import Any, Protocol
 from .. import log
 from ..channel.base import Reader, Writer
 from ..channel.batch import BatchReader
+from ..channel.merge import MergedReader
 from ..errors import ComponentError, in_words
-from ..model import NodeSpec, StateArgs
+from ..model import MISSING, NodeSpec, StateArgs
 from ..observe.board import DELIVERED, DROPPED_ITEMS, Board
 from .calls import Calls
 from .ordered import run_reordering
 from .outport import OutPort, Stopped
 from .state import make_state
+from .stream import Stream
 from .trigger import run_once, run_triggers
 
 __all__ = ["Host", "Node"]
@@ -92,6 +94,10 @@ class Node:
         self.dropped = 0
         self.loops = 0
         """Trigger loops that go on."""
+        self.tasks: set[asyncio.Task[Any] | None] = set()
+        """The tasks in which they do."""
+        self.streams: dict[str, Stream] = {}
+        """The in-ports that the runner reads itself."""
         self.waits: list[str] = []
         """The in-ports on which those of them wait that wait for items."""
         self.parked = 0
@@ -152,7 +158,10 @@ class Node:
                         state, self.spec.state_args.get(state.name, StateArgs()), stack
                     )
                 for port, given in self.spec.inputs.items():
-                    if not given.channels:
+                    if given.port.stream:
+                        reader = self.readers.get(port) or MergedReader((), [given.constant])
+                        fixed[port] = self.streams[port] = Stream(self, port, reader)
+                    elif not given.channels:
                         fixed[port] = given.constant
                 self.doing = "working"
                 try:
@@ -195,6 +204,12 @@ class Node:
             await calls.join()
         finally:
             await calls.abandon()
+            for stream in self.streams.values():
+                stream.close()
+
+    def last_read(self) -> Mapping[str, Any]:
+        """The item that was taken last of each stream that the runner reads itself."""
+        return {port: stream.last for port, stream in self.streams.items() if stream.last is not MISSING}
 
     # -- what happens to it
 
@@ -241,11 +256,11 @@ class Node:
             where = " on " + ", ".join(f"{port}={bounded_repr(item)}" for port, item in items.items())
         else:
             where = f" while {self.doing}" if items is None else ""
+        skipping = ', and `on_error="skip"` goes on without the items that fail' if self.spec.triggers else ""
         result = ComponentError(
             f"node {self.name!r} ({self.spec.component.name}) failed on worker {self.host.index}{where}: "
             f"{in_words(error)}. The original error is the cause of this one; "
-            f'`graph.run(engine="inline")` runs the graph in this process, where a debugger works, '
-            f'and `on_error="skip"` goes on without the items that fail',
+            f'`graph.run(engine="inline")` runs the graph in this process, where a debugger works{skipping}',
             node=self.name,
             worker=self.host.index,
             item=shown,

@@ -9,8 +9,8 @@ import asyncio
 import contextvars
 import queue
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from .outport import Stopped
@@ -27,6 +27,8 @@ class CallThread:
         self._thread.start()
         self.aborted = threading.Event()
         """Set when the node is cancelled: the next `send` in the thread raises."""
+        self._loop = asyncio.get_running_loop()
+        self._awaited: Future[Any] | None = None
 
     def _work(self) -> None:
         while (given := self._calls.get()) is not None:
@@ -54,9 +56,28 @@ class CallThread:
             if waiting.done():
                 raise
             self.aborted.set()
+            if self._awaited is not None:
+                self._awaited.cancel()
             await asyncio.wait([waiting])
             waiting.exception()
             raise
+
+    def await_in_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """In the thread: waits for a coroutine that runs in the loop.
+
+        Raises:
+            CancelledError: the call was cancelled meanwhile.
+            BaseException: what the coroutine raises.
+        """
+        self._awaited = awaited = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        if self.aborted.is_set():
+            awaited.cancel()
+        try:
+            return awaited.result()
+        except CancelledError:
+            raise Stopped("the run is ending") from None
+        finally:
+            self._awaited = None
 
     async def close(self) -> None:
         """Ends the thread, which makes no call now."""

@@ -12,19 +12,20 @@ that writers refill while the rest is worked on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..channel.base import Reader
 from ..errors import CascataError
 from ..model import MISSING
-from .calls import Calls, Send
 
 if TYPE_CHECKING:
+    from .calls import Calls, Send
     from .node import Node
 
-__all__ = ["run_once", "run_triggers"]
+__all__ = ["BATCH_S", "SLICE_S", "run_once", "run_triggers", "starve"]
 
 SLICE_S: Final = 0.001
 """A loop that always finds items lets the event loop turn after this many seconds."""
@@ -38,10 +39,14 @@ async def run_once(node: Node, calls: Calls) -> None:
     call, give = calls.caller((), ())
     began = perf_counter()
     try:
-        value = await call()
-        if value is not None:
-            await give(value)
+        with _looping(node):
+            value = await call()
+            if value is not None:
+                await give(value)
     except BaseException as error:
+        if node.streams:  # nobody knows where in its streams the runner could go on
+            node.in_hand = node.last_read()
+            raise
         raise_failure(node, error, {})
     finally:
         node.in_hand_s += perf_counter() - began
@@ -68,27 +73,46 @@ async def run_triggers(node: Node, calls: Calls) -> None:
 async def _run_group(
     node: Node, ports: tuple[str, ...], call: Callable[..., Awaitable[Any]], give: Send, lock: asyncio.Lock | None
 ) -> None:
-    node.loops += 1
-    try:
+    with _looping(node):
         if len(ports) == 1:
             await _run_single(node, ports[0], node.readers[ports[0]], call, give, lock)
         else:
             await _run_zipped(node, ports, [node.readers[port] for port in ports], call, give, lock)
+
+
+@contextmanager
+def _looping(node: Node) -> Iterator[None]:
+    """The running task is one in which the node works."""
+    task = asyncio.current_task()
+    node.loops += 1
+    node.tasks.add(task)
+    try:
+        yield
     finally:
         node.loops -= 1
+        node.tasks.discard(task)
 
 
-async def _starve(node: Node, reader: Reader, port: str) -> bool:
-    """Waits for items, on the account of the node's idle time."""
+async def starve(node: Node, reader: Reader, port: str, *, rests: bool = True) -> bool:
+    """Waits for items, on the account of the node's idle time.
+
+    Args:
+        node: whose loop waits.
+        reader: what it waits for.
+        port: its in-port.
+        rests: whether only an item can end this wait.
+    """
     node.publish()
     began = perf_counter()
     node.doing = f"waiting for items on {port!r}"
-    node.waits.append(port)
-    node.rested()
+    if rests:
+        node.waits.append(port)
+        node.rested()
     try:
         return await reader.wait()
     finally:
-        node.waits.remove(port)
+        if rests:
+            node.waits.remove(port)
         node.starved_s += perf_counter() - began
         node.doing = "working"
 
@@ -108,7 +132,7 @@ async def _run_single(
     most = max(1, node.spec.inputs[port].port.capacity // 2)
     batch = 1
     turned = clock()
-    while items or await _starve(node, reader, port):
+    while items or await starve(node, reader, port):
         if lock is not None:
             await lock.acquire()
         began = clock()
@@ -163,7 +187,7 @@ async def _run_zipped(
     turned = clock()
     while True:
         for reader, port in zip(readers, ports, strict=True):
-            if not reader.items and not await _starve(node, reader, port):
+            if not reader.items and not await starve(node, reader, port):
                 return
         ready = min(len(reader.items) for reader in readers)
         if not ready:

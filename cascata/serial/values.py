@@ -13,6 +13,9 @@ __all__ = ["plain"]
 _DEEPEST: Final = 100
 """Levels of nesting. Python's reader of JSON gives up far deeper, with an error that names no port."""
 
+_LARGEST: Final = 14_000
+"""Bits of a whole number: beyond 4300 digits Python refuses to write or read it as a text."""
+
 
 def plain(value: Any, where: str) -> Any:
     """A copy of a value, made of None, bool, int, float, str, list and dict (with str as keys) only.
@@ -29,8 +32,12 @@ def plain(value: Any, where: str) -> Any:
 
 def _plain(value: Any, where: str, path: str, depth: int) -> Any:
     kind = type(value)
-    if value is None or kind is bool or kind is int or kind is str:
+    if value is None or kind is bool or kind is str:
         return value
+    if kind is int:
+        if value.bit_length() <= _LARGEST:
+            return value
+        raise DefinitionError(f"{where}: a number of {value.bit_length()} bits is too large to be saved as JSON.")
     if kind is float:
         if math.isfinite(value):
             return value
@@ -52,6 +59,6 @@ def _refusal(value: Any, where: str, path: str, why: str) -> DefinitionError:
     at = f"{where}, at {path}" if path else where
     return DefinitionError(
         f"{at}: the value {reprlib.repr(value)} ({type(value).__qualname__}) cannot be saved as JSON: {why}. What can be "
-        "is None, True and False, numbers, texts, lists, and dicts with texts as keys; give other values to the port "
-        "after loading."
+        "is None, True, False, numbers, texts, lists, and dicts with texts as keys; give the port any other value after "
+        "loading."
     )

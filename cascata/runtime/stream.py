@@ -1,0 +1,186 @@
+"""In-ports that a runner reads itself: `Stream[T]`.
+
+    reader.items ── a batch at a time ──> Stream.__anext__ ──> async for, in the loop
+                                     └──> Stream.chunk ──────> for, in a thread
+
+Items are counted, and writers are told of the room, a batch at a time, as in `trigger`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Self
+
+from ..channel.base import Reader
+from ..model import MISSING
+from .outport import Stopped
+from .threads import CallThread
+from .trigger import BATCH_S, SLICE_S, starve
+
+if TYPE_CHECKING:
+    from .node import Node
+
+__all__ = ["BlockingStream", "Stream"]
+
+
+class Stream:
+    """A stream in-port of a node, as its runner sees it: an asynchronous iterator.
+
+    Args:
+        node: whose it is.
+        port: name of the in-port.
+        reader: where its items come from.
+    """
+
+    __slots__ = (
+        "_batch",
+        "_began",
+        "_items",
+        "_left",
+        "_most",
+        "_node",
+        "_port",
+        "_reader",
+        "_taken",
+        "_turned",
+        "chunk",
+        "last",
+    )
+
+    def __init__(self, node: Node, port: str, reader: Reader) -> None:
+        self._node = node
+        self._port = port
+        self._reader = reader
+        self._items = reader.items
+        self._most = max(1, node.spec.inputs[port].port.capacity // 2)
+        self._batch = 1
+        self._taken = 0  # items of the batch in hand
+        self._left = 0  # those of them that have not been taken yet
+        self._began = self._turned = perf_counter()
+        self.chunk: deque[Any] = deque()
+        """Items that a thread has in hand and that its runner has not taken."""
+        self.last: Any = MISSING
+        """The item that the runner took last."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        if not (self._left and self._items) and not await self._begin_batch(rests=True):
+            raise StopAsyncIteration
+        self._left -= 1
+        self.last = item = self._items.popleft()
+        return item
+
+    async def next(self, timeout: float | None = None) -> Any:
+        """Takes one item, and waits no longer than `timeout` seconds for it.
+
+        Raises:
+            TimeoutError: the time passed. Nothing is taken.
+            StopAsyncIteration: the stream has ended.
+        """
+        if timeout is None or self._items:
+            return await self.__anext__()
+        async with asyncio.timeout(timeout):
+            if not await self._begin_batch(rests=False):
+                raise StopAsyncIteration
+        return await self.__anext__()  # does not wait: an item is there
+
+    def __iter__(self) -> Any:
+        raise TypeError(
+            f"{self!r} is read by `async for`. A plain `for` waits for its items under @component(thread=True)."
+        )
+
+    async def fetch(self) -> None:
+        """For a thread: puts a batch into `chunk`; nothing, when the stream has ended."""
+        if await self._begin_batch(rests=True, in_a_thread=True):
+            while self._left:
+                self._left -= 1
+                self.chunk.append(self._items.popleft())
+
+    def close(self) -> None:
+        """Counts what was taken, when the runner reads no more. What a thread did not take goes back."""
+        self._left += len(self.chunk)
+        self._items.extendleft(reversed(self.chunk))
+        self.chunk.clear()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Counts the batch that was in hand, and tells the writers of the room."""
+        taken = self._taken - self._left
+        self._taken = self._left = 0
+        if taken:
+            self._node.received += taken
+            self._reader.release()
+            each = (perf_counter() - self._began) / taken
+            self._reader.worked(each)
+            self._batch = self._most if each * self._most < BATCH_S else int(BATCH_S / each) or 1
+
+    async def _begin_batch(self, *, rests: bool, in_a_thread: bool = False) -> bool:
+        """Waits for items and takes a batch in hand; False when the stream has ended. Cancelled: nothing is taken.
+
+        Args:
+            rests: whether the node cannot move while this waits; unless it does so in a task of the user's.
+            in_a_thread: whether a thread of the node waits for this.
+        """
+        self._settle()
+        node = self._node
+        if perf_counter() - self._turned > SLICE_S:
+            node.publish()
+            await asyncio.sleep(0)
+            self._turned = perf_counter()
+        while not self._items:
+            began = perf_counter()
+            alone = in_a_thread or asyncio.current_task() in node.tasks
+            if not alone:
+                there = await self._reader.wait()
+            else:
+                try:
+                    there = await starve(node, self._reader, self._port, rests=rests)
+                finally:
+                    node.in_hand_s -= perf_counter() - began  # it is on the account of the call as well
+            self._turned = perf_counter()
+            if not there:
+                return False
+        self._taken = self._left = min(self._batch, len(self._items))
+        self._reader.taking()
+        self._began = perf_counter()
+        return True
+
+    def __repr__(self) -> str:
+        return f"<stream {self._node.name}.{self._port}>"
+
+
+class BlockingStream:
+    """A stream in-port as a threaded runner sees it: an iterator that blocks until there is an item."""
+
+    __slots__ = ("_stream", "_thread")
+
+    def __init__(self, stream: Stream, thread: CallThread) -> None:
+        self._stream = stream
+        self._thread = thread
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        """Takes one item.
+
+        Raises:
+            StopIteration: the stream has ended.
+            CancelledError: the run is ending; let it pass.
+        """
+        stream = self._stream
+        if self._thread.aborted.is_set():
+            raise Stopped(f"{stream!r}: the run is ending")
+        if not stream.chunk:
+            self._thread.await_in_loop(stream.fetch())
+            if not stream.chunk:
+                raise StopIteration
+        stream.last = item = stream.chunk.popleft()
+        return item
+
+    def __repr__(self) -> str:
+        return repr(self._stream)

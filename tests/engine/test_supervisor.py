@@ -1,0 +1,597 @@
+"""The supervisor is a pure machine: each order of events is a test, and none needs a process or a clock."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+
+import pytest
+
+from cascata import Graph
+from cascata.engine.supervisor import (
+    LAST_S,
+    REPORT_S,
+    CancelAsked,
+    CancelWorker,
+    ConfirmIdle,
+    DescribeWorkers,
+    DrainWorker,
+    EndReading,
+    EndWriting,
+    Event,
+    Exited,
+    Failed,
+    Finish,
+    Finished,
+    GraceOver,
+    Grow,
+    Idle,
+    IdleConfirmed,
+    KillAsked,
+    KillWorker,
+    Phase,
+    ReaderDone,
+    SetTimer,
+    StopAsked,
+    Supervisor,
+    TimedOut,
+    TimeoutReported,
+    WritersDone,
+)
+from cascata.errors import ComponentError, DeadlockError, RunTimeout, WorkerDied
+from cascata.model import GraphSpec, Plan
+from cascata.runtime.idle import IdleReport, Rest
+from tests.engine.parts import Count, Keep, Notes, Pass
+
+GRACE = 5.0
+
+
+def specified() -> GraphSpec:
+    """count and more → passes_0, passes_1 → keep: channels 0 (shared by the group) and 1, edges 0, 1 and 2, 3."""
+    graph = Graph()
+    graph.count = Count
+    graph.more = Count
+    graph.passes = Pass * 2
+    graph.keep = Keep
+    for source in (graph.count, graph.more):
+        source.upto < 1
+    graph.keep.notes < Notes("")
+    graph.count.number >> graph.passes.item
+    graph.more.number >> graph.passes.item
+    graph.passes.same >> graph.keep.item
+    return graph.resolve()
+
+
+WORKERS = (("count", "more"), ("passes_0",), ("passes_1", "keep"))
+
+
+def supervisor(workers: tuple[tuple[str, ...], ...] = WORKERS, grace: float = GRACE) -> Supervisor:
+    return Supervisor(specified(), Plan(workers, {}, frozenset({0, 1})), grace)
+
+
+def failure(text: str = "as asked") -> ComponentError:
+    return ComponentError(text, node="keep", worker=2)
+
+
+ALL_CANCELLED = [CancelWorker(0), CancelWorker(1), CancelWorker(2), SetTimer(GRACE)]
+
+
+# --- a run that succeeds ----------------------------------------------------------------------------
+
+
+def test_a_run_is_over_when_the_last_worker_has_exited() -> None:
+    run = supervisor()
+    for worker in (0, 2):
+        assert run.handle(Finished(worker)) == []
+        assert run.handle(Exited(worker, 0)) == []
+    run.handle(Finished(1))
+    assert run.phase is Phase.RUNNING
+    assert run.handle(Exited(1, 0)) == [Finish()]
+    assert (run.phase, run.errors, run.cancelled) == (Phase.OVER, [], False)
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
+def test_the_order_in_which_workers_finish_and_exit_does_not_matter(order: tuple[int, ...]) -> None:
+    run = supervisor()
+    for worker in order:
+        run.handle(Finished(worker))
+    told = [run.handle(Exited(worker, 0)) for worker in reversed(order)]
+    assert told == [[], [], [Finish()]]
+    assert run.errors == []
+
+
+def test_workers_that_have_finished_have_grace_to_exit_and_are_killed_then() -> None:
+    run = supervisor()
+    assert run.handle(Finished(0)) == run.handle(Finished(1)) == []
+    assert run.handle(Finished(2)) == [SetTimer(GRACE)]
+    run.handle(Exited(1, 0))
+    assert run.handle(GraceOver()) == [KillWorker(0), KillWorker(2)]
+    run.handle(Exited(0, -9))
+    assert run.handle(Exited(2, -9)) == [Finish()]
+    assert (run.errors, run.cancelled) == ([], False)  # nothing was lost
+
+
+def test_how_a_worker_exits_after_its_nodes_had_ended_does_not_matter() -> None:
+    run = supervisor()
+    for worker in range(3):
+        run.handle(Finished(worker))
+    for worker, exitcode in enumerate((1, -11, None)):
+        run.handle(Exited(worker, exitcode))
+    assert (run.phase, run.errors) == (Phase.OVER, [])
+
+
+def test_an_exit_that_is_told_twice_is_one() -> None:
+    run = supervisor((("count", "more", "passes_0", "passes_1", "keep"),))
+    run.handle(Finished(0))
+    assert run.handle(Exited(0, 0)) == [Finish()]
+    assert run.handle(Exited(0, 0)) == []
+
+
+# --- channels ---------------------------------------------------------------------------------------
+
+
+def test_a_channel_ends_when_the_last_of_its_writers_is_done() -> None:
+    run = supervisor()
+    assert run.handle(WritersDone((0,))) == []
+    assert run.handle(WritersDone((1,))) == [EndWriting(0)]
+
+
+def test_edges_that_are_done_together_end_their_channels_together() -> None:
+    run = supervisor()
+    assert run.handle(WritersDone((0, 1, 2, 3))) == [EndWriting(0), EndWriting(1)]
+
+
+def test_an_edge_that_is_done_twice_counts_once() -> None:
+    run = supervisor()
+    assert run.handle(WritersDone((0,))) == run.handle(WritersDone((0,))) == []
+    assert run.handle(WritersDone((1,))) == [EndWriting(0)]
+    assert run.handle(WritersDone((1,))) == []
+
+
+def test_a_channel_is_closed_for_its_writers_when_its_last_reader_is_done() -> None:
+    run = supervisor()
+    assert run.handle(ReaderDone(0, 2)) == []
+    assert run.handle(ReaderDone(0, 2)) == []
+    assert run.handle(ReaderDone(0, 1)) == [EndReading(0)]
+    assert run.handle(ReaderDone(0, 1)) == []
+
+
+def test_a_channel_inside_one_worker_is_no_matter_of_the_supervisor() -> None:
+    run = Supervisor(specified(), Plan((("count", "more", "passes_0", "passes_1"), ("keep",)), {}, frozenset({1})), GRACE)
+    assert run.handle(WritersDone((0, 1))) == []
+    assert run.handle(ReaderDone(0, 0)) == []
+    assert run.handle(WritersDone((2, 3))) == [EndWriting(1)]
+
+
+def test_channels_still_end_while_a_run_drains_or_is_cancelled() -> None:
+    for event in (StopAsked(), CancelAsked(), Failed(0, failure())):
+        run = supervisor()
+        run.handle(event)
+        assert run.handle(WritersDone((0, 1))) == [EndWriting(0)]
+        assert run.handle(ReaderDone(1, 2)) == [EndReading(1)]
+
+
+# --- failures ---------------------------------------------------------------------------------------
+
+
+def test_a_failure_cancels_all_workers_and_gives_them_grace() -> None:
+    run = supervisor()
+    error = failure()
+    assert run.handle(Failed(2, error)) == ALL_CANCELLED
+    assert (run.phase, run.errors, run.cancelled) == (Phase.CANCELLING, [error], False)
+
+
+def test_workers_that_have_finished_are_not_cancelled() -> None:
+    run = supervisor()
+    run.handle(Finished(0))
+    run.handle(Finished(1))
+    run.handle(Exited(1, 0))
+    assert run.handle(Failed(2, failure())) == [CancelWorker(2), SetTimer(GRACE)]
+
+
+def test_further_failures_are_kept_in_their_order_and_cancel_nobody_again() -> None:
+    run = supervisor()
+    errors = [failure(text) for text in "abc"]
+    run.handle(Failed(2, errors[0]))
+    assert run.handle(Failed(0, errors[1])) == []
+    assert run.handle(Failed(1, errors[2])) == []
+    assert run.errors == errors
+
+
+def test_a_failed_run_is_over_when_all_workers_have_exited() -> None:
+    run = supervisor()
+    run.handle(Failed(2, failure()))
+    for worker in range(3):
+        assert run.handle(Finished(worker)) == []
+    assert [run.handle(Exited(worker, 0)) for worker in range(3)] == [[], [], [Finish()]]
+    assert len(run.errors) == 1
+
+
+def test_what_resists_cancellation_is_killed_after_grace_and_the_error_says_so() -> None:
+    run = supervisor()
+    error = failure()
+    run.handle(Failed(2, error))
+    run.handle(Finished(0))
+    run.handle(Exited(0, 0))
+    assert run.handle(GraceOver()) == [KillWorker(1), KillWorker(2)]
+    assert run.phase is Phase.KILLING
+    run.handle(Exited(1, -9))
+    assert run.handle(Exited(2, -9)) == [Finish()]
+    assert run.errors == [error]  # being killed by us is no death
+    notes = error.__notes__
+    assert ["worker 1 (passes_0)" in notes[0], "worker 2 (passes_1, keep)" in notes[1]] == [True, True]
+    assert "5 s" in notes[0]
+
+
+def test_a_worker_that_ended_in_time_but_was_killed_while_it_exited_is_not_blamed() -> None:
+    run = supervisor()
+    error = failure()
+    run.handle(Failed(2, error))
+    for worker in range(3):
+        run.handle(Finished(worker))
+    run.handle(GraceOver())
+    for worker in range(3):
+        run.handle(Exited(worker, -9))
+    assert not hasattr(error, "__notes__")
+
+
+def test_a_timer_that_comes_late_does_no_harm() -> None:
+    run = supervisor()
+    for worker in range(3):
+        run.handle(Finished(worker))
+        run.handle(Exited(worker, 0))
+    assert run.handle(GraceOver()) == []
+    assert run.handle(KillAsked()) == []
+    assert run.phase is Phase.OVER
+
+
+def test_nobody_is_killed_twice() -> None:
+    run = supervisor()
+    run.handle(CancelAsked())
+    assert len(run.handle(GraceOver())) == 3
+    assert run.handle(GraceOver()) == run.handle(KillAsked()) == []
+
+
+# --- deaths -----------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_exits_before_its_nodes_had_ended_has_died_and_the_others_are_cancelled() -> None:
+    run = supervisor()
+    assert run.handle(Exited(2, -signal.SIGKILL)) == [CancelWorker(0), CancelWorker(1), SetTimer(GRACE)]
+    (error,) = run.errors
+    assert isinstance(error, WorkerDied)
+    assert (error.worker, error.exitcode, error.signal, error.nodes) == (2, -9, "SIGKILL", ("passes_1", "keep"))
+    assert "memory" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("exitcode", "name", "words"),
+    [
+        (0, None, "exited with code 0"),
+        (3, None, "exited with code 3"),
+        (-signal.SIGSEGV, "SIGSEGV", "killed by SIGSEGV"),
+        (-signal.SIGTERM, "SIGTERM", "killed by SIGTERM"),
+        (-63, "signal 63", "killed by signal 63"),
+        (None, None, "exit code is not known"),
+    ],
+)
+def test_a_death_is_told_with_signal_or_exit_code(exitcode: int | None, name: str | None, words: str) -> None:
+    run = supervisor()
+    run.handle(Exited(0, exitcode))
+    (error,) = run.errors
+    assert isinstance(error, WorkerDied)
+    assert (error.exitcode, error.signal) == (exitcode, name)
+    for part in (words, "worker 0", "count, more"):
+        assert part in str(error)
+
+
+def test_the_death_of_the_last_worker_ends_the_run() -> None:
+    run = supervisor((("count", "more", "passes_0", "passes_1", "keep"),))
+    *_, last = run.handle(Exited(0, -9))
+    assert last == Finish()
+    assert run.phase is Phase.OVER
+    assert isinstance(run.errors[0], WorkerDied)
+
+
+def test_a_death_after_a_failure_comes_after_it() -> None:
+    run = supervisor()
+    error = failure()
+    run.handle(Failed(2, error))
+    run.handle(Exited(1, -11))
+    first, second = run.errors
+    assert first is error
+    assert isinstance(second, WorkerDied)
+
+
+def test_a_failure_of_a_worker_that_exits_at_once_is_no_death_when_it_has_finished() -> None:
+    run = supervisor()
+    run.handle(Failed(2, failure()))
+    run.handle(Finished(2))
+    run.handle(Exited(2, 0))
+    assert len(run.errors) == 1
+
+
+def test_a_death_while_the_run_drains_is_a_death() -> None:
+    run = supervisor()
+    run.handle(StopAsked())
+    assert run.handle(Exited(1, -9)) == [CancelWorker(0), CancelWorker(2), SetTimer(GRACE)]
+    assert isinstance(run.errors[0], WorkerDied)
+
+
+# --- stop, cancel, kill -----------------------------------------------------------------------------
+
+
+def test_stop_drains_every_worker_that_has_not_finished() -> None:
+    run = supervisor()
+    run.handle(Finished(1))
+    assert run.handle(StopAsked()) == [DrainWorker(0), DrainWorker(2)]
+    assert run.phase is Phase.DRAINING
+
+
+def test_stop_twice_is_stop() -> None:
+    run = supervisor()
+    run.handle(StopAsked())
+    assert run.handle(StopAsked()) == []
+
+
+def test_a_drained_run_has_succeeded() -> None:
+    run = supervisor()
+    run.handle(StopAsked())
+    for worker in range(3):
+        run.handle(Finished(worker))
+        run.handle(Exited(worker, 0))
+    assert (run.phase, run.errors, run.cancelled) == (Phase.OVER, [], False)
+
+
+def test_what_has_not_drained_in_time_is_cancelled_and_soon_killed() -> None:
+    run = supervisor()
+    assert run.handle(StopAsked(2.0))[-1] == SetTimer(2.0)
+    run.handle(Finished(0))
+    *cancelled, timer = run.handle(GraceOver())
+    assert {CancelWorker(1), CancelWorker(2)} <= set(cancelled)
+    assert CancelWorker(0) not in cancelled
+    assert timer == SetTimer(LAST_S)
+    assert (run.phase, run.cancelled) == (Phase.CANCELLING, True)
+    assert KillWorker(1) in run.handle(GraceOver())
+
+
+def test_a_limit_may_be_set_on_a_stop_that_had_none() -> None:
+    run = supervisor()
+    run.handle(StopAsked())
+    assert run.handle(StopAsked(1.0)) == [SetTimer(1.0)]
+
+
+def test_cancel_cancels_and_is_remembered() -> None:
+    run = supervisor()
+    assert run.handle(CancelAsked()) == ALL_CANCELLED
+    assert (run.cancelled, run.errors) == (True, [])
+
+
+def test_cancel_while_draining_cancels() -> None:
+    run = supervisor()
+    run.handle(StopAsked())
+    assert run.handle(CancelAsked()) == ALL_CANCELLED
+
+
+def test_stop_after_cancel_does_not_drain() -> None:
+    run = supervisor()
+    run.handle(CancelAsked())
+    assert run.handle(StopAsked()) == run.handle(StopAsked(1.0)) == []
+    assert run.phase is Phase.CANCELLING
+
+
+def test_kill_kills_at_once_at_any_time() -> None:
+    before: list[list[Event]] = [[], [StopAsked()], [CancelAsked()], [Failed(0, failure())], [TimedOut(1.0)]]
+    for events in before:
+        run = supervisor()
+        for event in events:
+            run.handle(event)
+        assert run.handle(KillAsked()) == [KillWorker(0), KillWorker(1), KillWorker(2)]
+        told = [run.handle(Exited(worker, -9)) for worker in range(3)]
+        assert told[-1] == [Finish()]
+        assert not any(isinstance(error, WorkerDied) for error in run.errors)
+
+
+def test_a_failure_while_being_cancelled_is_kept() -> None:
+    run = supervisor()
+    run.handle(CancelAsked())
+    error = failure()
+    assert run.handle(Failed(1, error)) == []
+    assert (run.errors, run.cancelled) == ([error], True)
+
+
+# --- time limits ------------------------------------------------------------------------------------
+
+
+def test_a_timeout_asks_what_workers_do_before_it_cancels() -> None:
+    run = supervisor()
+    assert run.handle(TimedOut(1.5)) == [DescribeWorkers(REPORT_S)]
+    assert run.phase is Phase.RUNNING
+    assert run.handle(TimeoutReported({0: "count: working", 2: "keep: waiting"})) == ALL_CANCELLED
+    (error,) = run.errors
+    assert isinstance(error, RunTimeout)
+    assert error.doing == {0: "count: working", 1: "it does not answer", 2: "keep: waiting"}
+    for part in ("1.5 s", *error.doing.values()):
+        assert part in str(error)
+
+
+def test_a_worker_that_has_finished_is_told_as_such() -> None:
+    run = supervisor()
+    run.handle(Finished(1))
+    run.handle(TimedOut(1.0))
+    run.handle(TimeoutReported({}))
+    (error,) = run.errors
+    assert isinstance(error, RunTimeout)
+    assert error.doing[1] == "it has finished"
+
+
+def test_a_run_that_ends_while_it_is_asked_has_not_timed_out() -> None:
+    run = supervisor()
+    run.handle(TimedOut(1.0))
+    for worker in range(3):
+        run.handle(Finished(worker))
+        run.handle(Exited(worker, 0))
+    assert run.handle(TimeoutReported({})) == []
+    assert run.errors == []
+
+
+def test_a_failure_while_it_is_asked_comes_first() -> None:
+    run = supervisor()
+    run.handle(TimedOut(1.0))
+    error = failure()
+    assert run.handle(Failed(0, error)) == ALL_CANCELLED
+    assert run.handle(TimeoutReported({})) == []
+    assert run.errors == [error]
+
+
+def test_a_timeout_comes_once_and_not_after_the_end_has_begun() -> None:
+    run = supervisor()
+    run.handle(TimedOut(1.0))
+    assert run.handle(TimedOut(1.0)) == []
+    run = supervisor()
+    run.handle(CancelAsked())
+    assert run.handle(TimedOut(1.0)) == []
+
+
+def test_a_timeout_comes_while_a_run_drains_too() -> None:
+    run = supervisor()
+    run.handle(StopAsked())
+    assert run.handle(TimedOut(1.0)) == [DescribeWorkers(REPORT_S)]
+    assert run.handle(TimeoutReported({})) == ALL_CANCELLED
+
+
+# --- a run that can no longer move ------------------------------------------------------------------
+
+
+def idle(
+    moved: int = 1, full: frozenset[int] = frozenset(), sent: dict[int, int] | None = None, received: dict[int, int] | None = None
+) -> IdleReport:
+    awaited = frozenset({*(sent or {}), *(received or {})})
+    return IdleReport(Rest(sent or {}, received or {}, awaited), full, {"keep": "waiting for items on 'item'"}, moved)
+
+
+def stalled(run: Supervisor, *reports: IdleReport) -> list[ConfirmIdle]:
+    """All workers are idle: what the supervisor asks them."""
+    told: list[ConfirmIdle] = []
+    for worker, report in enumerate(reports):
+        told = [each for each in run.handle(Idle(worker, report)) if isinstance(each, ConfirmIdle)]
+        assert (worker == len(reports) - 1) or not told
+    return told
+
+
+def test_only_when_all_workers_are_idle_they_are_asked_again() -> None:
+    assert stalled(supervisor(), idle(), idle(), idle()) == [ConfirmIdle(worker, 1) for worker in range(3)]
+
+
+def test_what_is_on_its_way_between_workers_keeps_them_from_being_asked() -> None:
+    assert stalled(supervisor(), idle(sent={2: 5}), idle(), idle(received={2: 4})) == []
+
+
+def test_nothing_but_waiting_is_a_deadlock() -> None:
+    run = supervisor()
+    stalled(run, idle(), idle(), idle())
+    assert run.handle(IdleConfirmed(0, 1, idle())) == run.handle(IdleConfirmed(1, 1, idle())) == []
+    assert run.handle(IdleConfirmed(2, 1, idle())) == ALL_CANCELLED
+    (error,) = run.errors
+    assert isinstance(error, DeadlockError)
+    assert error.issues == ("keep is waiting for items on 'item'",)
+
+
+def test_a_full_channel_gets_more_room_the_smallest_first() -> None:
+    run = supervisor()
+    reports = [idle(full=frozenset({1})), idle(full=frozenset({0})), idle()]
+    stalled(run, *reports)
+    told = [run.handle(IdleConfirmed(worker, 1, report)) for worker, report in enumerate(reports)]
+    assert told == [[], [], [Grow(0, 100, 100, None)]]
+    assert (run.phase, run.errors) == (Phase.RUNNING, [])
+    again = [idle(moved=2, full=each.full) for each in reports]
+    assert stalled_again(run, again) == [Grow(1, 100, 100, None)]
+
+
+def stalled_again(run: Supervisor, reports: list[IdleReport]) -> list[object]:
+    """Every worker tells that it is idle, and confirms it, for the second time."""
+    told: list[object] = []
+    for worker, report in enumerate(reports):
+        told += run.handle(Idle(worker, report))
+    assert told == [ConfirmIdle(worker, 2) for worker in range(3)]
+    told = []
+    for worker, report in enumerate(reports):
+        told += run.handle(IdleConfirmed(worker, 2, report))
+    return told
+
+
+def test_a_worker_that_has_moved_meanwhile_calls_it_off() -> None:
+    for answer in (None, idle(moved=2)):
+        run = supervisor()
+        stalled(run, idle(), idle(), idle())
+        run.handle(IdleConfirmed(0, 1, idle()))
+        assert run.handle(IdleConfirmed(1, 1, answer)) == []
+        assert run.handle(IdleConfirmed(2, 1, idle())) == []
+        assert run.errors == []
+        assert run.handle(Idle(1, idle(moved=3))) == [ConfirmIdle(worker, 2) for worker in range(3)]
+
+
+def test_workers_that_have_finished_are_not_asked() -> None:
+    run = supervisor()
+    run.handle(Finished(0))
+    run.handle(Idle(1, idle()))
+    assert run.handle(Idle(2, idle())) == [ConfirmIdle(1, 1), ConfirmIdle(2, 1)]
+
+
+def test_a_worker_that_finishes_instead_of_answering_does_not_keep_the_others_from_being_asked_again() -> None:
+    run = supervisor()
+    stalled(run, idle(), idle(), idle())
+    run.handle(IdleConfirmed(0, 1, idle()))
+    run.handle(IdleConfirmed(1, 1, idle()))
+    told = [*run.handle(Finished(2)), *run.handle(Exited(2, 0))]
+    told += [*run.handle(Idle(0, idle(moved=2))), *run.handle(Idle(1, idle(moved=2)))]
+    assert {ConfirmIdle(0, 2), ConfirmIdle(1, 2)} <= set(told)
+
+
+def test_a_run_that_is_being_cancelled_is_never_stuck() -> None:
+    run = supervisor()
+    run.handle(CancelAsked())
+    assert stalled(run, idle(), idle(), idle()) == []
+    run = supervisor()
+    stalled(run, idle(), idle(), idle())
+    run.handle(CancelAsked())
+    for worker in range(3):
+        assert run.handle(IdleConfirmed(worker, 1, idle())) == []
+    assert run.errors == []
+
+
+# --- any order --------------------------------------------------------------------------------------
+
+
+def test_whatever_happens_in_whatever_order_a_run_ends_and_says_how() -> None:
+    """Three of many events, in every order, at a run whose workers exit at last."""
+    events: list[Event] = [
+        StopAsked(),
+        StopAsked(1.0),
+        CancelAsked(),
+        KillAsked(),
+        Failed(1, failure()),
+        TimedOut(1.0),
+        GraceOver(),
+        Finished(0),
+        Exited(0, 0),
+        Exited(1, -9),
+        WritersDone((0, 1)),
+        ReaderDone(0, 1),
+        Idle(0, idle()),
+    ]
+    for chosen in itertools.permutations(events, 3):
+        run = supervisor()
+        told = [instruction for event in chosen for instruction in run.handle(event)]
+        for worker in range(3):
+            told += run.handle(Finished(worker))
+            told += run.handle(Exited(worker, 0))
+        assert told.count(Finish()) == 1, chosen
+        assert run.phase is Phase.OVER
+        killed = [each for each in told if isinstance(each, KillWorker)]
+        assert len(killed) == len(set(killed)), chosen
+        died = any(isinstance(error, WorkerDied) for error in run.errors)
+        must_fail = any(isinstance(event, Failed) for event in chosen)
+        assert not must_fail or run.errors, chosen
+        lost = any(isinstance(event, Exited) for event in chosen)
+        assert lost or not died, chosen
