@@ -50,15 +50,18 @@ def archive(path: str) -> Iterator[Archive]:
     print("in the order in which they were read:", names == sorted(names))
 
 
+def modules() -> list[str]:
+    return sorted(each.name for each in Path(sysconfig.get_path("stdlib")).glob("[a-z]*.py"))
+
+
 def read(name: str) -> bytes:
     return (Path(sysconfig.get_path("stdlib")) / name).read_bytes()
 
 
 @component
 async def Files(limit: In[int], name: Out[str]) -> None:
-    root = Path(sysconfig.get_path("stdlib"))
-    for path in sorted(str(each.relative_to(root)) for each in root.glob("[a-z]*.py"))[:limit]:
-        await name.send(path)
+    for each in modules()[:limit]:
+        await name.send(each)
 
 
 @component

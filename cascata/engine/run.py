@@ -16,9 +16,8 @@ import atexit
 import concurrent.futures.thread  # noqa: F401  # its hook at the interpreter's exit must be registered before ours, which runs first then
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final, Protocol
 
@@ -115,11 +114,11 @@ class Run:
             CancelledError: the run was cancelled.
         """
         arrived: BaseException | None = None
-        with _ctrl_c_raises():
+        with _CtrlC(self) as ctrl_c:
             while not self.future.done():
                 try:
                     wait([self.future])
-                except BaseException as error:  # of a signal handler: Ctrl-C, an alarm
+                except BaseException as error:  # of a signal handler of the program's
                     if arrived is None:
                         arrived = error
                         self.cancel()
@@ -128,6 +127,8 @@ class Run:
         self._thread.join()
         if arrived is not None:
             raise arrived
+        if ctrl_c.times:
+            raise KeyboardInterrupt
         return self.future.result()
 
     async def join_async(self) -> RunReport:
@@ -191,19 +192,37 @@ def _run_in_new_loop(engine: _Engine) -> RunReport:
             runner.close()
 
 
-@contextmanager
-def _ctrl_c_raises() -> Iterator[None]:
-    """Inside `asyncio.run`, Ctrl-C only cancels the main task, which waits in this very call: here it must raise."""
-    handler = signal.getsignal(signal.SIGINT)
-    of_a_runner = getattr(getattr(handler, "func", None), "__name__", "") == "_on_sigint"
-    if threading.current_thread() is not threading.main_thread() or not of_a_runner:
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
+class _CtrlC:
+    """While `join` waits in the main thread: Ctrl-C cancels the run in order, a second one kills it.
+
+    The handler only notes and tells: an exception would arise at an arbitrary line. It stands in for the one that raises
+    `KeyboardInterrupt`, and for that of `asyncio.run`, which would cancel a task that waits in this very call. A
+    handler that the program has set is left alone.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._before: Any = None
+        self.times = 0
+
+    def __enter__(self) -> _CtrlC:
+        handler = signal.getsignal(signal.SIGINT)
+        of_asyncio = getattr(getattr(handler, "func", None), "__name__", "") == "_on_sigint"
+        ours = handler is signal.default_int_handler or of_asyncio
+        if ours and threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._on_ctrl_c)
+        return self
+
+    def _on_ctrl_c(self, number: int, frame: FrameType | None) -> None:  # as `signal` calls it
+        self.times += 1
+        if self.times == 1:
+            self._run.cancel()
+        else:
+            self._run.kill()
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
 
 
 class _SigtermDrains:

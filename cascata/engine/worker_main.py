@@ -42,6 +42,10 @@ __all__ = ["FDS_AT_ONCE", "Setup", "main"]
 FDS_AT_ONCE: Final = 200
 """Fds in one message: the kernel takes 253."""
 
+SWITCH_S: Final = 0.0005
+"""Seconds after which a thread that waits for the interpreter asks for it. A busy loop lets it go every millisecond, for a
+moment: threads that ask less often than that may lose every race for it, for seconds."""
+
 ANSWER_S: Final = 0.2
 """A loop that does not turn within this many seconds counts as blocked."""
 
@@ -114,6 +118,7 @@ def main(control: Any, spec: GraphSpec | None) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent cancels in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.setswitchinterval(SWITCH_S)
     fd: int = control if isinstance(control, int) else control.detach()
     connection = Connection(fd)
     try:
