@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from types import FrameType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 from ..errors import CascataError
 from ..model import GraphSpec
@@ -195,9 +195,9 @@ def _run_in_new_loop(engine: _Engine) -> RunReport:
 class _CtrlC:
     """While `join` waits in the main thread: Ctrl-C cancels the run in order, a second one kills it.
 
-    The handler only notes and tells: an exception would arise at an arbitrary line. It stands in for the one that raises
-    `KeyboardInterrupt`, and for that of `asyncio.run`, which would cancel a task that waits in this very call. A
-    handler that the program has set is left alone.
+    The handler only notes and tells: an exception would arise at an arbitrary line. It stands in for the one that
+    raises `KeyboardInterrupt`, and for that of `asyncio.run`, which would cancel a task that waits in this very call.
+    A handler that the program has set is left alone.
     """
 
     def __init__(self, run: Run) -> None:
@@ -205,7 +205,7 @@ class _CtrlC:
         self._before: Any = None
         self.times = 0
 
-    def __enter__(self) -> _CtrlC:
+    def __enter__(self) -> Self:
         handler = signal.getsignal(signal.SIGINT)
         of_asyncio = getattr(getattr(handler, "func", None), "__name__", "") == "_on_sigint"
         ours = handler is signal.default_int_handler or of_asyncio

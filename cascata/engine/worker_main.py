@@ -43,8 +43,8 @@ FDS_AT_ONCE: Final = 200
 """Fds in one message: the kernel takes 253."""
 
 SWITCH_S: Final = 0.0005
-"""Seconds after which a thread that waits for the interpreter asks for it. A busy loop lets it go every millisecond, for a
-moment: threads that ask less often than that may lose every race for it, for seconds."""
+"""Seconds after which a thread that waits for the interpreter asks for it. A busy loop lets it go every millisecond,
+for a moment: threads that ask less often than that may lose every race for it, for seconds."""
 
 ANSWER_S: Final = 0.2
 """A loop that does not turn within this many seconds counts as blocked."""
