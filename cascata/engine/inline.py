@@ -14,10 +14,11 @@ from ..model import GraphSpec, Plan
 from ..observe.board import Board, BoardShape
 from ..observe.report import RunReport
 from ..options import RunOptions
-from ..runtime.idle import IdleReport, Rest
+from ..runtime.idle import IdleReport, Rest, may_end
 from ..runtime.worker import Worker
 from . import supervisor
 from .account import make_report, raise_outcome, tell_of_growth, warn_of_unawaited
+from .stall import room_that_helps
 
 __all__ = ["InlineRun"]
 
@@ -76,16 +77,18 @@ class InlineRun:
     def cycle_rests(self, cycle: int, rest: Rest) -> None:  # nothing crosses
         """There are no other parts."""
         assert self._worker is not None
-        self._worker.end_cycle(cycle)
+        if may_end([rest]):
+            self._worker.end_cycle(cycle)
 
     def idle(self, report: IdleReport) -> None:
         """There are no other workers that could help: only more room can."""
         assert self._worker is not None
-        if not report.full:
+        full = room_that_helps(self._spec, [report])
+        if not full:
             self._errors.append(supervisor.stuck(report.doing))
             self._worker.cancel()
             return
-        channel = min(report.full, key=lambda each: (self._capacity[each], each))
+        channel = min(full, key=lambda each: (self._capacity[each], each))
         capacity = self._capacity[channel]
         self._capacity[channel] = 2 * capacity
         tell_of_growth(self._spec, channel, capacity, capacity)

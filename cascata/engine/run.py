@@ -27,6 +27,7 @@ from ..observe.report import RunReport
 from ..options import RunOptions
 from ..plan import partition
 from . import supervisor
+from .batching import share_batches
 from .cycles import separate
 from .inline import InlineRun
 from .ordering import put_in_order
@@ -47,7 +48,7 @@ class _Engine(Protocol):
 
 
 def _engine(spec: GraphSpec, options: RunOptions) -> _Engine:
-    spec = separate(put_in_order(spec))
+    spec = separate(put_in_order(share_batches(spec)))
     if options.engine == "inline":
         return InlineRun(spec, options)
     if options.engine == "processes":

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 
 from ..errors import CascataError, DeadlockError, RunTimeout, WorkerDied
 from ..model import GraphSpec, Plan
-from ..runtime.idle import IdleReport, Rest, nothing_on_its_way
+from ..runtime.idle import IdleReport, Rest, may_end, nothing_on_its_way
+from .stall import room_that_helps
 
 __all__ = [
     "CancelAsked",
@@ -404,6 +405,8 @@ class Supervisor:
             return []
         if not nothing_on_its_way((part.rest for part in parts.values()), self._written):
             return []  # who gets it will report again
+        if not may_end(part.rest for part in parts.values()):
+            return []  # it never began: that is told as what it is, when nothing else moves either
         del self._resting[event.cycle]
         return [
             *(EndCycle(worker, event.cycle) for worker in sorted(parts)),
@@ -441,7 +444,7 @@ class Supervisor:
             return []
         if not self._nothing_moves(confirmed.values()):
             return []
-        full = frozenset().union(*(each.full for each in confirmed.values()))
+        full = room_that_helps(self._spec, confirmed.values())
         if not full:
             self.errors.append(stuck({node: what for each in confirmed.values() for node, what in each.doing.items()}))
             return self._cancel()
@@ -542,7 +545,7 @@ def stuck(doing: Mapping[str, str]) -> DeadlockError:
     """The error for a run in which every node waits, and none for room: nothing can help it."""
     waiting = tuple(f"{node} is {what}" for node, what in doing.items() if what not in ("ended", "failed"))
     return DeadlockError(
-        "the run can no longer move: every node waits for another one, and no channel is full. "
+        "the run can no longer move: every node waits for another one, and no more room would help. "
         + "; ".join(waiting)
         + ". In a cycle, an item must be there to begin with: give one in-port a first value (`port < value`)",
         issues=waiting,

@@ -22,7 +22,7 @@ from ..channel.base import DONE
 from ..model import ComponentSpec
 from .ordered import RESULTS, Collected
 from .stream import BlockingStream, Stream
-from .threads import BlockingPort, CallThread
+from .threads import BlockingPort, CallThread, Handover
 
 if TYPE_CHECKING:
     from .node import Node
@@ -85,6 +85,7 @@ class Calls:
                 self._threads.append(thread)
         self._running: deque[asyncio.Task[None]] = deque()
         self._free = asyncio.Semaphore(self._concurrency)
+        self._handover: Handover | None = None
         self._consuming: asyncio.Task[Any] | None = None
         self._failed: BaseException | None = None
 
@@ -159,18 +160,23 @@ class Calls:
         async def result(value: Any) -> None:
             await _only(spec, send)(value)
 
-        def drain(*items: Any) -> None:
-            (port,) = blocking.values()
-            with closing(call(*items)) as values:
-                for value in values:
-                    port.send(value)
-
-        target = drain if spec.form == "generator" else call
-
         async def run(*items: Any) -> Any:
-            return await thread.run(lambda: target(*items))
+            return await thread.run(lambda: call(*items))
 
-        return run, result
+        async def run_generator(*items: Any) -> None:
+            handover = self._handover = Handover(self._node.rested)
+            making = asyncio.ensure_future(thread.run(lambda: handover.fill(lambda: call(*items))))
+            try:
+                while values := await handover.take():
+                    for value in values:
+                        await result(value)
+            finally:
+                self._handover = None
+                handover.abandon()
+                await asyncio.wait([making])
+            making.result()
+
+        return run_generator if spec.form == "generator" else run, result
 
     # -- timeout and retries
 
@@ -276,13 +282,14 @@ class Calls:
             task = asyncio.ensure_future(work(items, before))
             self._running.append(task)
             task.add_done_callback(self._running.remove)
+            task.add_done_callback(lambda _: self._node.rested())
 
         return start
 
     @property
     def running(self) -> bool:
-        """Whether concurrent calls are under way."""
-        return bool(self._running)
+        """Whether concurrent calls are under way, or what a thread has yielded is being sent."""
+        return bool(self._running) or (self._handover is not None and self._handover.sending)
 
     async def join(self) -> None:
         """Waits for the calls that are still running. Cancelled, or after a failure: cancels them.

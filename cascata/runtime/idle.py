@@ -10,6 +10,7 @@ A node that computes, sleeps, or waits for a file, a socket or a thread is not i
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from .worker import Worker
 
-__all__ = ["IdleReport", "IdleWatch", "Rest", "nothing_on_its_way"]
+__all__ = ["IdleReport", "IdleWatch", "Rest", "may_end", "nothing_on_its_way"]
 
 LOOK_S: Final = 0.1
 """Seconds between two looks; what did not change from one to the next is told."""
@@ -43,6 +44,10 @@ class Rest:
     sent: Mapping[int, int]
     received: Mapping[int, int]
     awaited: frozenset[int]
+    turned: bool = False
+    """Of a part of a cycle: whether anything ever went round, or was there to begin with."""
+    fed: bool = False
+    """Of a part of a cycle: whether something may still enter it from outside."""
 
 
 def nothing_on_its_way(rests: Iterable[Rest], written: AbstractSet[int] = frozenset()) -> bool:
@@ -57,19 +62,27 @@ def nothing_on_its_way(rests: Iterable[Rest], written: AbstractSet[int] = frozen
     )
 
 
+def may_end(rests: Iterable[Rest]) -> bool:
+    """Whether a cycle that rests has come to its end, rather than never having begun."""
+    rests = list(rests)
+    return any(rest.turned for rest in rests) or not any(rest.fed for rest in rests)
+
+
 @dataclass(frozen=True, slots=True)
 class IdleReport:
     """The state of an idle worker.
 
     Attributes:
         rest: whether something is on its way to it.
-        full: the channels that its nodes wait for room in.
+        blocked: node -> the channels in which it waits for room.
+        waiting: node -> the channels from which it waits for items.
         doing: node -> what it waits for, in words.
         moved: grows with everything that the worker does: two reports with the same number are of the same state.
     """
 
     rest: Rest
-    full: frozenset[int]
+    blocked: Mapping[str, frozenset[int]]
+    waiting: Mapping[str, frozenset[int]]
     doing: Mapping[str, str]
     moved: int
 
@@ -86,6 +99,7 @@ class IdleWatch:
         self._worker = worker
         self._tell = tell
         self._loop = asyncio.get_running_loop()
+        self._others = weakref.WeakSet(asyncio.all_tasks())  # of the program, when it shares its loop with the run
         self._before: int | None = None
         self._told: int | None = None
         self._timer = self._loop.call_later(LOOK_S, self._look)
@@ -95,6 +109,7 @@ class IdleWatch:
 
     def _look(self) -> None:
         self._timer = self._loop.call_later(LOOK_S, self._look)
+        self._worker.look_at_cycles()
         report = self.report()
         if report is None:
             self._before = None
@@ -103,6 +118,10 @@ class IdleWatch:
             self._told = report.moved
             self._tell(report)
         self._before = report.moved
+
+    def somebody_may_send(self) -> bool:
+        """Whether there are tasks that a component may have made: more room cannot harm them, an error would."""
+        return any(_of_a_user(task) for task in asyncio.all_tasks(self._loop) if task not in self._others)
 
     def confirm(self, answer: Callable[[IdleReport | None], None]) -> None:
         """Calls `answer` soon, with the state as it is then: None when the worker is not idle."""
@@ -117,7 +136,8 @@ class IdleWatch:
 
     def report(self) -> IdleReport | None:
         """The state now, when the worker is idle."""
-        full = set()
+        blocked: dict[str, frozenset[int]] = {}
+        waiting: dict[str, frozenset[int]] = {}
         sent: dict[int, int] = {}
         received: dict[int, int] = {}
         awaited: set[int] = set()
@@ -129,12 +149,14 @@ class IdleWatch:
                 moved += 1
             else:
                 running += 1
-                blocked = node.blocked_on
-                if not blocked and not node.rests:
+                full = frozenset(self._worker.channel_of(edge) for edge in node.blocked_on)
+                if full:
+                    blocked[node.name] = full
+                elif not node.rests:
                     return None
                 awaited |= self._worker.crossing_edges(node.awaits)
-                full |= {self._worker.channel_of(edge) for edge in blocked}
-        if not running or any(_of_a_user(task) for task in asyncio.all_tasks(self._loop)):
+                waiting[node.name] = frozenset(node.awaits)
+        if not running or (not blocked and self.somebody_may_send()):
             return None
         for edge, writer in self._worker.writers.items():
             moved += writer.sent
@@ -144,7 +166,7 @@ class IdleWatch:
             received.update(reader.received())
         moved += sum(received.values())
         doing = {node.name: node.doing for node in self._worker.nodes}
-        return IdleReport(Rest(sent, received, frozenset(awaited)), frozenset(full), doing, moved)
+        return IdleReport(Rest(sent, received, frozenset(awaited)), blocked, waiting, doing, moved)
 
 
 def _of_a_user(task: asyncio.Task[Any]) -> bool:

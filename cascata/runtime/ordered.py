@@ -98,9 +98,9 @@ async def run_reordering(node: Node) -> None:
     try:
         pending: set[asyncio.Future[None]] = set(tasks)
         while pending:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                task.result()
+                task.result()  # also of one that was stopped: its next number would never come
     finally:
         for task in tasks:
             task.cancel()

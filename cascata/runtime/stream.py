@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..channel.base import Reader
 from ..model import MISSING
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from .node import Node
 
 __all__ = ["BlockingStream", "Stream"]
+
+CHUNK_S: Final = 0.001
+"""What a thread gets in hand at once is cut to about this many seconds of work: asking for it takes 50 µs."""
 
 
 class Stream:
@@ -93,8 +96,13 @@ class Stream:
             f"{self!r} is read by `async for`. A plain `for` waits for its items under @component(thread=True)."
         )
 
-    async def fetch(self) -> None:
-        """For a thread: puts a batch into `chunk`; nothing, when the stream has ended."""
+    async def fetch(self, worked: float) -> None:
+        """For a thread: puts a batch into `chunk`; nothing, when the stream has ended.
+
+        Args:
+            worked: seconds that the thread has worked on the batch before.
+        """
+        self._settle(worked, CHUNK_S)
         if await self._begin_batch(rests=True, in_a_thread=True):
             while self._left:
                 self._left -= 1
@@ -105,18 +113,23 @@ class Stream:
         self._left += len(self.chunk)
         self._items.extendleft(reversed(self.chunk))
         self.chunk.clear()
-        self._settle()
+        self._settle(perf_counter() - self._began)
 
-    def _settle(self) -> None:
-        """Counts the batch that was in hand, and tells the writers of the room."""
+    def _settle(self, worked: float, budget: float = BATCH_S) -> None:
+        """Counts the batch that was in hand, and tells the writers of the room.
+
+        Args:
+            worked: seconds that the runner has worked on it.
+            budget: seconds of work that the next one may hold.
+        """
         taken = self._taken - self._left
         self._taken = self._left = 0
         if taken:
             self._node.received += taken
             self._reader.release()
-            each = (perf_counter() - self._began) / taken
+            each = worked / taken
             self._reader.worked(each)
-            self._batch = self._most if each * self._most < BATCH_S else int(BATCH_S / each) or 1
+            self._batch = self._most if each * self._most < budget else int(budget / each) or 1
 
     async def _begin_batch(self, *, rests: bool, in_a_thread: bool = False) -> bool:
         """Waits for items and takes a batch in hand; False when the stream has ended. Cancelled: nothing is taken.
@@ -125,7 +138,7 @@ class Stream:
             rests: whether the node cannot move while this waits; unless it does so in a task of the user's.
             in_a_thread: whether a thread of the node waits for this.
         """
-        self._settle()
+        self._settle(perf_counter() - self._began)
         node = self._node
         if perf_counter() - self._turned > SLICE_S:
             node.publish()
@@ -156,11 +169,12 @@ class Stream:
 class BlockingStream:
     """A stream in-port as a threaded runner sees it: an iterator that blocks until there is an item."""
 
-    __slots__ = ("_stream", "_thread")
+    __slots__ = ("_began", "_stream", "_thread")
 
     def __init__(self, stream: Stream, thread: CallThread) -> None:
         self._stream = stream
         self._thread = thread
+        self._began = perf_counter()
 
     def __iter__(self) -> Self:
         return self
@@ -176,9 +190,10 @@ class BlockingStream:
         if self._thread.aborted.is_set():
             raise Stopped(f"{stream!r}: the run is ending")
         if not stream.chunk:
-            self._thread.await_in_loop(stream.fetch())
+            self._thread.await_in_loop(stream.fetch(perf_counter() - self._began))
             if not stream.chunk:
                 raise StopIteration
+            self._began = perf_counter()
         stream.last = item = stream.chunk.popleft()
         return item
 

@@ -228,28 +228,42 @@ class Worker:
             part.looking = True
             asyncio.get_running_loop().call_soon(self._look, part)
 
+    def look_at_cycles(self) -> None:
+        """Looks again at cycles that rest: a task may have ended that could have sent."""
+        for part in self._cycles:
+            if part.nodes:
+                self._look(part)
+
     def _look(self, part: _Part) -> None:
         part.looking = False
         if part.ended or not all(node.rests for node in part.nodes):
             return
+        if self.watch is not None and self.watch.somebody_may_send():
+            return
         sent: dict[int, int] = {}
         received: dict[int, int] = {}
         awaited: set[int] = set()
+        turned = fed_still = False
         for node in part.nodes:
+            for channel in node.awaits:
+                if channel not in part.spec.channels and not self._readers[channel].ended:
+                    return  # something can still enter
             awaited |= self.crossing_edges(node.awaits & part.spec.channels)
             for fed in node.spec.inputs.values():
+                turned = turned or fed.seed is not MISSING
                 for channel in fed.channels:
-                    reader = self._readers[channel]
-                    if channel not in part.spec.channels:
-                        if not reader.ended and not node.has_ended:
-                            return  # something can still enter
-                    elif channel in self._crossing:
-                        received.update(reader.received())
+                    outside = channel not in part.spec.channels and not node.has_ended
+                    fed_still = fed_still or (outside and not self._readers[channel].ended)
+                for channel in self._crossing.intersection(fed.channels) & part.spec.channels:
+                    received.update(self._readers[channel].received())
             for output in node.spec.outputs.values():
                 for edge in output.edges:
-                    if self._spec.edges[edge].channel in part.spec.channels & self._crossing:
-                        sent[edge] = self.writers[edge].sent
-        self._events.cycle_rests(part.number, Rest(sent, received, frozenset(awaited)))
+                    channel = self._spec.edges[edge].channel
+                    if channel in part.spec.channels:
+                        turned = turned or self.writers[edge].sent > 0
+                        if channel in self._crossing:
+                            sent[edge] = self.writers[edge].sent
+        self._events.cycle_rests(part.number, Rest(sent, received, frozenset(awaited), turned, fed_still))
 
     def end_cycle(self, cycle: int) -> None:
         """Ends the channels of a cycle in which nothing can move any more; those that cross are ended elsewhere."""
