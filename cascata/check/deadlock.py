@@ -44,7 +44,7 @@ def findings(spec: GraphSpec) -> tuple[str, ...]:
     Returns:
         The findings, in the order of definition, cycles last; empty when there are none.
     """
-    return (*_ports(spec), *_unseeded_cycles(spec))
+    return (*_ports(spec), *_shared_zips(spec), *_unseeded_cycles(spec))
 
 
 def cycles(spec: GraphSpec) -> tuple[tuple[str, ...], ...]:
@@ -133,6 +133,24 @@ def _ports_of(spec: GraphSpec, node: NodeSpec, name: str) -> Iterator[str]:
                     f"{at}: this in-port is to trigger its node, but all it has is the value {reprlib.repr(value)}, "
                     f"and a value that never changes triggers nothing. Connect an out-port to it "
                     f"(`some_node.out_port >> graph.{at}`) or leave it out of clk and sync."
+                )
+
+
+def _shared_zips(spec: GraphSpec) -> Iterator[str]:
+    """Groups whose members zip several streams that they share: what one takes of one, another needs for the other."""
+    for group, members in spec.groups.items():
+        node = spec.nodes[members[0]]
+        for ports in node.triggers:
+            shared = [
+                port
+                for port in ports
+                if any(len(spec.channels[channel].readers) > 1 for channel in node.inputs[port].channels)
+            ]
+            if len(shared) > 1:
+                yield (
+                    f"{group}: its members share the streams of {' and '.join(shared)}, and zip them: whichever member is "
+                    f"free takes the next item of one, and another the next of the other, so that items would be left "
+                    f"over without a partner. Zip them in a node before the group, and send it pairs."
                 )
 
 

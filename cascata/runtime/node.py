@@ -100,8 +100,8 @@ class Node:
         """The in-ports that the runner reads itself."""
         self.waits: list[str] = []
         """The in-ports on which those of them wait that wait for items."""
-        self.parked = 0
-        """Loops that wait for another loop of the same node."""
+        self.parked: set[int] = set()
+        """What loops wait for that wait for another loop of the same node."""
         self.rested: Callable[[], None] = lambda: None
         """Called when a loop begins to wait, or what feeds the node has ended in part."""
         self.in_hand: Mapping[str, Any] | None = None
@@ -224,7 +224,7 @@ class Node:
     def rests(self) -> bool:
         """Whether it cannot move before an item comes, or has ended."""
         return self.has_ended or (
-            0 < self.loops == len(self.waits) + self.parked
+            0 < self.loops == len(self.waits) + len(self.parked)
             and not any(self.readers[port].ready for port in self.waits)
             and not self.calls_running
             and not any(writer.waiting for writer in self._writers)

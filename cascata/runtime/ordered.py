@@ -81,15 +81,16 @@ async def run_reordering(node: Node) -> None:
                 reader.release()
                 async with turn:
                     while due != number:
-                        node.parked += 1  # nothing can move here before another member's results come
+                        node.parked.add(number)  # nothing can move here before another member's results come
                         node.rested()
                         try:
                             await turn.wait()
                         finally:
-                            node.parked -= 1
+                            node.parked.discard(number)
                     for port, item in sends:
                         await send[port](item)
                     due += 1
+                    node.parked.discard(due)  # it can move from now on, not only when it wakes
                     turn.notify_all()
         finally:
             node.loops -= 1

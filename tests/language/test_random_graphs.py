@@ -124,7 +124,7 @@ RECONVERGENT = Shape(
 
 @pytest.mark.parametrize(
     ("options", "examples"),
-    [({"engine": "inline"}, 120), ({"num_workers": 2}, 40)],
+    [({"engine": "inline"}, 70), ({"num_workers": 2}, 25)],
     ids=["inline", "2 workers"],
 )
 def test_any_graph_gives_what_its_model_says(options: dict[str, Any], examples: int) -> None:

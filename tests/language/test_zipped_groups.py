@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cascata import Graph
+from cascata.errors import DeadlockError
 from tests.engine.parts import Count, KeepPair, Notes
 
 Options = dict[str, Any]
@@ -25,17 +26,19 @@ def zipping(left: int, right: int, size: int, notes: Notes) -> Graph:
     return graph
 
 
-@pytest.mark.parametrize(("left", "right"), [(400, 400), (7, 400), (400, 7), (0, 5)])
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_members_that_share_two_streams_lose_no_pair(
-    engine: Options, notes: Notes, size: int, left: int, right: int
-) -> None:
-    """As many calls as the shorter stream has items, whoever makes them, and no item twice."""
-    report = zipping(left, right, size, notes).run(**engine, timeout=10)
-    pairs = notes.read()
-    assert len(pairs) == min(left, right)
-    assert len({first for first, _ in pairs}) == len({second for _, second in pairs}) == len(pairs)
-    assert all(edge.balanced for edge in report.edges)
+@pytest.mark.parametrize("size", [2, 3])
+def test_members_that_would_zip_two_streams_that_they_share_are_refused(notes: Notes, size: int) -> None:
+    """What one member takes of one stream, another would need for the other: pairs would be lost."""
+    with pytest.raises(DeadlockError, match="share the streams of left and right") as caught:
+        zipping(10, 10, size, notes).run(engine="inline")
+    assert len(caught.value.issues) == 1
+    assert "in a node before the group" in caught.value.issues[0]
+
+
+@pytest.mark.parametrize(("left", "right"), [(40, 40), (7, 40), (0, 5)])
+def test_a_group_of_one_shares_nothing(engine: Options, notes: Notes, left: int, right: int) -> None:
+    zipping(left, right, 1, notes).run(**engine, timeout=10)
+    assert notes.read() == [(each, each) for each in range(min(left, right))]
 
 
 def test_groups_of_the_same_size_are_zipped_member_to_member(engine: Options, notes: Notes) -> None:
