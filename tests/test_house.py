@@ -47,11 +47,12 @@ RULE: Final[dict[str, frozenset[str]]] = {
     "channel": frozenset({"errors"}),
     "transport": WORDS | {"channel", "observe"},
     "runtime": WORDS | {"channel", "log", "observe", "plan"},
+    "components": WORDS | {"dsl", "log"},
     "engine": WORDS | {"channel", "check", "log", "observe", "plan", "runtime", "transport"},
 }
 
 # What the verbs of a graph and of a component (`run`, `shard`, `check`, `test`) reach when they are called.
-VERBS: Final = {"dsl": frozenset({"channel", "check", "engine", "plan", "runtime"})}
+VERBS: Final = {"dsl": frozenset({"channel", "check", "draw", "engine", "plan", "runtime", "serial"})}
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,8 +181,7 @@ class LateWriter:
                 line.turned = perf_counter()
                 self.paused_s += line.turned - self._since
                 self._since = line.turned
-            if not line.granted:
-                self._pump()
+            self._pump()
             if not place.done():
                 turned = True
                 await place

@@ -15,12 +15,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from ..errors import DefinitionError
-from ..model import MISSING, EdgeSpec, Endpoint, GraphSpec, InputSpec, NodeSpec, Plan
+from ..model import MISSING, EdgeSpec, Endpoint, GraphSpec, NodeSpec, Plan
 
 __all__ = ["Frame", "InPin", "Link", "OutPin", "Sketch", "Unit", "sketch"]
 
 _VALUE: Final = 22
 """Characters of a constant in a picture."""
+
+Fires = Literal["all", "alone", "together", "sampled", "read"]
+"""How an in-port that is fed makes its unit run, or does not."""
 
 _HINT: Final = 200
 """Characters of a value or a line of documentation in a hint."""
@@ -33,15 +36,15 @@ class InPin:
     Attributes:
         feed: a stream; a value of its own; nothing.
         fires: how it makes its unit run: like all streams of the unit ("all"), on its own ("alone"), together with
-            others ("together", numbered by `zip`), or not at all ("sampled": read for its latest value). None: it is
-            no stream.
+            others ("together", numbered by `zip`), or not at all: "sampled" is read for its latest value, "read" is a
+            stream that the runner reads itself. None: it is not fed by a stream.
         value: its constant or seed as a short text, with the sign that says which.
         hint: more, to be shown on request.
     """
 
     name: str
     feed: Literal["stream", "value", "nothing"]
-    fires: Literal["all", "alone", "together", "sampled"] | None = None
+    fires: Fires | None = None
     zip: int = 0
     value: str = ""
     seeded: bool = False
@@ -221,21 +224,24 @@ def _inpin(name: str, members: list[NodeSpec]) -> InPin:
             "alone": ", triggers on its own",
             "together": ", triggers together with others",
             "sampled": ", sampled: its latest value is read",
+            "read": ", a stream that the runner reads",
         }[fires]
         first = f", first {_short(seeds, _HINT)}" if seeds else ""
-        return InPin(
-            name, "stream", fires, number, f"first {_short(seeds, _VALUE)}" if seeds else "", bool(seeds), hint + reads + first
-        )
+        value = f"first {_short(seeds, _VALUE)}" if seeds else ""
+        return InPin(name, "stream", fires, number, value, bool(seeds), f"{hint}{reads}{first}")
     constants = [each.constant for each in fed if each.constant is not MISSING]
     if len(constants) < len(fed):
         return InPin(name, "nothing", hint=f"{hint}: nothing feeds it")
     default = ", its default" if all(each.constant is each.port.default for each in fed) else ""
-    return InPin(name, "value", None, 0, f"= {_short(constants, _VALUE)}", hint=f"{hint} = {_short(constants, _HINT)}{default}")
+    hint = f"{hint} = {_short(constants, _HINT)}{default}"
+    return InPin(name, "value", value=f"= {_short(constants, _VALUE)}", hint=hint)
 
 
-def _fires(port: str, node: NodeSpec) -> tuple[Literal["all", "alone", "together", "sampled"], int]:
+def _fires(port: str, node: NodeSpec) -> tuple[Fires, int]:
     if port in node.sampled:
         return "sampled", 0
+    if node.inputs[port].port.stream:
+        return "read", 0
     if len(node.triggers) == 1 and not node.sampled:
         return "all", 0
     number = next((number for number, group in enumerate(node.triggers) if port in group), 0)
@@ -289,11 +295,9 @@ def _links(spec: GraphSpec, units: Mapping[str, Unit], worker_of: Mapping[str, i
         source = Endpoint(sender.group or sender.name, edge.source.port)
         target = Endpoint(reader.group or reader.name, channel.readers[0].port)
         whole = len(channel.readers) > 1
-        strand = strands.setdefault(
-            (source, target, edge.batch, whole), _Strand(edge, whole, [], channel.capacity)
-        )
+        strand = strands.setdefault((source, target, edge.batch, whole), _Strand(edge, whole, [], channel.capacity))
         strand.pairs.append((sender.member, None if whole else reader.member))
-    for (source, target, batch, whole), strand in strands.items():
+    for (source, target, batch, _), strand in strands.items():
         sending, taking = units[source.node], units[target.node]
         pin = next(each for each in taking.ins if each.name == target.port)
         how, ways = _ways(strand, sending, taking)

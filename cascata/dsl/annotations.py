@@ -1,8 +1,8 @@
 """Ports declared by annotations: what `In[T]`, `Out[T]`, `Stream[T]` and `State[T]` are, and how they are read.
 
 To a type checker `In[T]` is plain `T`, `Out[T]` has a typed `send`, `Stream[T]` is an iterator and `State[T]` has a
-typed value. At run time they mark a parameter as a port. Reading never fails: an annotation that cannot be resolved (a name
-imported for type checking only, say) still says which kind of port it is, and its type is `Any`.
+typed value. At run time they mark a parameter as a port. Reading never fails: an annotation that cannot be resolved
+(a name imported for type checking only, say) still says which kind of port it is, and its type is `Any`.
 """
 
 from __future__ import annotations
@@ -246,7 +246,8 @@ def _classify(annotation: Any) -> Hint:
     if origin is Out or annotation is Out:
         return Hint("out-port", *typing.get_args(annotation))
     if origin is Stream or annotation is Stream:
-        return Hint("in-port", *(typing.get_args(annotation) or (Any,)), stream=True)
+        (items,) = typing.get_args(annotation) or (Any,)
+        return Hint("in-port", items, stream=True)
     if origin is State or annotation is State:
         return Hint("state", *typing.get_args(annotation))
     return Hint(None, annotation)

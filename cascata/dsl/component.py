@@ -104,7 +104,8 @@ class Component(Unit, metaclass=ComponentType):
         `timeout` and `concurrency` have no part in it.
 
         Args:
-            **values: a value for each in-port (defaults apply); for a state, arguments of its initializer.
+            **values: a value for each in-port (defaults apply); for a stream, an iterable of its items; for a
+                state, arguments of its initializer.
 
         Returns:
             Out-port to the list of what was sent to it.

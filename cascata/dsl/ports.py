@@ -82,7 +82,8 @@ class InPort(Port, Receiver):
         )
 
     def __repr__(self) -> str:
-        text = f"<in-port {self}{_type_text(self.spec)}, capacity {self.spec.capacity}"
+        kind = ", a stream" if self.spec.stream else ""
+        text = f"<in-port {self}{_type_text(self.spec)}{kind}, capacity {self.spec.capacity}"
         values = [each.constants[self.name] for each in self._vertex.members if self.name in each.constants]
         if values:
             same = all(value is values[0] for value in values)

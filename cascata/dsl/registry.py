@@ -72,11 +72,11 @@ def port_text(port: InPortSpec | OutPortSpec | StateSpec) -> str:
 
 
 def inport_text(port: InPortSpec) -> str:
-    """An in-port as declared: `value: float = 2.0 (capacity 32)`."""
+    """An in-port as declared: `value: float = 2.0 (capacity 32)`, `values: float (stream, capacity 100)`."""
     text = port_text(port)
     if port.default is not MISSING:
         text += f" = {show(port.default)}"
-    return f"{text} (capacity {port.capacity})"
+    return f"{text} ({'stream, ' if port.stream else ''}capacity {port.capacity})"
 
 
 def signature_text(spec: ComponentSpec) -> str:

@@ -7,7 +7,7 @@ import contextlib
 import contextvars
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from ..errors import ComponentError
 from ..model import MISSING, ComponentSpec, StateArgs
@@ -29,6 +29,27 @@ class _Collector:
     def send(self, item: Any, /) -> Awaitable[None] | None:
         self.items.append(item)
         return self._sent
+
+
+class _Items:
+    """A stream with the items that a test gives. The runner gets an iterator in a thread, else this object."""
+
+    def __init__(self, items: Any) -> None:
+        self._items = items
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        if hasattr(self._items, "__anext__"):
+            return await anext(self._items)
+        for item in self._items:
+            return item
+        raise StopAsyncIteration
+
+    async def next(self, timeout: float | None = None) -> Any:
+        async with asyncio.timeout(timeout):
+            return await self.__anext__()
 
 
 def run_once_blocking(spec: ComponentSpec, values: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -60,7 +81,8 @@ async def run_once(spec: ComponentSpec, values: Mapping[str, Any]) -> dict[str, 
 
     Args:
         spec: the component.
-        values: a value for each in-port without a default; for a state, arguments of its initializer.
+        values: a value for each in-port without a default; for a stream, an iterable of its items; for a state,
+            arguments of its initializer.
 
     Returns:
         Out-port to the list of what was sent to it.
@@ -81,10 +103,24 @@ async def run_once(spec: ComponentSpec, values: Mapping[str, Any]) -> dict[str, 
         for state in spec.states:
             arguments[state.name] = await make_state(state, for_states.get(state.name, StateArgs()), stack)
         arguments.update(ports)
+        for port in spec.inports:
+            if port.stream:
+                arguments[port.name] = _stream(spec, port.name, arguments[port.name])
         positional = [arguments[name] for name in spec.parameters if name not in spec.keyword_only]
         by_name = {name: arguments[name] for name in spec.parameters if name in spec.keyword_only}
         await _call(spec, lambda: spec.runner(*positional, **by_name), ports)
     return {name: port.items for name, port in ports.items()}
+
+
+def _stream(spec: ComponentSpec, port: str, items: Any) -> Any:
+    if hasattr(items, "__aiter__") and not spec.options["thread"]:
+        return _Items(aiter(items))
+    if not hasattr(items, "__iter__"):
+        raise TypeError(
+            f"{spec.name}.test: in-port {port!r} is a stream, and {items!r} is no iterable of its items. "
+            f"Write {port}=[...]."
+        )
+    return iter(items) if spec.options["thread"] else _Items(iter(items))
 
 
 async def _call(spec: ComponentSpec, call: Callable[[], Any], ports: Mapping[str, _Collector]) -> None:

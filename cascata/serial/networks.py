@@ -15,10 +15,10 @@ __all__ = ["to_networkx"]
 def to_networkx(spec: GraphSpec) -> nx.MultiDiGraph[str]:
     """The resolved graph as a `MultiDiGraph`: its nodes by name, and an edge for each way that an item can take.
 
-    A node has the attributes `component` (its name), `module`, `group` (or None), `member`, `constants` (in-port to value,
-    defaults in force included), `seeds`, `subgraphs` (those that it is in, the outermost first) and `worker` (where it
-    is pinned, or None). An edge has `source_port`, `target_port`, `batch`, `capacity` and `channel`: edges of one channel
-    share its items, each of which goes to one of the channel's readers.
+    A node has the attributes `component` (its name), `module`, `group` (or None), `member`, `constants` (in-port to
+    value, defaults in force included), `seeds`, `subgraphs` (those that it is in, the outermost first) and `worker`
+    (where it is pinned, or None). An edge has `source_port`, `target_port`, `batch`, `capacity` and `channel`: edges
+    into one channel are merged, and each item goes to one of its readers.
     """
     import networkx as nx
 

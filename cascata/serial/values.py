@@ -58,7 +58,7 @@ def _plain(value: Any, where: str, path: str, depth: int) -> Any:
 def _refusal(value: Any, where: str, path: str, why: str) -> DefinitionError:
     at = f"{where}, at {path}" if path else where
     return DefinitionError(
-        f"{at}: the value {reprlib.repr(value)} ({type(value).__qualname__}) cannot be saved as JSON: {why}. What can be "
-        "is None, True, False, numbers, texts, lists, and dicts with texts as keys; give the port any other value after "
-        "loading."
+        f"{at}: the value {reprlib.repr(value)} ({type(value).__qualname__}) cannot be saved as JSON: {why}. These "
+        "can be: None, True, False, numbers, texts, lists, and dicts with texts as keys. Give the port any other value "
+        "after loading."
     )

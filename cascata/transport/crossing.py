@@ -40,6 +40,9 @@ FLUSH_S: Final = 0.0002
 SHARED_WORK_S: Final = 0.0002
 """Work in one frame, at most, when several processes read: so that none holds what another could do."""
 
+MOST_AT_ONCE: Final = 2048
+"""Credits that a writer takes at once, at most: with them it does not look whether the loop should turn."""
+
 SOCKET_BYTES: Final = 1 << 20
 
 _RETRY_S: Final = 0.001
@@ -120,11 +123,11 @@ class CrossingWriter(LateWriter):
         hub.watch(self._credit, READABLE, self._on_credit)
         hub.watch(self._socket.fileno(), WRITABLE, self._on_socket)
 
-        most = max(1, capacity // (2 * share))
+        most = min(max(1, capacity // (2 * share)), MOST_AT_ONCE)
         fill = most if work is None else 1  # items that go into one frame, at most
         credit = self._credit
         credits = 0
-        spare = 0  # credits in hand that nobody may use before those in the line have run
+        spare = 0  # credits in hand of which a put must ask first whether others come before it
         taken = 0  # credits taken, less those given back: the items put, and the credits in hand
         armed = False
         flushed_at = perf_counter()
@@ -155,26 +158,29 @@ class CrossingWriter(LateWriter):
             return put(item)
 
         def top_up() -> int:
-            nonlocal credits, taken
-            credits = take(credit, most)
-            taken += credits
+            nonlocal credits, spare, taken
+            if spare:
+                credits, spare = spare, 0
+            else:
+                credits = take(credit, most)
+                taken += credits
             return credits
 
         def pump() -> None:
-            nonlocal spare, taken
-            if not spare and not self.over:
+            nonlocal credits, spare, taken
+            if credits:
+                credits, spare = 0, spare + credits
+            elif not spare and not line.granted and not self.over:  # who was granted room comes back here
                 spare = take(credit, most)
                 taken += spare
             hand_out()
 
         def hand_out() -> None:
-            nonlocal credits, spare, armed
+            nonlocal spare, armed
             spare -= line.grant(spare)
-            if not line.waiting and not line.granted:
-                credits, spare = credits + spare, 0
-                if credits and not armed:
-                    armed = True
-                    call_soon(turn)  # gives back what is not used, if others could
+            if spare and not armed:
+                armed = True
+                call_soon(turn)  # gives back what is not used, if others could
 
         def room_back() -> None:
             nonlocal spare
@@ -188,7 +194,7 @@ class CrossingWriter(LateWriter):
                 if line.waiting:
                     flush()
                     pump()  # credits may be left in the pipe, and nothing else would tell
-                elif spare:
+                elif not self.unbegun:
                     credits, spare = spare, 0
             if not armed:
                 armed = True
@@ -331,7 +337,7 @@ class CrossingWriter(LateWriter):
             self._send_unsent()
 
     def _on_credit(self, events: int) -> None:
-        if self._line.waiting and not self._line.granted:
+        if self._line.waiting:
             self._pump()
 
     # -- the end

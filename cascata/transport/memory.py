@@ -37,7 +37,7 @@ def map_file(fd: int) -> memoryview:
     owner_type = _owners.get(size.bit_length())
     if owner_type is None:
         owner_type = _owners[size.bit_length()] = ctypes.c_ubyte * (1 << size.bit_length())
-    # All views refer to this object, and it goes with the last of them; a memoryview or array in between may go earlier.
+    # All views refer to this object, and it goes with the last one; a memoryview or array in between may go earlier.
     owner = owner_type.from_address(address)
     weakref.finalize(owner, _libc.munmap, address, size).atexit = False
     return memoryview(owner).cast("B")[:size]

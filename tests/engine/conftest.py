@@ -27,24 +27,31 @@ ON_PROCESSES: Final = {name: options for name, options in ENGINES.items() if nam
 
 
 @pytest.fixture(scope="session", autouse=True)
-def the_fork_server_stays() -> Iterator[None]:
-    """The fork server ends with the last run that uses it; held here, it need not start for each of these tests."""
+def the_fork_server_stays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The fork server ends with the last run that uses it; held here, it need not start for each of these tests.
+
+    Workers import the module of a test for its components, and pytest with it: this server has imported that already.
+    """
+    folder = tmp_path_factory.mktemp("preloaded")
+    (folder / "sitecustomize.py").write_text("import numpy, pytest\n", "utf-8")
     with server.needed():
-        graph = Graph()
-        graph.count = Count
-        graph.count.upto < 0
-        graph.run(num_workers=1)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+            graph = Graph()
+            graph.count = Count
+            graph.count.upto < 0
+            graph.run(num_workers=1)
         yield
 
 
-@pytest.fixture(params=ENGINES.values(), ids=ENGINES)
+@pytest.fixture(params=ENGINES.values(), ids=[*ENGINES])
 def engine(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Options of a run: each engine, and with processes several numbers of workers."""
     options: dict[str, Any] = request.param
     return options
 
 
-@pytest.fixture(params=ON_PROCESSES.values(), ids=ON_PROCESSES)
+@pytest.fixture(params=ON_PROCESSES.values(), ids=[*ON_PROCESSES])
 def workers(request: pytest.FixtureRequest) -> dict[str, Any]:
     """As `engine`, for what only processes do."""
     options: dict[str, Any] = request.param

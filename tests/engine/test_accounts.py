@@ -242,10 +242,10 @@ def test_any_graph_balances(engine: Options, seed: int) -> None:
     for edge in report.edges:
         assert edge.balanced
         assert edge.delivered == edge.sent
-    for name, node in report.nodes.items():
-        assert node.dropped == node.failed == 0
+    for name, counts in report.nodes.items():
+        assert counts.dropped == counts.failed == 0
         if name.startswith("node_"):
-            assert node.sent == node.received
+            assert counts.sent == counts.received
 
 
 @component

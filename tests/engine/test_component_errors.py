@@ -95,7 +95,8 @@ ERRORS: dict[str, Any] = {
 @component
 async def Raises(number: In[int], kind: In[str], out: Out[int]) -> None:
     if number == 5:
-        raise ERRORS[kind]()
+        error = ERRORS[kind]()
+        raise error
     await out.send(number)
 
 
@@ -126,7 +127,7 @@ def test_whatever_a_runner_raises_is_the_cause_of_a_component_error(engine: Opti
     assert isinstance(error.__cause__, BaseException)
     text = "".join(traceback.format_exception(error))
     assert "test_component_errors.py" in text
-    assert "raise ERRORS[kind]()" in text
+    assert "raise error" in text
     copy = pickle.loads(pickle.dumps(error))
     assert (copy.node, copy.item, str(copy)) == (error.node, error.item, str(error))
     assert isinstance(copy.__cause__, BaseException)
@@ -134,7 +135,16 @@ def test_whatever_a_runner_raises_is_the_cause_of_a_component_error(engine: Opti
 
 @pytest.mark.parametrize(
     "kind",
-    ["plain", "several arguments", "fields", "SystemExit", "KeyboardInterrupt", "CancelledError", "group", "BaseException"],
+    [
+        "plain",
+        "several arguments",
+        "fields",
+        "SystemExit",
+        "KeyboardInterrupt",
+        "CancelledError",
+        "group",
+        "BaseException",
+    ],
 )
 def test_the_cause_is_the_original_with_its_type_and_arguments(engine: Options, notes: Notes, kind: str) -> None:
     with pytest.raises(ComponentError) as caught:
@@ -161,7 +171,7 @@ def test_an_error_that_cannot_travel_arrives_in_words(workers: Options, notes: N
         raising(kind, notes).run(**workers)
     assert isinstance(caught.value.__cause__, RemoteError)
     assert words in str(caught.value.__cause__)
-    assert "raise ERRORS[kind]()" in "".join(traceback.format_exception(caught.value))
+    assert "raise error" in "".join(traceback.format_exception(caught.value))
 
 
 def test_the_remote_traceback_names_file_and_line(workers: Options, notes: Notes) -> None:
@@ -224,7 +234,9 @@ async def RaisesLater(out: Out[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "node", [RaisesAtOnce, RaisesPlainly, RaisesYielding, RaisesYieldingPlainly, RaisesLater], ids=lambda each: each.__name__
+    "node",
+    [RaisesAtOnce, RaisesPlainly, RaisesYielding, RaisesYieldingPlainly, RaisesLater],
+    ids=lambda each: each.__name__,
 )
 def test_every_form_of_a_source_may_fail(engine: Options, notes: Notes, node: Any) -> None:
     graph = Graph()

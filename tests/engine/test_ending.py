@@ -55,9 +55,9 @@ def test_a_whole_chain_is_stopped_from_its_end(engine: Options, notes: Notes) ->
 
 
 def test_a_stopped_generator_runs_its_finally(engine: Options, notes: Notes) -> None:
-    for component in (EndlessGenerator, EndlessAsyncGenerator):
+    for source in (EndlessGenerator, EndlessAsyncGenerator):
         graph = Graph()
-        graph.endless = component
+        graph.endless = source
         graph.endless.notes < notes
         graph.endless.number >> few(graph, notes)
         graph.run(**engine)

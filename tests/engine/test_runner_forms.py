@@ -123,8 +123,7 @@ def test_parameters_are_matched_by_name_whatever_their_kind(engine: Options, not
 
 @component
 def SeveralYields(number: In[int], out: Out[int]) -> Iterator[int]:
-    for each in range(number):
-        yield each
+    yield from range(number)
 
 
 def test_a_generator_sends_each_value_that_it_yields_none_included(engine: Options, notes: Notes) -> None:

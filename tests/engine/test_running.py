@@ -347,6 +347,19 @@ def test_stop_stops_a_source_that_nobody_reads(engine: Options, notes: Notes) ->
     assert notes.read()[0][0] == "endless stopped at"
 
 
+@pytest.mark.parametrize("options", [{"engine": "inline"}, {"num_workers": 1}], ids=["inline", "1 worker"])
+def test_stop_is_heard_soon_by_a_source_that_never_waits(options: Options) -> None:
+    """Its loop turns, but is never idle: other threads of its process must get their turn all the same."""
+    graph = Graph()
+    graph.endless = Endless
+    for _ in range(40):
+        began = time.monotonic()
+        graph.start(**options)
+        graph.stop()
+        graph.join()
+        assert time.monotonic() - began < 1.0
+
+
 def test_stop_after_the_end_does_no_harm(engine: Options, notes: Notes) -> None:
     graph = count_to(3, notes)
     graph.start(**engine)

@@ -144,11 +144,14 @@ def test_workers_see_the_environment_the_folder_and_the_path_as_they_are_when_ru
         @component
         async def Looks(value: Out[object]):
             import beside
-            await value.send((os.environ["SET_BEFORE"], "NOT_SET" in os.environ, os.getcwd(), sys.path, beside.VALUE, sys.argv))
+            here = os.environ["SET_BEFORE"], "NOT_SET" in os.environ, os.getcwd()
+            await value.send((here, sys.path, beside.VALUE, sys.argv))
 
         @component
         async def Compares(value: In[object]):
-            print(value[0], value[1], value[2] == os.getcwd(), [p for p in value[3] if p] == [p for p in sys.path if p], value[4], value[5][1:])
+            (set_before, not_set, cwd), path, beside, argv = value
+            same_path = [p for p in path if p] == [p for p in sys.path if p]
+            print(set_before, not_set, cwd == os.getcwd(), same_path, beside, argv[1:])
 
         graph = Graph()
         graph.looks = Looks
@@ -222,8 +225,10 @@ def test_functions_globals_and_module_aliases_are_used_by_name(script: Script, o
         @component
         async def Uses(number: In[int], out: Out[object]) -> None:
             values = [helper(i) for i in range(2)]
-            await out.send((outer(number), cached(number), remembered(number), added(number), int(np.arange(3).sum()), paths.join("a", "b"),
-                            Counts("aab")["a"], TABLE["a"], floor(pi), values, (lambda: BASE)()))
+            await out.send((
+                outer(number), cached(number), remembered(number), added(number), int(np.arange(3).sum()),
+                paths.join("a", "b"), Counts("aab")["a"], TABLE["a"], floor(pi), values, (lambda: BASE)(),
+            ))
 
         graph = Graph()
         graph.numbers = Numbers
@@ -495,7 +500,7 @@ def test_a_run_that_nobody_joins_ends_with_the_program(script: Script) -> None:
         time.sleep(0.5)
         """)
     )
-    assert lines == ["running"] or lines == ["running", "torn down"]
+    assert lines in (["running"], ["running", "torn down"])
 
 
 def test_a_manager_of_multiprocessing_is_at_hand_in_workers(script: Script) -> None:
@@ -592,3 +597,78 @@ def test_scripts_run_where_the_folder_of_the_program_cannot_be_imported_from(scr
         done = script(None, flag, str(path))
         assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
     assert sys.version_info >= (3, 11)
+
+
+@pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
+def test_a_component_may_run_a_graph_of_its_own(script: Script, start_method: str) -> None:
+    lines = script.prints(
+        NODES
+        + textwrap.dedent(f"""
+        @component
+        async def Nests(upto: In[int], received: Out[int]) -> None:
+            inner = Graph()
+            inner.numbers = Numbers
+            inner.numbers.upto < upto
+            inner.drops = Drops
+            inner.numbers >> inner.drops
+            report = await inner.run_async(num_workers=2)
+            await received.send(report.nodes["drops"].received)
+            await received.send(len(Numbers.test(upto=upto)["number"]))
+
+        @component
+        async def Drops(number: In[int]) -> None:
+            pass
+
+        graph = Graph()
+        graph.nests = Nests
+        graph.nests.upto < 10
+        graph.prints = Prints
+        graph.nests >> graph.prints
+        graph.run(num_workers=2, start_method={start_method!r})
+        """)
+    )
+    assert lines == ["10", "10"]
+
+
+REAPERS: Final = {
+    "ignored": "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+    "thread": """
+def reap():
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            time.sleep(0.001)
+
+threading.Thread(target=reap, daemon=True).start()
+""",
+}
+
+
+@pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize("reaper", [*REAPERS])
+def test_a_program_in_which_others_reap_its_children_runs(script: Script, start_method: str, reaper: str) -> None:
+    lines = script.prints(
+        NODES
+        + "import os, signal, threading, time\nfrom cascata.errors import WorkerDied\n"
+        + REAPERS[reaper]
+        + textwrap.dedent(f"""
+        @component
+        async def Dies(item: In[object]) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        graph = Graph()
+        graph.prints = Prints
+        prints.item < "run"
+        for _ in range(2):
+            graph.run(num_workers=1, start_method={start_method!r})
+        graph = Graph()
+        graph.dies = Dies
+        dies.item < 1
+        try:
+            graph.run(num_workers=1, start_method={start_method!r})
+        except WorkerDied as error:
+            print("died", error.nodes)
+        """)
+    )
+    assert lines == ["run", "run", "died ('dies',)"]

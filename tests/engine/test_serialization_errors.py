@@ -183,7 +183,7 @@ def test_an_item_that_exits_ends_the_run_with_an_error(kind: str) -> None:
     graph = apart(SendsOne)
     graph.source.kind < kind
     began = time.monotonic()
-    with pytest.raises(CascataError, match="SystemExit|exited with code 3"):
+    with pytest.raises(CascataError, match=r"SystemExit|exited with code 3"):
         graph.run(num_workers=2)
     assert time.monotonic() - began < SOON_S
 

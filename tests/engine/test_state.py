@@ -210,7 +210,9 @@ def opened(path: str) -> io.TextIOWrapper:
 
 
 @component
-async def NotEntered(notes: In[Notes], file: State[Any] = State(opened), lock: State[Any] = State(threading.Lock)) -> None:
+async def NotEntered(
+    notes: In[Notes], file: State[Any] = State(opened), lock: State[Any] = State(threading.Lock)
+) -> None:
     file.value.close()
     notes.add((file.value.closed, lock.value.locked()))
 
@@ -451,7 +453,9 @@ def makes_coroutine() -> Awaitable[str]:
 
 
 @component
-async def Awaits(notes: In[Notes], first: State[str] = State(awaited), second: State[str] = State(makes_coroutine)) -> None:
+async def Awaits(
+    notes: In[Notes], first: State[str] = State(awaited), second: State[str] = State(makes_coroutine)
+) -> None:
     notes.add((first.value, second.value))
 
 

@@ -157,7 +157,9 @@ def test_a_channel_is_closed_for_its_writers_when_its_last_reader_is_done() -> N
 
 
 def test_a_channel_inside_one_worker_is_no_matter_of_the_supervisor() -> None:
-    run = Supervisor(specified(), Plan((("count", "more", "passes_0", "passes_1"), ("keep",)), {}, frozenset({1})), GRACE)
+    run = Supervisor(
+        specified(), Plan((("count", "more", "passes_0", "passes_1"), ("keep",)), {}, frozenset({1})), GRACE
+    )
     assert run.handle(WritersDone((0, 1))) == []
     assert run.handle(ReaderDone(0, 0)) == []
     assert run.handle(WritersDone((2, 3))) == [EndWriting(1)]
@@ -464,7 +466,10 @@ def test_a_timeout_comes_while_a_run_drains_too() -> None:
 
 
 def idle(
-    moved: int = 1, full: frozenset[int] = frozenset(), sent: dict[int, int] | None = None, received: dict[int, int] | None = None
+    moved: int = 1,
+    full: frozenset[int] = frozenset(),
+    sent: dict[int, int] | None = None,
+    received: dict[int, int] | None = None,
 ) -> IdleReport:
     awaited = frozenset({*(sent or {}), *(received or {})})
     return IdleReport(Rest(sent or {}, received or {}, awaited), full, {"keep": "waiting for items on 'item'"}, moved)

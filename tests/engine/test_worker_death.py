@@ -252,7 +252,7 @@ def square(number: int) -> int:
 
 
 def test_a_death_while_nothing_is_left_to_do_is_a_death(notes: Notes) -> None:
-    """At the interpreter's exit of the worker, after its nodes had ended: nothing is lost, and the run has succeeded."""
+    """At the exit of the worker's interpreter, after its nodes had ended: nothing is lost, the run has succeeded."""
     graph = Graph()
     graph.node = DiesAtExit
     graph.node.notes < notes

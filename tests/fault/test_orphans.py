@@ -97,7 +97,9 @@ def test_when_the_parent_is_killed_while_workers_start_they_are_gone(program: An
     for start_method in METHODS:
         for delay in (0.0, 0.02, 0.1):
             running: Program = program(
-                BUSY + f"graph.one = Waits\nprint('begins', flush=True)\ngraph.run(num_workers=1, start_method={start_method!r})\n"
+                BUSY
+                + "graph.one = Waits\nprint('begins')\n"
+                + f"graph.run(num_workers=1, start_method={start_method!r})\n"
             )
             running.lines_until("begins")
             time.sleep(delay)
@@ -140,7 +142,7 @@ async def Fails(flag: In[Flag]) -> None:
 @component
 async def Sleeps(flag: In[Flag]) -> None:
     flag.set()
-    time.sleep(PATIENCE_S)
+    time.sleep(PATIENCE_S)  # noqa: ASYNC251  # it blocks its loop, as users' code does
 
 
 @component
@@ -200,7 +202,7 @@ def test_a_failure_ends_the_run_within_grace_whatever_else_runs(flags: list[Flag
 
 @component
 async def SleepsAfter(item: In[int]) -> None:
-    time.sleep(PATIENCE_S)
+    time.sleep(PATIENCE_S)  # noqa: ASYNC251
 
 
 @component

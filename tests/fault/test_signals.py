@@ -151,7 +151,8 @@ graph = Graph()
 def test_a_second_ctrl_c_kills_what_resists_the_first(program: Any, start_method: str) -> None:
     running: Program = program(
         RESISTS
-        + f"graph.one = Resists\ngraph.two = Blocks\ngraph.run(num_workers=2, start_method={start_method!r}, grace=60)\n"
+        + "graph.one = Resists\ngraph.two = Blocks\n"
+        + f"graph.run(num_workers=2, start_method={start_method!r}, grace=60)\n"
     )
     running.lines_until("running", 2)
     running.signal_group(signal.SIGINT)
@@ -162,7 +163,9 @@ def test_a_second_ctrl_c_kills_what_resists_the_first(program: Any, start_method
 
 
 def test_ctrl_c_ends_within_grace_what_resists_it(program: Any) -> None:
-    running: Program = program(RESISTS + "graph.one = Resists\ngraph.two = Blocks\ngraph.run(num_workers=2, grace=0.5)\n")
+    running: Program = program(
+        RESISTS + "graph.one = Resists\ngraph.two = Blocks\ngraph.run(num_workers=2, grace=0.5)\n"
+    )
     running.lines_until("running", 2)
     running.signal_group(signal.SIGINT)
     code, _ = running.end(0.5 + SOON_S)
@@ -231,7 +234,9 @@ def test_sigterm_drains_and_leaves_with_143(program: Any, options: str) -> None:
 
 
 def test_sigterm_ends_within_grace_what_does_not_drain(program: Any) -> None:
-    running: Program = program(RESISTS + "graph.one = Resists\ngraph.two = Blocks\ngraph.run(num_workers=2, grace=0.5)\n")
+    running: Program = program(
+        RESISTS + "graph.one = Resists\ngraph.two = Blocks\ngraph.run(num_workers=2, grace=0.5)\n"
+    )
     running.lines_until("running", 2)
     running.signal(signal.SIGTERM)
     code, _ = running.end(0.5 + SOON_S)

@@ -1,0 +1,468 @@
+"""The kinds of channels, each behind the same small face.
+
+    async with kind.made(capacity, writers=2, readers=2) as channel:
+        await channel.writers[0].do("put", 1)
+        assert await channel.readers[0].do("take") == 1
+
+What a writer does: `put`, `put_all`, `put_until_full`, `close`, `stop`. What a reader does: `take`, `take_all`,
+`close`. An end of the stream is taken as `END`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cascata import Channel
+from cascata.channel.local import LocalChannel
+from cascata.errors import ChannelClosed
+from cascata.transport.crossing import CrossingReader, CrossingWriter, Pair, make_pair
+from cascata.transport.hub import Hub
+from tests.contract.actors import Actor, Agent, Here, InProcess, InThread
+from tests.transport.ends import generator, unexpected
+
+__all__ = ["END", "KINDS", "Kind", "Made"]
+
+END: Final = "the end of the stream"
+
+
+# --- agents -----------------------------------------------------------------------------------------
+
+
+class _Writing(Agent):
+    """Puts by `self.put`."""
+
+    put: Callable[[Any], Any]
+
+    async def put_all(self, items: Iterable[Any]) -> None:
+        for item in items:
+            await self.put(item)
+
+    async def put_range(self, count: int) -> None:
+        await self.put_all(range(count))
+
+    async def put_generator(self) -> None:
+        """Puts what neither pickle nor dill can take."""
+        await self.put(generator())
+
+    async def put_function(self) -> None:
+        """Puts functions that have no name of their own."""
+        captured = 20
+        await self.put(lambda x: x + captured)
+
+    async def put_until_full(self, first: int = 0) -> int:
+        """Puts first, first + 1, ... until a put waits; that one is cancelled. Returns how many were put."""
+        count = 0
+
+        async def put_on() -> None:
+            nonlocal count
+            while True:
+                await self.put(first + count)
+                count += 1
+
+        putting = asyncio.ensure_future(put_on())
+        seen = -1
+        while count != seen:
+            seen = count
+            await self.settle()
+        putting.cancel()
+        await asyncio.wait([putting])
+        return count
+
+
+class _Taking(Agent):
+    """Takes by `self.take`."""
+
+    take: Callable[[], Any]
+
+    async def take_all(self, most: int | None = None) -> list[Any]:
+        """Takes until the end, or until there are so many."""
+        taken: list[Any] = []
+        while len(taken) != most and (item := await self.take()) is not END:
+            taken.append(item)
+        return taken
+
+    async def take_and_sum(self, count: int) -> tuple[int, int, bool]:
+        """Takes so many numbers. Returns how many came, their sum, and whether they came in order."""
+        taken = await self.take_all(count)
+        return len(taken), sum(taken), taken == sorted(taken)
+
+    async def take_and_call(self, argument: Any) -> Any:
+        return (await self.take())(argument)
+
+
+class EdgeWriter(_Writing):
+    """Around a writer of an edge."""
+
+    def __init__(self, writer: Any, hub: Hub | None = None) -> None:
+        self.writer = writer
+        self.hub = hub
+
+    async def put(self, item: Any) -> None:
+        await self.writer.put(item)
+
+    async def close(self) -> None:
+        await self.writer.aclose()
+
+    async def stop(self) -> None:
+        self.writer.stop()
+
+    async def sent_and_lost(self) -> tuple[int, int]:
+        return self.writer.sent, self.writer.lost
+
+    async def end(self) -> None:
+        self.writer.close()
+        if self.hub is not None:
+            self.hub.close()
+
+
+class EdgeReader(_Taking):
+    """Around a reader: takes as a component's loop does, one item at a time."""
+
+    def __init__(self, reader: Any, hub: Hub | None = None) -> None:
+        self.reader = reader
+        self.hub = hub
+        self.is_open = True
+
+    async def take(self) -> Any:
+        if not self.reader.items and not await self.reader.wait():
+            return END
+        item = self.reader.items.popleft()
+        self.reader.release()
+        return item
+
+    async def close(self) -> None:
+        if self.is_open:
+            self.is_open = False
+            self.reader.close()
+
+    async def end(self) -> None:
+        await self.close()
+        if self.hub is not None:
+            self.hub.close()
+
+
+class PublicWriter(_Writing):
+    """Around a public channel: a publisher that is open from the beginning."""
+
+    def __init__(self, channel: Channel[Any]) -> None:
+        self.channel = channel
+        self.publisher = channel.open()
+
+    async def put(self, item: Any) -> None:
+        await self.publisher.put(item)
+
+    async def close(self) -> None:
+        self.publisher.close()
+
+    async def end(self) -> None:
+        self.publisher.close()
+
+
+class PublicReader(_Taking):
+    """Around a public channel."""
+
+    def __init__(self, channel: Channel[Any]) -> None:
+        self.channel = channel
+
+    async def take(self) -> Any:
+        try:
+            return await self.channel.get()
+        except ChannelClosed:
+            return END
+
+
+class SyncWriter(_Writing):
+    """Around a public channel: puts in a plain thread."""
+
+    def __init__(self, channel: Channel[Any]) -> None:
+        self.publisher = channel.open()
+        self.threads = ThreadPoolExecutor(4)
+
+    async def put(self, item: Any) -> None:
+        await asyncio.wrap_future(self.threads.submit(self.publisher.put_sync, item))
+
+    async def put_all(self, items: Iterable[Any]) -> None:
+        def put_all() -> None:
+            for item in items:
+                self.publisher.put_sync(item)
+
+        await asyncio.wrap_future(self.threads.submit(put_all))
+
+    async def put_until_full(self, first: int = 0) -> int:
+        count = 0
+        while True:
+            try:
+                self.publisher.put_sync(first + count, timeout=0)
+            except TimeoutError:
+                return count
+            count += 1
+
+    async def close(self) -> None:
+        self.publisher.close()
+
+    async def end(self) -> None:
+        self.publisher.close()
+        self.threads.shutdown()
+
+
+class SyncReader(_Taking):
+    """Around a public channel: takes in a plain thread."""
+
+    def __init__(self, channel: Channel[Any]) -> None:
+        self.channel = channel
+        self.threads = ThreadPoolExecutor(4)
+
+    def take_sync(self) -> Any:
+        try:
+            return self.channel.get_sync()
+        except ChannelClosed:
+            return END
+
+    async def take(self) -> Any:
+        return await asyncio.wrap_future(self.threads.submit(self.take_sync))
+
+    async def take_all(self, most: int | None = None) -> list[Any]:
+        def take_all() -> list[Any]:
+            taken: list[Any] = []
+            while len(taken) != most and (item := self.take_sync()) is not END:
+                taken.append(item)
+            return taken
+
+        return await asyncio.wrap_future(self.threads.submit(take_all))
+
+    async def end(self) -> None:
+        self.threads.shutdown()
+
+
+# --- kinds ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Made:
+    """A channel with its ends."""
+
+    capacity: int
+    writers: list[Actor] = field(default_factory=list)
+    readers: list[Actor] = field(default_factory=list)
+    pair: Pair | None = None
+    public: Channel[Any] | None = None
+
+    @property
+    def writer(self) -> Actor:
+        return self.writers[0]
+
+    @property
+    def reader(self) -> Actor:
+        return self.readers[0]
+
+    async def close_writers(self) -> None:
+        """Closes every writer, and so ends the channel."""
+        for writer in self.writers:
+            await writer.do("close")
+        self.end_writing()
+
+    def end_writing(self) -> None:
+        """What the supervisor of a run does when it hears that the last writer has closed."""
+        if self.pair is not None:
+            with socket.socket(fileno=os.dup(self.pair.send)) as sending:
+                sending.shutdown(socket.SHUT_WR)
+
+    def end_reading(self) -> None:
+        """The same, when the last reader has closed."""
+        if self.pair is not None:
+            with socket.socket(fileno=os.dup(self.pair.send)) as sending:
+                sending.shutdown(socket.SHUT_RDWR)
+
+    async def close(self) -> None:
+        for actor in (*self.writers, *self.readers):
+            await actor.close()
+        if self.pair is not None:
+            self.pair.close()
+
+
+class Kind:
+    """A kind of channel.
+
+    Attributes:
+        crosses: whether items cross the border of a process.
+        cancels: whether what an actor does can be cancelled.
+    """
+
+    crosses = False
+    cancels = True
+
+    async def make(self, capacity: int, writers: int, readers: int, *, opened: bool = True) -> Made:
+        """Makes a channel with so many ends. Unless `opened`, no publisher was ever there (of a public one)."""
+        raise NotImplementedError
+
+    @asynccontextmanager
+    async def made(
+        self, capacity: int, writers: int = 1, readers: int = 1, *, opened: bool = True
+    ) -> AsyncIterator[Made]:
+        """A channel, and its end."""
+        channel = await self.make(capacity, writers, readers, opened=opened)
+        try:
+            yield channel
+        finally:
+            await channel.close()
+
+
+class Local(Kind):
+    """`LocalChannel`: everybody in one loop, and all readers at one reading end."""
+
+    async def make(self, capacity: int, writers: int, readers: int, *, opened: bool = True) -> Made:
+        channel = LocalChannel(capacity, readers)
+        return Made(
+            capacity,
+            [Here(EdgeWriter, channel.writer(edge)) for edge in range(writers)],
+            [Here(EdgeReader, channel) for _ in range(readers)],
+        )
+
+
+def _crossing_writer(edge: int, share: int, capacity: int, send: Any, take: Any, give: Any) -> EdgeWriter:
+    hub = Hub()
+    fds = [_fd(end) for end in (send, take, give)]
+    writer = CrossingWriter(
+        hub, edge, fds[0], fds[1], capacity, share=share, give_credits=fds[2] if share > 1 else None, bad=unexpected
+    )
+    for fd in fds:
+        os.close(fd)
+    return EdgeWriter(writer, hub)
+
+
+def _crossing_reader(receive: Any, give: Any) -> EdgeReader:
+    hub = Hub()
+    fds = [_fd(end) for end in (receive, give)]
+    reader = CrossingReader(hub, *fds, bad=unexpected)
+    for fd in fds:
+        os.close(fd)
+    return EdgeReader(reader, hub)
+
+
+def _fd(end: Any) -> int:
+    fd: int = end if isinstance(end, int) else end.detach()
+    return fd
+
+
+class Crossing(Kind):
+    """`CrossingWriter` and `CrossingReader` over the fds of a pair; each end wherever its actor lives."""
+
+    crosses = True
+
+    def __init__(self, actor: Callable[..., Actor]) -> None:
+        self._actor = actor
+
+    async def make(self, capacity: int, writers: int, readers: int, *, opened: bool = True) -> Made:
+        pair = make_pair(capacity)
+        made = Made(pair.capacity, pair=pair)
+        for edge in range(writers):
+            arguments = edge, writers, pair.capacity, *(self.passed(fd) for fd in (pair.send, pair.take, pair.give))
+            made.writers.append(self._actor(_crossing_writer, *arguments))
+        for _ in range(readers):
+            made.readers.append(self._actor(_crossing_reader, *(self.passed(fd) for fd in (pair.receive, pair.give))))
+        return made
+
+    def passed(self, fd: int) -> Any:
+        return os.dup(fd)
+
+
+class CrossingProcesses(Crossing):
+    """The ends of a crossing channel in processes."""
+
+    def __init__(self, context: Any, dup_fd: Any) -> None:
+        super().__init__(lambda make, *arguments: InProcess(context, make, *arguments))
+        self._dup_fd = dup_fd
+        self._forks = context.get_start_method() == "fork"
+
+    def passed(self, fd: int) -> Any:
+        return _Passed(fd, self._dup_fd, forks=self._forks)
+
+
+class _Passed:
+    """An fd on its way into a process, by fork or as an argument."""
+
+    def __init__(self, fd: int, dup_fd: Any, *, forks: bool) -> None:
+        self._fd = fd
+        self._dup_fd = dup_fd
+        self._forks = forks
+
+    def detach(self) -> int:
+        return os.dup(self._fd) if self._forks else self._passed.detach()
+
+    def __getstate__(self) -> Any:
+        return self._dup_fd(self._fd)
+
+    def __setstate__(self, passed: Any) -> None:
+        self._forks = False
+        self._passed = passed
+
+
+class Public(Kind):
+    """The public `Channel`; each end wherever its actor lives."""
+
+    def __init__(
+        self,
+        actor: Callable[..., Actor],
+        writer: type[Agent] = PublicWriter,
+        reader: type[Agent] = PublicReader,
+        *,
+        crosses: bool = False,
+        cancels: bool = True,
+    ) -> None:
+        self._actor = actor
+        self._writer = writer
+        self._reader = reader
+        self.crosses = crosses
+        self.cancels = cancels
+
+    async def make(self, capacity: int, writers: int, readers: int, *, opened: bool = True) -> Made:
+        channel: Channel[Any] = Channel(capacity)
+        made = Made(capacity, public=channel)
+        with channel.open() if opened else nullcontext():  # lest the first publisher end it
+            made.writers = [self._actor(self._writer, channel) for _ in range(writers)]
+            made.readers = [self._actor(self._reader, channel) for _ in range(readers)]
+            for actor in (*made.writers, *made.readers):
+                await actor.settle()
+        return made
+
+
+def _contexts() -> dict[str, Any]:
+    import multiprocessing
+
+    import multiprocess
+
+    return {
+        f"{package.__name__} {method}": package.get_context(method)
+        for package in (multiprocess, multiprocessing)
+        for method in ("fork", "forkserver", "spawn")
+    }
+
+
+def _kinds() -> dict[str, Kind]:
+    from multiprocess.reduction import DupFd
+
+    kinds: dict[str, Kind] = {
+        "local": Local(),
+        "crossing, one loop": Crossing(Here),
+        "crossing, threads": Crossing(InThread),
+        "public, one loop": Public(Here),
+        "public, threads": Public(InThread),
+        "public, plain threads": Public(Here, SyncWriter, SyncReader, cancels=False),
+    }
+    for name, context in _contexts().items():
+        if name.startswith("multiprocess "):
+            kinds[f"crossing, {name}"] = CrossingProcesses(context, DupFd)
+        kinds[f"public, {name}"] = Public(
+            lambda make, *arguments, context=context: InProcess(context, make, *arguments), crosses=True
+        )
+    return kinds
+
+
+KINDS: Final = _kinds()

@@ -1,0 +1,128 @@
+"""Both ends of a crossing channel in one loop."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from cascata.transport.crossing import CrossingReader, CrossingWriter, make_pair
+from cascata.transport.hub import Hub
+
+__all__ = ["Crossing", "crossing", "generator", "open_fds", "unexpected"]
+
+
+def generator() -> Any:
+    """What neither pickle nor dill can take."""
+    return iter(item for item in range(0))
+
+
+def unexpected(*problem: Any) -> None:
+    """A callback for what should not happen."""
+    raise AssertionError(problem)
+
+
+def open_fds() -> int:
+    """How many fds this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+class Crossing:
+    """A pair with writers and readers, and what they complained about.
+
+    Args:
+        capacity: of the channel.
+        writers: how many edges write to it.
+        users: nodes that share the reading end.
+        readers: reading ends, as if in several processes.
+        work: of the writers.
+    """
+
+    def __init__(
+        self, capacity: int, writers: int = 1, users: int = 1, readers: int = 1, work: Callable[[], float] | None = None
+    ) -> None:
+        self.hub = Hub()
+        self.pair = make_pair(capacity)
+        self.forgotten = 0
+        self.bad_items: list[tuple[Any, Exception]] = []
+        self.bad_frames: list[tuple[int, int, Exception]] = []
+        self.writers = [
+            CrossingWriter(
+                self.hub,
+                edge,
+                self.pair.send,
+                self.pair.take,
+                self.pair.capacity,
+                give_credits=self.pair.give if writers > 1 else None,
+                share=writers,
+                work=work,
+                bad=lambda item, problem: self.bad_items.append((item, problem)),
+                forgotten=self._forget,
+            )
+            for edge in range(writers)
+        ]
+        self.users = users
+        self.readers = [
+            CrossingReader(
+                self.hub,
+                self.pair.receive,
+                self.pair.give,
+                users=users,
+                bad=lambda edge, count, problem: self.bad_frames.append((edge, count, problem)),
+            )
+            for _ in range(readers)
+        ]
+
+    def _forget(self) -> None:
+        self.forgotten += 1
+
+    @property
+    def writer(self) -> CrossingWriter:
+        return self.writers[0]
+
+    @property
+    def reader(self) -> CrossingReader:
+        return self.readers[0]
+
+    def shut(self, how: int) -> None:
+        """What the supervisor of a run does when no writer is left, or no reader."""
+        with socket.socket(fileno=os.dup(self.pair.send)) as sending:
+            sending.shutdown(how)
+
+    async def take(self, reader: CrossingReader | None = None) -> Any:
+        reader = reader or self.reader
+        if not reader.items:
+            assert await reader.wait()
+        item = reader.items.popleft()
+        reader.release()
+        return item
+
+    async def take_all(self) -> list[Any]:
+        taken = []
+        while self.reader.items or await self.reader.wait():
+            taken.append(await self.take())
+        return taken
+
+    def close(self) -> None:
+        for writer in self.writers:
+            writer.close()
+        for reader in self.readers:
+            for _ in range(self.users):
+                reader.close()
+        self.hub.close()
+        self.pair.close()
+
+
+@asynccontextmanager
+async def crossing(
+    capacity: int, writers: int = 1, users: int = 1, readers: int = 1, work: Callable[[], float] | None = None
+) -> AsyncIterator[Crossing]:
+    """A crossing channel, and its end."""
+    made = Crossing(capacity, writers, users, readers, work)
+    try:
+        yield made
+    finally:
+        made.close()

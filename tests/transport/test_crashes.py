@@ -1,0 +1,268 @@
+"""Processes that are killed or stopped at any moment, with a channel in their hands."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import multiprocess
+
+from cascata import Channel
+from cascata.errors import ChannelClosed
+from cascata.transport.crossing import CrossingReader, CrossingWriter, Pair, make_pair
+from cascata.transport.hub import Hub
+from tests.transport.ends import unexpected
+
+FORK = multiprocess.get_context("fork")
+HANGS_S = 20.0
+"""Seconds after which nothing is expected to happen any more."""
+
+
+@contextmanager
+def processes(*targets: Any) -> Iterator[list[Any]]:
+    """Runs functions in processes; kills what is left of them at the end."""
+    running = [FORK.Process(target=target, args=arguments) for target, *arguments in targets]
+    for process in running:
+        process.start()
+    try:
+        yield running
+    finally:
+        for process in running:
+            if process.is_alive():
+                process.kill()
+            process.join()
+            process.close()
+
+
+def payload(number: int, item: int) -> bytes:
+    """Bytes of a length of its own, some longer than a page."""
+    return bytes([number]) * (item * 997 % 9_000)
+
+
+# --- the public channel -----------------------------------------------------------------------------
+
+
+def publish(channel: Channel[Any], number: int, count: int | None) -> None:
+    with channel.open():
+        item = 0
+        while item != count:
+            channel.put_sync((number, item, payload(number, item)))
+            item += 1
+
+
+def test_consumers_of_killed_publishers_get_what_was_put_and_then_the_end() -> None:
+    rng = random.Random(1)
+    for _ in range(60):
+        channel: Channel[Any] = Channel(rng.choice([1, 3, 20]))
+        with channel.open() as holding, processes((publish, channel, 0, None), (publish, channel, 1, 150)) as running:
+            taken: dict[int, int] = {0: 0, 1: 0}
+            kill_at = rng.randrange(100)
+            while True:
+                if sum(taken.values()) == kill_at:
+                    running[0].kill()
+                if taken[1]:
+                    holding.close()  # publisher 1 has come, too
+                try:
+                    number, item, content = channel.get_sync(timeout=HANGS_S)
+                except ChannelClosed:
+                    break
+                assert item == taken[number]
+                assert content == payload(number, item)
+                taken[number] += 1
+            assert taken[1] == 150
+
+
+async def test_a_consumer_that_waits_is_told_when_the_last_publisher_was_killed() -> None:
+    for _ in range(40):
+        channel: Channel[Any] = Channel(3)
+        with processes((publish, channel, 0, 5), (publish, channel, 1, None)) as running:
+            async with asyncio.timeout(HANGS_S):
+                consumers = [asyncio.ensure_future(count_items(channel)) for _ in range(2)]
+                await channel.get()
+                await asyncio.to_thread(running[0].join)
+                running[1].kill()
+                await asyncio.gather(*consumers)
+
+
+async def count_items(channel: Channel[Any]) -> int:
+    return len([item async for item in channel])
+
+
+def consume(channel: Channel[int], reports: int) -> None:
+    while True:
+        try:
+            item = channel.get_sync()
+        except ChannelClosed:
+            return
+        os.write(reports, item.to_bytes(4, "little"))
+
+
+def read_reports(fd: int) -> list[int]:
+    """Everything that was reported, until nobody is left who could."""
+    data = b""
+    while part := os.read(fd, 65_536):
+        data += part
+    assert len(data) % 4 == 0
+    return [int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data), 4)]
+
+
+def test_a_killed_consumer_takes_nothing_with_it_but_the_item_in_its_hand() -> None:
+    rng = random.Random(2)
+    for _ in range(60):
+        channel: Channel[int] = Channel(rng.choice([1, 3, 20]))
+        reports_r, reports = os.pipe()
+        with channel.open() as sender, processes(*[(consume, channel, reports)] * 2) as running:
+            os.close(reports)
+            killed_at = rng.randrange(300)
+            for item in range(300):
+                if item == killed_at:
+                    running[0].kill()
+                sender.put_sync(item, timeout=HANGS_S)
+            sender.close()
+            reported = read_reports(reports_r)
+        os.close(reports_r)
+        assert len(set(reported)) == len(reported)
+        assert len(reported) >= 299
+
+
+def hammer(channel: Channel[bytes]) -> None:
+    while True:
+        channel.put_sync(b"x" * 3_000)
+        channel.get_sync()
+
+
+def test_a_process_that_is_killed_never_leaves_the_lock_held() -> None:
+    rng = random.Random(3)
+    channel: Channel[bytes] = Channel(10)
+    with channel.open():
+        for _ in range(100):
+            with processes((hammer, channel)) as (process,):
+                for _ in range(rng.randrange(60)):
+                    channel.put_sync(b"y" * 5_000, timeout=HANGS_S)
+                    channel.get_sync(timeout=HANGS_S)
+                process.kill()
+                process.join()
+            while len(channel):
+                assert set(channel.get_sync(timeout=HANGS_S)) in ({ord("x")}, {ord("y")})
+
+
+def test_a_process_that_is_stopped_for_a_while_loses_nothing() -> None:
+    rng = random.Random(4)
+    for _ in range(10):
+        channel: Channel[Any] = Channel(5)
+        reports_r, reports = os.pipe()
+        with processes((publish_numbers, channel, 400), (consume, channel, reports)) as running:
+            os.close(reports)
+            taken = []
+            for _ in range(rng.randrange(1, 20)):
+                try:
+                    taken.append(channel.get_sync(timeout=HANGS_S))
+                except ChannelClosed:
+                    break
+                process = rng.choice(running)
+                if process.is_alive():
+                    os.kill(process.pid, signal.SIGSTOP)
+                    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+                    os.kill(process.pid, signal.SIGCONT)
+            reported = read_reports(reports_r)
+        os.close(reports_r)
+        assert sorted(taken + reported) == list(range(400))
+
+
+def publish_numbers(channel: Channel[int], count: int) -> None:
+    with channel.open():
+        for item in range(count):
+            channel.put_sync(item)
+
+
+# --- a crossing channel -----------------------------------------------------------------------------
+
+
+def write_forever(pair: Pair, edge: int, share: int) -> None:
+    async def write() -> None:
+        writer = CrossingWriter(
+            Hub(),
+            edge,
+            pair.send,
+            pair.take,
+            pair.capacity,
+            give_credits=pair.give if share > 1 else None,
+            share=share,
+            bad=unexpected,
+        )
+        item = 0
+        while True:
+            await writer.put((edge, item, payload(edge, item)))
+            item += 1
+
+    asyncio.run(write())
+
+
+def shut(pair: Pair, how: int) -> None:
+    with socket.socket(fileno=os.dup(pair.send)) as sending:
+        sending.shutdown(how)
+
+
+async def test_what_killed_writers_had_sent_arrives_whole_and_without_a_gap() -> None:
+    rng = random.Random(5)
+    for _ in range(60):
+        pair, hub = make_pair(rng.choice([1, 10, 100])), Hub()
+        reader = CrossingReader(hub, pair.receive, pair.give, bad=unexpected)
+        with processes((write_forever, pair, 0, 2), (write_forever, pair, 1, 2)) as running:
+            taken = [0, 0]
+            kill_at = rng.randrange(1, 300)
+            async with asyncio.timeout(HANGS_S):
+                while reader.items or await reader.wait():
+                    edge, item, content = reader.items.popleft()
+                    reader.release()
+                    assert (item, content) == (taken[edge], payload(edge, item))
+                    taken[edge] += 1
+                    if sum(taken) == kill_at:
+                        for process in running:
+                            process.kill()
+                            process.join()
+                        shut(pair, socket.SHUT_WR)
+            assert sum(taken) >= kill_at
+        reader.close()
+        hub.close()
+        pair.close()
+
+
+def read_forever(pair: Pair, reports: int) -> None:
+    async def read() -> None:
+        reader = CrossingReader(Hub(), pair.receive, pair.give, bad=unexpected)
+        while reader.items or await reader.wait():
+            os.write(reports, reader.items.popleft().to_bytes(4, "little"))
+            reader.release()
+
+    asyncio.run(read())
+
+
+async def test_when_a_reader_is_killed_the_others_go_on_with_what_it_had_not_received() -> None:
+    rng = random.Random(6)
+    for _ in range(40):
+        pair, hub = make_pair(100), Hub()
+        reports_r, reports = os.pipe()
+        writer = CrossingWriter(hub, 0, pair.send, pair.take, pair.capacity, work=lambda: 0.001, bad=unexpected)
+        with processes((read_forever, pair, reports), (read_forever, pair, reports)) as running:
+            os.close(reports)
+            kill_at = rng.randrange(150)
+            async with asyncio.timeout(HANGS_S):
+                for item in range(150):
+                    if item == kill_at:
+                        running[0].kill()
+                    await writer.put(item)
+                await writer.aclose()
+            shut(pair, socket.SHUT_WR)
+            reported = read_reports(reports_r)
+        os.close(reports_r)
+        hub.close()
+        pair.close()
+        assert len(set(reported)) == len(reported)
+        assert len(reported) >= 149  # a frame holds one item here: the one in its hand

@@ -1,0 +1,446 @@
+"""The crossing channel beyond the contract: credits, frames, bad items, ends that close in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cascata.errors import ChannelClosed
+from cascata.transport import frames
+from cascata.transport.crossing import FLUSH_S, count_unread, make_pair
+from tests.coroutines import turn
+from tests.transport.ends import crossing, generator, open_fds
+
+SETTLED = 20
+"""Turns of the loop after which nothing more happens by itself."""
+
+
+def explode(text: str) -> Any:
+    raise ValueError(text)
+
+
+class Explosive:
+    """Can be pickled, and not unpickled."""
+
+    def __reduce__(self) -> Any:
+        return explode, ("boom",)
+
+
+def frames_in(fd: int) -> int:
+    """How many frames lie in the socket. Takes them."""
+    count = 0
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        while True:
+            try:
+                sock.recv(1 << 20, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return count
+            count += 1
+
+
+# --- credits ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("writers", [1, 2])
+async def test_items_that_cannot_cross_use_up_no_room(writers: int) -> None:
+    async with crossing(4, writers) as ends, asyncio.timeout(10):
+        for _ in range(20):
+            await ends.writer.put(generator())
+            await turn()
+        assert len(ends.bad_items) == 20
+        for item in range(4):
+            await ends.writer.put(item)
+        assert ends.writer.sent == 24
+        assert [await ends.take() for _ in range(4)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("writers", [1, 2])
+async def test_items_that_cannot_be_unpickled_use_up_no_room(writers: int) -> None:
+    async with crossing(4, writers) as ends, asyncio.timeout(10):
+        for _ in range(20):
+            await ends.writer.put(Explosive())
+            await ends.writer.put(7)
+            assert await ends.take() == 7
+        assert [count for _, count, _ in ends.bad_frames] == [1] * 20
+
+
+async def test_a_second_writer_gets_all_the_room_while_the_first_idles() -> None:
+    async with crossing(12, writers=3) as ends, asyncio.timeout(10):
+        for writer in ends.writers:
+            await writer.put(writer.edge)
+            await turn()
+        for item in range(9):
+            await ends.writers[1].put(item)
+        waiting = asyncio.ensure_future(ends.writers[2].put("x"))
+        await turn(SETTLED)
+        assert not waiting.done()
+        await ends.take()
+        await waiting
+
+
+async def test_a_writer_that_waits_gets_the_room_that_another_gives_back() -> None:
+    async with crossing(8, writers=2) as ends, asyncio.timeout(10):
+        for item in range(5):
+            await ends.writers[0].put(item)  # and has more credits in hand until the loop turns
+        await asyncio.gather(*(ends.writers[1].put(item) for item in range(3)))
+
+
+async def test_a_cancelled_put_gives_its_room_back_to_all() -> None:
+    capacity = 3
+    async with crossing(capacity, writers=2) as ends, asyncio.timeout(10):
+        for item in range(capacity):
+            await ends.writers[0].put(item)
+        waiting = [asyncio.ensure_future(ends.writers[0].put("cancelled")) for _ in range(5)]
+        await turn(SETTLED)
+        await ends.take()
+        for _ in range(3):
+            await turn()  # somewhere here the first of them is granted room
+            for each in waiting:
+                each.cancel()
+        await asyncio.wait(waiting)
+        await ends.writers[1].put("here")
+
+
+async def test_a_reader_may_give_room_back_in_any_portions() -> None:
+    """Writes to a pipe that do not fit into its last page begin a new one: the pipe must be large enough for that."""
+    capacity = 60_000
+    async with crossing(capacity) as ends, asyncio.timeout(30):
+        for _ in range(capacity):
+            await ends.writer.put(None)
+        for portion in [2_049, 2_500, 3_000, 4_097, 1, 2_047] * 12:
+            for _ in range(portion):
+                if not ends.reader.items:
+                    await ends.reader.wait()
+                ends.reader.items.popleft()
+            ends.reader.release()
+            await asyncio.gather(*(ends.writer.put(None) for _ in range(portion)))
+
+
+async def test_a_reader_whose_writers_are_gone_releases_all_the_same() -> None:
+    async with crossing(4) as ends:
+        await ends.writer.put(1)
+        await ends.writer.aclose()
+        os.close(ends.pair.take)
+        assert await ends.take() == 1
+        ends.reader.release()
+        ends.pair.take = os.open(os.devnull, os.O_RDONLY)
+
+
+# --- frames -----------------------------------------------------------------------------------------
+
+
+async def test_what_was_put_leaves_when_the_loop_turns() -> None:
+    async with crossing(100) as ends:
+        for item in range(10):
+            await ends.writer.put(item)
+        assert frames_in(ends.pair.receive) == 0
+        await turn()
+        assert frames_in(ends.pair.receive) == 1
+
+
+async def test_a_producer_that_never_suspends_does_not_hold_its_items_back() -> None:
+    async with crossing(100) as ends:
+        await ends.writer.put(0)
+        until = time.perf_counter() + 2 * FLUSH_S
+        while time.perf_counter() < until:
+            pass
+        await ends.writer.put(1)
+        assert frames_in(ends.pair.receive) == 1
+
+
+@pytest.fixture
+def small_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sockets that hold as little as the system allows: a few frames."""
+    monkeypatch.setattr("cascata.transport.crossing.SOCKET_BYTES", 1)
+
+
+async def test_while_the_socket_is_full_items_wait_and_keep_their_order(small_sockets: None) -> None:
+    capacity = 60_000
+    async with crossing(capacity) as ends, asyncio.timeout(30):
+        for item in range(capacity):
+            await ends.writer.put(item)
+            if item < 2_000:
+                ends.writer.flush()
+        assert len(ends.writer._unsent) <= 1
+        closing = asyncio.ensure_future(ends.writer.aclose())
+        await turn(SETTLED)
+        assert not closing.done()
+        assert [await ends.take() for _ in range(capacity)] == list(range(capacity))
+        await closing
+
+
+async def test_large_items_that_wait_hold_no_fds(small_sockets: None) -> None:
+    async with crossing(3_000) as ends:
+        before = open_fds()
+        item = bytes(200_000)
+        for _ in range(1_500):
+            await ends.writer.put(item)
+            ends.writer.flush()
+        assert open_fds() <= before + 1
+        for _ in range(1_500):
+            assert len(await ends.take()) == len(item)
+
+
+async def test_arrays_that_are_kept_hold_no_fds() -> None:
+    async with crossing(10) as ends:
+        kept = []
+        before = open_fds()
+        for number in range(100):
+            await ends.writer.put(np.full(20_000, number))
+            kept.append(await ends.take())
+        assert open_fds() == before
+        assert [array[0] for array in kept] == list(range(100))
+        assert all(array.flags.writeable for array in kept)
+
+
+async def test_frames_are_cut_to_little_work_when_several_processes_read() -> None:
+    seconds = 0.0
+    async with crossing(1_000, work=lambda: seconds) as ends:
+        for item in range(5):
+            await ends.writer.put(item)
+        assert frames_in(ends.pair.receive) == 5  # nobody has told yet: one by one
+        seconds = 0.000_05
+        ends.writer.flush()
+        for item in range(12):
+            await ends.writer.put(item)
+        await turn()
+        assert 3 <= frames_in(ends.pair.receive) <= 4
+        seconds = 10.0
+        ends.writer.flush()
+        for item in range(3):
+            await ends.writer.put(item)
+        assert frames_in(ends.pair.receive) == 3
+
+
+async def test_a_bad_item_fails_alone_and_the_order_of_the_others_is_kept() -> None:
+    async with crossing(100) as ends:
+        items = [generator() if item % 7 == 3 else (lambda: None) if item % 7 == 5 else item for item in range(50)]
+        for item in items:
+            await ends.writer.put(item)
+        good = [item for item in items if isinstance(item, int)]
+        taken = [await ends.take() for _ in range(50 - len(ends.bad_items))]
+        assert [item for item in taken if isinstance(item, int)] == good
+        assert len(ends.bad_items) == 7
+        assert ends.writer.sent == 50
+
+
+async def test_an_item_that_cannot_be_unpickled_fails_alone() -> None:
+    async with crossing(100) as ends:
+        for item in range(50):
+            await ends.writer.put(Explosive() if item % 10 == 5 else item)
+        assert [await ends.take() for _ in range(45)] == [item for item in range(50) if item % 10 != 5]
+        assert [(edge, count, str(problem)) for edge, count, problem in ends.bad_frames] == [(0, 1, "boom")] * 5
+        assert ends.reader.taken() == {0: 45}
+
+
+async def test_a_system_that_allows_only_small_messages_is_served_as_well(small_sockets: None) -> None:
+    async with crossing(10) as ends, asyncio.timeout(10):
+        for size in (10, 3_000, 10_000, 100_000):
+            await ends.writer.put(bytes(size))
+            assert len(await ends.take()) == size
+
+
+async def test_a_kernel_that_is_short_of_something_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with crossing(10) as ends, asyncio.timeout(10):
+        transmit = frames.transmit
+        failures = [OSError(number, "short") for number in (105, 12, 109, 105)]
+
+        def short(*arguments: Any) -> None:
+            if failures:
+                raise failures.pop()
+            transmit(*arguments)
+
+        monkeypatch.setattr(frames, "transmit", short)
+        await ends.writer.put(1)
+        await turn()
+        await ends.writer.put(2)
+        assert [await ends.take(), await ends.take()] == [1, 2]
+        assert not failures
+
+
+# --- readers ----------------------------------------------------------------------------------------
+
+
+async def test_who_shares_the_reading_end_is_woken_for_each_item() -> None:
+    async with crossing(10, users=2) as ends, asyncio.timeout(10):
+        first, second = (asyncio.ensure_future(ends.take()) for _ in range(2))
+        await turn(SETTLED)
+        await ends.writer.put(1)
+        ends.writer.flush()
+        await ends.writer.put(2)  # a frame of its own
+        assert sorted([await first, await second]) == [1, 2]
+
+
+async def test_who_gives_up_waiting_passes_its_wake_up_on() -> None:
+    async with crossing(10, users=2) as ends, asyncio.timeout(10):
+        first, second = (asyncio.ensure_future(ends.take()) for _ in range(2))
+        await turn(SETTLED)
+        await ends.writer.put(1)
+        for _ in range(4):
+            await turn()
+            if not ends.reader._takers or len(ends.reader._takers) == 1:
+                break
+        first.cancel()
+        await asyncio.wait([first])
+        if not first.cancelled():
+            await ends.writer.put(2)
+        await second
+
+
+async def test_a_batch_that_suspends_again_and_again_keeps_no_writer_waiting() -> None:
+    async with crossing(4) as ends, asyncio.timeout(20):
+        for item in range(4):
+            await ends.writer.put(item)
+        await ends.reader.wait()
+        ends.reader.taking()
+        for item in range(4, 12):
+            waiting = asyncio.ensure_future(ends.writer.put(item))
+            await turn(2)
+            if not ends.reader.items:
+                await ends.reader.wait()
+                ends.reader.taking()
+            ends.reader.items.popleft()  # and the batch goes on, without `release`
+            await waiting
+
+
+async def test_two_reading_ends_divide_the_items() -> None:
+    async with crossing(4, readers=2) as ends, asyncio.timeout(10):
+        taking = [asyncio.ensure_future(ends.take(reader)) for reader in ends.readers]
+        await turn(SETTLED)
+        await ends.writer.put(1)
+        ends.writer.flush()
+        await ends.writer.put(2)
+        assert sorted([await each for each in taking]) == [1, 2]
+
+
+async def test_a_reader_that_always_finds_frames_lets_the_loop_turn() -> None:
+    async with crossing(60_000) as ends:
+        for item in range(60_000):
+            await ends.writer.put(item)
+            if item % 100 == 0:
+                ends.writer.flush()
+
+        async def take_all() -> None:
+            for _ in range(60_000):
+                await ends.take()
+
+        taking = asyncio.ensure_future(take_all())
+        turns = 0
+        while not taking.done():
+            await turn()
+            turns += 1
+        assert turns > 5
+
+
+# --- ends -------------------------------------------------------------------------------------------
+
+
+async def test_a_stopped_writer_uses_no_credits_that_it_has_in_hand() -> None:
+    async with crossing(100) as ends:
+        await ends.writer.put(1)
+        ends.writer.stop()
+        with pytest.raises(ChannelClosed):
+            await ends.writer.put(2)
+        assert ends.writer.sent == 1
+        await ends.writer.aclose()
+        ends.shut(socket.SHUT_WR)
+        assert await ends.take_all() == [1]
+
+
+async def test_what_a_closed_writer_had_not_sent_is_lost_and_counted() -> None:
+    async with crossing(100) as ends:
+        for item in range(10):
+            await ends.writer.put(item)
+        ends.writer.close()
+        assert (ends.writer.sent, ends.writer.lost) == (10, 10)
+        ends.shut(socket.SHUT_WR)
+        assert await ends.take_all() == []
+
+
+async def test_what_could_not_be_sent_when_the_readers_left_is_lost_and_counted() -> None:
+    async with crossing(100) as ends:
+        ends.writer.refusal = lambda: None
+        for item in range(10):
+            await ends.writer.put(item)
+        ends.shut(socket.SHUT_RDWR)
+        for item in range(200):
+            await ends.writer.put(item)
+        await turn(SETTLED)
+        assert ends.writer.closed
+        await ends.writer.aclose()
+        assert (ends.writer.sent, ends.writer.lost) == (210, 210)
+
+
+async def test_a_cancelled_aclose_closes_and_drops_the_rest(small_sockets: None) -> None:
+    async with crossing(3_000) as ends:
+        for item in range(2_000):
+            await ends.writer.put(item)
+            ends.writer.flush()
+        closing = asyncio.ensure_future(ends.writer.aclose())
+        await turn(SETTLED)
+        assert not closing.done()
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert ends.writer.closed
+        ends.shut(socket.SHUT_WR)
+        assert len(await ends.take_all()) + ends.writer.lost == ends.writer.sent == 2_000
+
+
+async def test_closing_ends_that_are_busy_touches_no_fd_of_others() -> None:
+    """What was armed for the loop's next turn must not run on fds that belong to somebody else by then."""
+    async with crossing(10, writers=2) as ends:
+        await ends.writers[0].put(1)
+        ends.reader.taking()
+        await ends.reader.wait()
+        ends.reader.items.popleft()
+        for writer in ends.writers:
+            writer.close()
+        ends.reader.close()
+        others = [os.pipe2(os.O_NONBLOCK) for _ in range(4)]  # get the numbers that just became free
+        await turn(SETTLED)
+        for reading, writing in others:
+            with pytest.raises(BlockingIOError):
+                os.read(reading, 1)
+            os.close(reading)
+            os.close(writing)
+        ends.readers.clear()
+
+
+async def test_two_who_close_at_once_both_return(small_sockets: None) -> None:
+    async with crossing(3_000) as ends, asyncio.timeout(10):
+        for item in range(1_000):
+            await ends.writer.put(item)
+            ends.writer.flush()
+        closing = [asyncio.ensure_future(ends.writer.aclose()) for _ in range(2)]
+        await turn(SETTLED)
+        assert not any(each.done() for each in closing)
+        closing[0].cancel()
+        await asyncio.wait(closing)
+        assert not closing[1].cancelled()
+
+
+async def test_what_is_left_in_a_channel_is_counted_by_edge() -> None:
+    async with crossing(100, writers=2) as ends:
+        for item in range(5):
+            await ends.writers[item % 2].put(item)
+        await ends.writers[1].put(np.zeros(100_000))
+        await turn()
+        before = open_fds()
+        assert count_unread(ends.pair.receive) == {0: 3, 1: 3}
+        assert open_fds() == before
+
+
+def test_a_pair_that_cannot_be_made_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(capacity: int) -> None:
+        raise OSError("short")
+
+    monkeypatch.setattr("cascata.transport.crossing.credit_pipe", fail)
+    with pytest.raises(OSError, match="short"):
+        make_pair(1)
