@@ -102,7 +102,8 @@ def imported(node: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
 def summary(path: str, source: bytes, tree: ast.Module) -> ModuleSummary:
     """What the census wants to know of a module at `path`, which is relative to the root."""
     package = Path(path).parent.parts
-    classes, functions, imports = 0, [], set()
+    classes, functions = 0, list[Function]()
+    imports = set[str]()
     scopes: list[tuple[str, ast.AST]] = [("", tree)]
     while scopes:  # not by recursion: real code nests deeper than Python's stack
         prefix, scope = scopes.pop()

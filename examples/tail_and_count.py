@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 from cascata import Graph, In, Out, State, component
 
@@ -48,7 +48,7 @@ class Totals:
         self.waited_s += line.waited_s
 
 
-def opened(path: Path, mode: str) -> Iterator[TextIO]:
+def opened(path: Path, mode: str) -> Iterator[IO[str]]:
     """A file for as long as a node lives: opened before its first item, closed at its end, whatever ended it."""
     with path.open(mode, encoding="utf-8") as file:
         yield file
@@ -66,7 +66,7 @@ def printed_totals() -> Iterator[Totals]:
 
 
 @component
-async def WriteLog(lines: In[int], pause: In[float], log: State[TextIO] = State(opened)) -> None:
+async def WriteLog(lines: In[int], pause: In[float], log: State[IO[str]] = State(opened)) -> None:
     """Appends lines about `pause` seconds apart, each in two parts as busy programs do, and a mark at the end."""
     for number in range(lines):
         await asyncio.sleep(pause * random.uniform(0.5, 1.5))
@@ -77,7 +77,7 @@ async def WriteLog(lines: In[int], pause: In[float], log: State[TextIO] = State(
 
 
 @component
-async def FollowLog(pause: In[float], line: Out[Line], log: State[TextIO] = State(opened)) -> None:
+async def FollowLog(pause: In[float], line: Out[Line], log: State[IO[str]] = State(opened)) -> None:
     """Sends each line of a growing file once it is whole, looking every `pause` seconds, until it finds the mark."""
     text, waited_s = "", 0.0
     while text != END:

@@ -467,12 +467,19 @@ def test_a_timeout_comes_while_a_run_drains_too() -> None:
 
 def idle(
     moved: int = 1,
-    full: frozenset[int] = frozenset(),
     sent: dict[int, int] | None = None,
     received: dict[int, int] | None = None,
+    blocked: dict[str, int] | None = None,
+    waiting: dict[str, int] | None = None,
 ) -> IdleReport:
-    awaited = frozenset({*(sent or {}), *(received or {})})
-    return IdleReport(Rest(sent or {}, received or {}, awaited), full, {"keep": "waiting for items on 'item'"}, moved)
+    """The state of an idle worker; `blocked` and `waiting` are node -> the channel at which it waits."""
+    return IdleReport(
+        rest=Rest(sent or {}, received or {}, frozenset({*(sent or {}), *(received or {})})),
+        blocked={node: frozenset({channel}) for node, channel in (blocked or {}).items()},
+        waiting={node: frozenset({channel}) for node, channel in (waiting or {}).items()},
+        doing={"keep": "waiting for items on 'item'"},
+        moved=moved,
+    )
 
 
 def stalled(run: Supervisor, *reports: IdleReport) -> list[ConfirmIdle]:
@@ -504,13 +511,31 @@ def test_nothing_but_waiting_is_a_deadlock() -> None:
 
 def test_a_full_channel_gets_more_room_the_smallest_first() -> None:
     run = supervisor()
-    reports = [idle(full=frozenset({1})), idle(full=frozenset({0})), idle()]
+    reports = in_a_ring(1)
     stalled(run, *reports)
     told = [run.handle(IdleConfirmed(worker, 1, report)) for worker, report in enumerate(reports)]
     assert told == [[], [], [Grow(0, 100, 100, None)]]
     assert (run.phase, run.errors) == (Phase.RUNNING, [])
-    again = [idle(moved=2, full=each.full) for each in reports]
-    assert stalled_again(run, again) == [Grow(1, 100, 100, None)]
+    assert stalled_again(run, in_a_ring(2)) == [Grow(1, 100, 100, None)]
+
+
+def in_a_ring(moved: int) -> list[IdleReport]:
+    """Each waits for the next one: two for room, and the last for items that the first cannot send."""
+    return [
+        idle(moved, blocked={"count": 0}),
+        idle(moved, blocked={"passes_0": 1}),
+        idle(moved, waiting={"keep": 0}),
+    ]
+
+
+def test_room_that_helps_nobody_is_not_given() -> None:
+    """Who reads the full channel does not wait for who writes to it: what it waits for will not come."""
+    run = supervisor()
+    reports = [idle(blocked={"count": 0}), idle(), idle(waiting={"keep": 1})]
+    stalled(run, *reports)
+    told = [run.handle(IdleConfirmed(worker, 1, report)) for worker, report in enumerate(reports)]
+    assert told == [[], [], ALL_CANCELLED]
+    assert isinstance(run.errors[0], DeadlockError)
 
 
 def stalled_again(run: Supervisor, reports: list[IdleReport]) -> list[object]:
