@@ -149,8 +149,8 @@ def _shared_zips(spec: GraphSpec) -> Iterator[str]:
             if len(shared) > 1:
                 yield (
                     f"{group}: its members share the streams of {' and '.join(shared)}, and zip them: whichever member "
-                    f"is free takes the next item of one, and another the next of the other, so that items would be left "
-                    f"over without a partner. Zip them in a node before the group, and send it pairs."
+                    f"is free takes the next item of one, and another the next of the other, so that items would be "
+                    f"left over without a partner. Zip them in a node before the group, and send it pairs."
                 )
 
 

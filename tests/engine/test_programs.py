@@ -1,4 +1,4 @@
-"""Programs of all kinds run graphs: executed by others, forked, as daemons, without streams, with children of their own."""
+"""Programs of all kinds run graphs: executed by others, forked, as daemons, without streams, with children."""
 
 from __future__ import annotations
 
