@@ -7,6 +7,7 @@ FOLDER is docs/img unless it is given.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -31,12 +32,20 @@ def drawing_blocks() -> list[str]:
 
 def make(folder: Path) -> list[Path]:
     """Runs the blocks, and puts their pictures into a folder."""
+    # the tree that the pages are of, whatever is installed
+    paths = os.pathsep.join(filter(None, [str(DOCS.parent), os.environ.get("PYTHONPATH")]))
     made = []
     for block in drawing_blocks():
         with tempfile.TemporaryDirectory() as scratch:
             script = Path(scratch, "example.py")
             script.write_text(block, "utf-8")
-            subprocess.run([sys.executable, script.name], cwd=scratch, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [sys.executable, script.name],
+                cwd=scratch,
+                env=os.environ | {"PYTHONPATH": paths},
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
             made += [Path(shutil.copy(each, folder)) for each in sorted(Path(scratch).glob("*.svg"))]
     return made
 

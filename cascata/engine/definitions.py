@@ -152,7 +152,8 @@ def _follow(root: Any, main: dict[str, Any], names: dict[str, Any]) -> None:
                 value = main[name]
                 names[name] = (
                     Unsendable(name, type(value).__name__, "graphs and nodes stay in the process that made them")
-                    if any(kind.__module__.startswith("cascata.dsl") for kind in type(value).__mro__)
+                    if not isinstance(value, type)
+                    and any(kind.__module__.startswith("cascata.dsl") for kind in type(value).__mro__)
                     else value
                 )
                 queue.append(value)

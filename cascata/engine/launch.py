@@ -11,6 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from multiprocess import (
@@ -52,7 +53,10 @@ def _prepared(popen: Any, process: Any) -> memoryview:
 
 
 def _write(fd: int, data: memoryview) -> None:
-    with open(fd, "wb", closefd=False) as file:  # an fd
+    with (
+        suppress(BrokenPipeError),
+        open(fd, "wb", closefd=False) as file,
+    ):  # a child that is gone tells by its exit  # an fd
         file.write(data)
 
 

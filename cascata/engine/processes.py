@@ -103,7 +103,10 @@ class _Handle:
             if fd >= 0:
                 os.close(fd)
         if self.process is not None:
-            self.process.close()
+            try:
+                self.process.close()
+            except ValueError:  # its pidfd said that it is gone: somebody else has reaped it
+                self.process._popen.close()
 
 
 class ProcessRun:

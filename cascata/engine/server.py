@@ -40,8 +40,7 @@ class _Server:
     def ensure(self) -> socket.socket:
         """Starts the server unless it runs; one that was killed is started again."""
         if self.pid is not None and self.control is not None:
-            pid, _ = os.waitpid(self.pid, os.WNOHANG)
-            if not pid:
+            if not _has_ended(self.pid):
                 return self.control
             self.pid = None
             self.close()
@@ -63,9 +62,9 @@ class _Server:
     def close(self) -> None:
         """Lets go of the server, and ends it if it runs: it has no state that could be lost."""
         if self.pid is not None:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):  # the program may reap it, too
                 os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+                os.waitpid(self.pid, 0)
             self.pid = None
         if self.control is not None:
             self.control.close()
@@ -75,6 +74,13 @@ class _Server:
         if self.control is not None:
             self.control.close()
         self.__init__()  # type: ignore[misc]  # as new: the server is no child of this process
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] != 0
+    except ChildProcessError:  # reaped by somebody else: a thread of the program, or the system when SIGCHLD is ignored
+        return True
 
 
 _server: Final = _Server()

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from bench.measure import Case, Key, Settings, Spread, measure
+
 BENCH = Path(__file__).parents[2] / "bench"
 CAPACITIES = {1, 10, 100, 1000}
 
@@ -19,7 +21,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]
     """What the quick form prints and writes, with hardly any items."""
     file = tmp_path_factory.mktemp("bench") / "figures.json"
     done = subprocess.run(
-        [sys.executable, BENCH / "run.py", "--quick", "--items", "50", "--rounds", "2", "--json", file],
+        [sys.executable, BENCH / "run.py", "--quick", "--items", "50", "--rounds", "1", "--json", file],
         capture_output=True,
         text=True,
         cwd=file.parent,
@@ -72,21 +74,19 @@ def test_start_up_and_import_are_measured_in_whole_processes(quick: tuple[str, d
     assert set(imported) == {"bare", "process", "added"}
 
 
-def test_every_figure_has_its_unit_and_its_spread_over_the_rounds(quick: tuple[str, dict[str, Any]]) -> None:
+def test_every_figure_has_its_unit_and_every_round(quick: tuple[str, dict[str, Any]]) -> None:
     for case in quick[1]["cases"]:
+        assert case["items"] == 50
         for values in case["metrics"].values():
             assert values["unit"] in {"items/s", "s"}
-            assert len(values["rounds"]) == 2
-            assert values["low"] == min(values["rounds"])
-            assert values["high"] == max(values["rounds"])
-            assert values["low"] <= values["median"] <= values["high"]
+            assert values["rounds"] == [values["low"]] == [values["median"]] == [values["high"]]
 
 
 def test_the_figures_say_on_what_machine_and_how_quiet_it_was(quick: tuple[str, dict[str, Any]]) -> None:
     _, figures = quick
     assert set(figures["machine"]) == {"system", "cpu", "cores", "memory_gib", "python", "cascata"}
     assert len(figures["load_before"]) == 3
-    assert all(len(case["others_busy"]) == 2 for case in figures["cases"])
+    assert all(0 <= busy <= 1 for case in figures["cases"] for busy in case["others_busy"])
 
 
 def test_ratios_stand_beside_their_targets(quick: tuple[str, dict[str, Any]]) -> None:
@@ -97,6 +97,46 @@ def test_ratios_stand_beside_their_targets(quick: tuple[str, dict[str, Any]]) ->
     assert asked["import over bare Python, in seconds"]["most"] == 0.06
     for target in asked:
         assert f"| {target} " in text
+
+
+class Script:
+    """A case that takes what it is told to, and notes when it is measured."""
+
+    def __init__(self, name: str, rates: list[float], order: list[str]) -> None:
+        self.key = Key("suite", name)
+        self.rates = [0.0, *rates]  # the first is the warm-up's
+        self.order = order
+        self.asked: list[int] = []
+
+    def take(self, items: int) -> dict[str, float]:
+        self.order.append(self.key.what)
+        self.asked.append(items)
+        return {"rate": self.rates[len(self.asked) - 1]}
+
+
+def test_cases_are_measured_in_turn_and_every_second_round_backwards() -> None:
+    order: list[str] = []
+    cases = [Case(each.key, each.take, 10) for each in (Script(name, [1.0, 1.0, 1.0], order) for name in "abc")]
+    measure(cases, Settings(rounds=3, seconds=1.0), lambda line: None)
+    assert "".join(order) == "abc" + "abc" + "cba" + "abc"
+
+
+def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
+    mine, theirs = Script("mine", [10.0, 40.0, 90.0], []), Script("theirs", [10.0, 20.0, 10.0], [])
+    cases = [Case(each.key, each.take, 10) for each in (mine, theirs)]
+    results = measure(cases, Settings(rounds=3, seconds=1.0), lambda line: None)
+    assert results.spread(mine.key, "rate") == Spread(40.0, 10.0, 90.0)
+    assert results.ratio(mine.key, theirs.key, "rate") == Spread(2.0, 1.0, 9.0)
+    assert results.ratio(mine.key, Key("suite", "not measured"), "rate") is None
+
+
+def test_the_warm_up_sizes_a_case_by_its_rate() -> None:
+    fast, slow = Script("fast", [1.0], []), Script("slow", [1.0], [])
+    fast.rates[0], slow.rates[0] = 50_000.0, 3.0
+    cases = [Case(each.key, each.take, 1000) for each in (fast, slow)]
+    measure(cases, Settings(rounds=1, seconds=0.5), lambda line: None)
+    assert fast.asked == [1000, 25_000]
+    assert slow.asked == [1000, 1000]
 
 
 def test_a_number_of_rounds_that_measures_nothing_is_refused() -> None:

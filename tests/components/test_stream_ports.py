@@ -439,6 +439,58 @@ def test_a_run_that_is_stopped_gets_the_rest_of_what_was_read(engine: Options, n
     assert got == [0, 1, 2] + [3] * (len(got) - 3)
 
 
+# --- when nothing moves -----------------------------------------------------------------------------
+
+
+@component
+async def InEights(items: Stream[int], same: Out[int]) -> None:
+    """Sends items on when eight have come."""
+    kept: list[int] = []
+    async for item in items:
+        kept.append(item)
+        if len(kept) == 8:
+            for each in kept:
+                await same.send(each)
+            kept = []
+
+
+@component(thread=True)
+def InEightsByThread(items: Stream[int], same: Out[int]) -> Iterator[int]:
+    """The same, in a thread."""
+    kept: list[int] = []
+    for item in items:
+        kept.append(item)
+        if len(kept) == 8:
+            yield from kept
+            kept = []
+
+
+@component
+@inport("left", capacity=1)
+@inport("right", capacity=1)
+async def Narrow(left: In[int], right: In[int], notes: In[Notes]) -> None:
+    """Notes pairs, and keeps nobody's items for long."""
+    notes.add((left, right))
+
+
+@pytest.mark.parametrize("eights", [InEights, InEightsByThread], ids=["loop", "thread"])
+def test_a_stream_that_waits_for_items_which_have_no_room_elsewhere_gets_them(
+    engine: Options, notes: Notes, eights: Any
+) -> None:
+    """Its sender is blocked by the other way to the same node: that one must get more room."""
+    graph = Graph()
+    graph.count = Count
+    graph.count.upto < 32
+    graph.eights = eights
+    graph.narrow = Narrow
+    graph.narrow.notes < notes
+    graph.count.number >> graph.eights.items
+    graph.count.number >> graph.narrow.right
+    graph.eights.same >> graph.narrow.left
+    graph.run(**engine, timeout=30)
+    assert notes.read() == [(each, each) for each in range(32)]
+
+
 # --- cycles -----------------------------------------------------------------------------------------
 
 

@@ -62,6 +62,37 @@ def test_a_thread_is_called_for_each_item_and_its_results_keep_their_order(engin
     assert notes.read() == [number for upto in range(20) for number in range(upto)]
 
 
+OPTIONS: list[dict[str, Any]] = [{"concurrency": 3}, {"retries": 1}, {"timeout": 30}, {"concurrency": 2, "retries": 1}]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_options_of_calls_hold_for_threads_that_yield(engine: Options, notes: Notes, options: dict[str, Any]) -> None:
+    @component(thread=True, **options)
+    def Below(upto: In[int], number: Out[int]) -> Iterator[int]:
+        yield from range(upto)
+
+    graph = Graph()
+    graph.count = Count
+    graph.count.upto < 20
+    graph.below = Below
+    graph.count.number >> graph.below.upto
+    keep(graph, graph.below.number, notes)
+    graph.run(**engine)
+    assert notes.read() == [number for upto in range(20) for number in range(upto)]
+
+
+def test_threads_that_yield_stand_in_an_ordered_group(engine: Options, notes: Notes) -> None:
+    graph = Graph()
+    graph.count = Count
+    graph.count.upto < 20
+    graph.upto = Upto * 2
+    graph.upto.ordered()
+    graph.count.number >> graph.upto.upto
+    keep(graph, graph.upto.number, notes)
+    graph.run(**engine)
+    assert notes.read() == [number for upto in range(20) for number in range(upto)]
+
+
 def test_what_a_thread_yielded_before_it_failed_is_sent(engine: Options, notes: Notes) -> None:
     @component(thread=True)
     def Breaks(number: Out[int]) -> Iterator[int]:

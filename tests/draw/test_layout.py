@@ -18,7 +18,7 @@ from cascata.draw.scene import Place, Scene, set_scene
 from cascata.draw.sketch import Sketch, sketch
 from tests.serial.graphs import Scale, everything, graphs
 
-some_graphs = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+some_graphs = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def scene_of(graph: Graph) -> tuple[Sketch, Scene]:

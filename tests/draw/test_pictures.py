@@ -20,7 +20,7 @@ from tests.serial.graphs import Collect, Join, Numbers, Scale, everything, graph
 Picture = Callable[..., str]
 PICTURES = [svg, to_dot, to_mermaid]
 
-some_graphs = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+some_graphs = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def one(kind: Any, name: str = "node") -> Graph:

@@ -1,4 +1,4 @@
-"""Programs of all kinds run graphs: executed by others, forked, as daemons, without streams, with children."""
+"""Programs of all kinds run graphs: executed by others, forked, as daemons, without streams, reaped by others."""
 
 from __future__ import annotations
 
