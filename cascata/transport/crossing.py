@@ -120,8 +120,9 @@ class CrossingWriter(LateWriter):
         self._retrying = False
         self._hung_up = False
         self._finished = False
-        hub.watch(self._credit, READABLE, self._on_credit)
-        hub.watch(self._socket.fileno(), WRITABLE, self._on_socket)
+        self._awaits_credit = self._awaits_socket = False
+        hub.watch(self._credit, 0, self._on_credit)
+        hub.watch(self._socket.fileno(), 0, self._on_socket)
 
         most = min(max(1, capacity // (2 * share)), MOST_AT_ONCE)
         fill = most if work is None else 1  # items that go into one frame, at most
@@ -178,6 +179,9 @@ class CrossingWriter(LateWriter):
         def hand_out() -> None:
             nonlocal spare, armed
             spare -= line.grant(spare)
+            if line.waiting and not self._awaits_credit:
+                self._awaits_credit = True
+                hub.change(credit, READABLE)
             if spare and not armed:
                 armed = True
                 call_soon(turn)  # gives back what is not used, if others could
@@ -296,6 +300,9 @@ class CrossingWriter(LateWriter):
                     return
         self._drained.clear()
         self._unsent.append(frame)
+        if not self._awaits_socket:
+            self._awaits_socket = True
+            self._hub.change(self._socket.fileno(), WRITABLE)
 
     def _is_over(self, problem: OSError) -> bool:
         """Whether a send failed for good. Otherwise it is tried again, when writable or a little later."""
@@ -335,10 +342,16 @@ class CrossingWriter(LateWriter):
             self._hang_up()
         elif self._unsent:
             self._send_unsent()
+        else:  # readers make room all the time: only who waits for it shall be woken
+            self._awaits_socket = False
+            self._hub.change(self._socket.fileno(), 0)
 
     def _on_credit(self, events: int) -> None:
         if self._line.waiting:
             self._pump()
+        elif events & READABLE:
+            self._awaits_credit = False
+            self._hub.change(self._credit, 0)
 
     # -- the end
 
@@ -382,7 +395,9 @@ class CrossingWriter(LateWriter):
         self._hub.forget(self._socket.fileno())
         os.close(self._credit)
         if self._give is not None:
+            give(self._give, len(self._line.granted))  # they will find that it is over
             os.close(self._give)
+            self._give = None
         self._socket.close()
 
 

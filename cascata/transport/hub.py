@@ -39,6 +39,10 @@ class Hub:
         self._callbacks[fd] = callback
         self._epoll.register(fd, events | select.EPOLLET)
 
+    def change(self, fd: int, events: int) -> None:
+        """Watches for other events from now on (a hang-up is always told); what is so already is told again."""
+        self._epoll.modify(fd, events | select.EPOLLET)
+
     def forget(self, fd: int) -> None:
         """Stops watching; call it before the fd is closed."""
         if self._callbacks.pop(fd, None) is not None:

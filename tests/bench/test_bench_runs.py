@@ -117,14 +117,14 @@ class Script:
 def test_cases_are_measured_in_turn_and_every_second_round_backwards() -> None:
     order: list[str] = []
     cases = [Case(each.key, each.take, 10) for each in (Script(name, [1.0, 1.0, 1.0], order) for name in "abc")]
-    measure(cases, Settings(rounds=3, seconds=1.0), lambda line: None)
+    measure(cases, Settings(rounds=3, seconds=1.0), lambda _: None)
     assert "".join(order) == "abc" + "abc" + "cba" + "abc"
 
 
 def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
     mine, theirs = Script("mine", [10.0, 40.0, 90.0], []), Script("theirs", [10.0, 20.0, 10.0], [])
     cases = [Case(each.key, each.take, 10) for each in (mine, theirs)]
-    results = measure(cases, Settings(rounds=3, seconds=1.0), lambda line: None)
+    results = measure(cases, Settings(rounds=3, seconds=1.0), lambda _: None)
     assert results.spread(mine.key, "rate") == Spread(40.0, 10.0, 90.0)
     assert results.ratio(mine.key, theirs.key, "rate") == Spread(2.0, 1.0, 9.0)
     assert results.ratio(mine.key, Key("suite", "not measured"), "rate") is None
@@ -134,7 +134,7 @@ def test_the_warm_up_sizes_a_case_by_its_rate() -> None:
     fast, slow = Script("fast", [1.0], []), Script("slow", [1.0], [])
     fast.rates[0], slow.rates[0] = 50_000.0, 3.0
     cases = [Case(each.key, each.take, 1000) for each in (fast, slow)]
-    measure(cases, Settings(rounds=1, seconds=0.5), lambda line: None)
+    measure(cases, Settings(rounds=1, seconds=0.5), lambda _: None)
     assert fast.asked == [1000, 25_000]
     assert slow.asked == [1000, 1000]
 

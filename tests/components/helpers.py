@@ -2,15 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
-from cascata import Graph
+from cascata import Graph, Out, Stream, component, inport, outport
 from cascata.dsl import Component
 from cascata.observe.report import RunReport
 from tests.engine.parts import Each, Notes, keep
 
-__all__ = ["around", "through"]
+__all__ = ["InPairs", "InPairsByThread", "InPairsDecorated", "around", "through"]
+
+
+@component
+async def InPairs(items: Stream[int], pair: Out[list[int]]) -> AsyncIterator[list[int]]:
+    """Lists of two, the rest at the end."""
+    kept: list[int] = []
+    async for item in items:
+        kept.append(item)
+        if len(kept) == 2:
+            yield kept
+            kept = []
+    if kept:
+        yield kept
+
+
+@component(thread=True)
+def InPairsByThread(items: Stream[int], pair: Out[list[int]]) -> Iterator[list[int]]:
+    """The same, in a thread."""
+    kept: list[int] = []
+    for item in items:
+        kept.append(item)
+        if len(kept) == 2:
+            yield kept
+            kept = []
+    if kept:
+        yield kept
+
+
+@component
+@inport("items", stream=True, capacity=3)
+@outport("pair")
+async def InPairsDecorated(items, pair):  # type: ignore[no-untyped-def]  # this style has no types
+    kept = []
+    async for item in items:
+        kept.append(item)
+        if len(kept) == 2:
+            await pair.send(kept)
+            kept = []
+    if kept:
+        await pair.send(kept)
 
 
 def around(component: type[Component], items: Iterable[Any], notes: Notes, **constants: Any) -> Graph:
