@@ -47,7 +47,27 @@ class _Engine(Protocol):
     def post(self, event: supervisor.Event) -> None: ...
 
 
+_LATER: Final = {"progress": False, "debug": False, "on_worker_death": "fail", "address": None, "runtime_env": None}
+"""Options that this version does not act on, with the value that asks for nothing."""
+
+
+def _refuse_what_comes_later(spec: GraphSpec, options: RunOptions) -> None:
+    """An option that was silently left undone would be worse than none."""
+    for name, nothing in _LATER.items():
+        if getattr(options, name) != nothing:
+            raise CascataError(
+                f"option {name}={getattr(options, name)!r} is not part of this version yet: leave it out"
+            )
+    for node in spec.nodes.values():
+        if node.component.options.get("on_worker_death", "fail") != "fail":
+            raise CascataError(
+                f"node {node.name!r}: @component(on_worker_death='restart') of {node.component.name} is not part of "
+                f"this version yet: leave it out"
+            )
+
+
 def _engine(spec: GraphSpec, options: RunOptions) -> _Engine:
+    _refuse_what_comes_later(spec, options)
     spec = separate(put_in_order(share_batches(spec)))
     if options.engine == "inline":
         return InlineRun(spec, options)

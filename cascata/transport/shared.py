@@ -26,8 +26,6 @@ import pickle
 import select
 import struct
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from ..channel.threads import CLOSED, EMPTY, ENDED
@@ -42,19 +40,17 @@ _STATE: Final = struct.Struct("<QQQB")
 _STATES_AT: Final = (64, 128)
 _COUNTER: Final = 0
 _LENGTH: Final = struct.Struct("<Q")
+_AT_ONCE: Final = 1024
+"""Bytes that are read in one go with a message's length."""
+
 _FREE_AT: Final = 1 << 20
 """Bytes that were read before their memory is given back to the system."""
 
 _KEEP_SIZE_AND_PUNCH: Final = 3
 
 
-class _State(NamedTuple):
-    """What the header says. Offsets are into the memory file; `head` is where the next message goes."""
-
-    used: int
-    head: int
-    tail: int
-    closed: int
+_State = tuple[int, int, int, int]
+"""What the header says: items, where the next message goes, where the first one is, and whether it is closed."""
 
 
 class SharedFds(NamedTuple):
@@ -84,6 +80,28 @@ def _make_fds() -> SharedFds:
     return SharedFds(made[0], made[1], made[2], made[3], presence)
 
 
+class _Lock:
+    """Between the threads of this process, and between processes: as long as the process lives."""
+
+    __slots__ = ("_fd", "_threads")
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._threads = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._threads.acquire()
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+        except BaseException:
+            self._threads.release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        self._threads.release()
+
+
 class SharedChannel:
     """A bounded channel between processes.
 
@@ -103,7 +121,7 @@ class SharedChannel:
         self._seen_opened = False
         self._header = mmap.mmap(self.fds.memory, _PAGE)
         if fds is None:
-            _STATE.pack_into(self._header, _STATES_AT[0], *_State(0, _PAGE, _PAGE, 0))
+            _STATE.pack_into(self._header, _STATES_AT[0], 0, _PAGE, _PAGE, 0)
         self.after_fork()
         forked.renew(self)
 
@@ -114,7 +132,8 @@ class SharedChannel:
         self._own = os.open(f"/proc/self/fd/{self.fds.memory}", os.O_RDWR | os.O_CLOEXEC)
         self._presence = -1  # `forked.private` has closed it
         self._publishing = 0
-        self._lock = threading.Lock()
+        self._publishers_lock = threading.Lock()
+        self._lock = _Lock(self._own)
 
     def __del__(self) -> None:
         if not hasattr(self, "fds"):
@@ -127,41 +146,33 @@ class SharedChannel:
 
     # -- state, under the lock
 
-    @contextmanager
-    def _locked(self) -> Iterator[_State]:
-        with self._lock:
-            fcntl.flock(self._own, fcntl.LOCK_EX)
-            try:
-                yield self._state()
-            finally:
-                fcntl.flock(self._own, fcntl.LOCK_UN)
-
     def _state(self) -> _State:
         """The state in force; whole also without the lock."""
         header = self._header
         while True:
             counter = header[_COUNTER]
-            state = _State(*_STATE.unpack_from(header, _STATES_AT[counter & 1]))
+            state = _STATE.unpack_from(header, _STATES_AT[counter & 1])
             if header[_COUNTER] == counter:
                 return state
 
-    def _commit(self, state: _State) -> None:
-        counter = self._header[_COUNTER] + 1 & 0xFF
-        _STATE.pack_into(self._header, _STATES_AT[counter & 1], *state)
-        self._header[_COUNTER] = counter
+    def _commit(self, used: int, head: int, tail: int, closed: int) -> None:
+        header = self._header
+        counter = header[_COUNTER] + 1 & 0xFF
+        _STATE.pack_into(header, _STATES_AT[counter & 1], used, head, tail, closed)
+        header[_COUNTER] = counter
 
     # -- what the public channel asks
 
     def __len__(self) -> int:
-        return self._state().used
+        return self._state()[0]
 
     @property
     def closed(self) -> bool:
-        return bool(self._state().closed)
+        return bool(self._state()[3])
 
     def open(self) -> bool:
         """One publisher more, in this process."""
-        with self._lock:
+        with self._publishers_lock:
             if not self._publishing:
                 self._presence = os.open(f"/proc/self/fd/{self.fds.presence}", os.O_WRONLY | os.O_CLOEXEC)
                 forked.private(self._presence)
@@ -171,7 +182,7 @@ class SharedChannel:
 
     def release(self) -> bool:
         """One publisher less, in this process."""
-        with self._lock:
+        with self._publishers_lock:
             self._publishing -= 1
             if not self._publishing:
                 forked.unprivate(self._presence)
@@ -180,10 +191,11 @@ class SharedChannel:
         return True
 
     def close(self) -> bool:
-        with self._locked() as state:
+        with self._lock:
+            used, head, tail, _ = self._state()
             os.eventfd_write(self.fds.items, 1)
             os.eventfd_write(self.fds.room, 1)
-            self._commit(state._replace(closed=1))
+            self._commit(used, head, tail, 1)
         return True
 
     @property
@@ -205,25 +217,29 @@ class SharedChannel:
             ChannelClosed: the channel is closed.
             SerializationError: the item cannot be sent to another process.
         """
-        if self._state().used >= self.capacity:  # no need to pickle
-            with self._locked() as state:
-                if not self._has_room(state):
+        if self._state()[0] >= self.capacity:  # no need to pickle
+            with self._lock:
+                if not self._has_room(self._state()):
                     return False
         data = _dumps(item)
-        with self._locked() as state:
+        with self._lock:
+            state = self._state()
             if not self._has_room(state):
                 return False
-            at = state.head if state.used else _PAGE  # when it is empty: at the front again
-            head = _write(self._own, [memoryview(_LENGTH.pack(len(data))), memoryview(data)], at)
-            if not state.used:
+            used, head, tail, closed = state
+            if not used:  # at the front again
+                head = tail = _PAGE
+            head = _write(self._own, data, head)
+            if not used:
                 os.eventfd_write(self.fds.items, 1)
-            self._commit(state._replace(used=state.used + 1, head=head, tail=state.tail if state.used else _PAGE))
+            self._commit(used + 1, head, tail, closed)
         return True
 
     def _has_room(self, state: _State) -> bool:
-        if state.closed:
+        used, _, _, closed = state
+        if closed:
             raise ChannelClosed(CLOSED)
-        if state.used < self.capacity:
+        if used < self.capacity:
             return True
         _lower(self.fds.room)
         return False
@@ -242,19 +258,19 @@ class SharedChannel:
         return _loads(data) if isinstance(data, bytes) else data
 
     def _try_read(self) -> Any:
-        with self._locked() as state:
-            if not state.used:
-                if state.closed:
+        with self._lock:
+            used, head, tail, closed = self._state()
+            if not used:
+                if closed:
                     return ENDED
                 _lower(self.fds.items)
                 return EMPTY
-            (length,) = _LENGTH.unpack(os.pread(self._own, _LENGTH.size, state.tail))
-            data = _read(self._own, state.tail + _LENGTH.size, length)
-            tail = state.tail + _LENGTH.size + length
-            if state.used == self.capacity:
+            data = _read(self._own, tail)
+            end = tail + _LENGTH.size + len(data)
+            if used == self.capacity:
                 os.eventfd_write(self.fds.room, 1)
-            self._commit(state._replace(used=state.used - 1, tail=tail))
-            self._free(state.tail, tail, last=state.used == 1)
+            self._commit(used - 1, head, end, closed)
+            self._free(tail, end, last=used == 1)
         return data
 
     def _free(self, start: int, end: int, *, last: bool) -> None:
@@ -298,25 +314,32 @@ def _lower(eventfd: int) -> None:
         pass
 
 
-def _write(fd: int, parts: list[memoryview], at: int) -> int:
-    while parts:
-        written = os.pwritev(fd, parts, at)
-        at += written
-        while parts and written >= len(parts[0]):
-            written -= len(parts.pop(0))
-        if parts:
-            parts[0] = parts[0][written:]
+def _write(fd: int, data: bytes, at: int) -> int:
+    """Writes a message; returns where it ends."""
+    head = _LENGTH.pack(len(data))
+    if len(data) < _AT_ONCE:
+        head += data
+        data = b""
+    for part in (head, data):
+        rest = memoryview(part)
+        while rest:  # the system writes at most 2 GB in one go
+            written = os.pwrite(fd, rest, at)
+            at += written
+            rest = rest[written:]
     return at
 
 
-def _read(fd: int, at: int, length: int) -> bytes:
-    data = os.pread(fd, length, at)
-    if len(data) == length:
-        return data
-    parts = [data]
-    got = len(data)
-    while got < length:  # the system reads at most 2 GB in one go
-        parts.append(os.pread(fd, length - got, at + got))
+def _read(fd: int, at: int) -> bytes:
+    """Reads a message."""
+    first = os.pread(fd, _AT_ONCE, at)
+    (length,) = _LENGTH.unpack_from(first)
+    end = _LENGTH.size + length
+    if end <= len(first):
+        return first[_LENGTH.size : end]
+    parts = [first[_LENGTH.size :]]
+    got = len(first)
+    while got < end:
+        parts.append(os.pread(fd, end - got, at + got))
         got += len(parts[-1])
     return b"".join(parts)
 

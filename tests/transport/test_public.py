@@ -343,11 +343,12 @@ def test_a_thousand_channels_leave_nothing() -> None:
         asyncio.run(use_in_loop())
 
     use(True)
+    gc.collect()
     fds, resident = open_fds(), resident_bytes()
     for number in range(1_000):
         use(number % 2 == 0)
     gc.collect()
-    assert open_fds() == fds
+    assert open_fds() <= fds
     assert resident_bytes() - resident < 8_000_000
 
 

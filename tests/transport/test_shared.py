@@ -73,7 +73,7 @@ def test_a_put_that_was_cut_short_by_death_has_changed_nothing(monkeypatch: pyte
     survivor = another(channel)
     assert channel.try_put("first")
 
-    def die(state: Any) -> None:
+    def die(*state: int) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(channel, "_commit", die)
@@ -89,7 +89,7 @@ def test_a_take_that_was_cut_short_by_death_has_taken_nothing(monkeypatch: pytes
     survivor = another(channel)
     assert channel.try_put("first")
 
-    def die(state: Any) -> None:
+    def die(*state: int) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(channel, "_commit", die)
