@@ -15,6 +15,7 @@ import asyncio
 import atexit
 import concurrent.futures.thread  # noqa: F401  # its hook at the interpreter's exit must be registered before ours, which runs first then
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
@@ -26,6 +27,7 @@ from ..model import GraphSpec
 from ..observe.report import RunReport
 from ..options import RunOptions
 from ..plan import partition
+from ..runtime.worker import SWITCH_S
 from . import supervisor
 from .batching import share_batches
 from .cycles import separate
@@ -97,8 +99,15 @@ class Run:
         self._thread.start()
 
     def _live(self) -> None:
+        interval = sys.getswitchinterval()
+        if isinstance(self._engine, InlineRun):
+            # The caller's thread shares the interpreter with busy loops then: see `SWITCH_S`.
+            sys.setswitchinterval(min(interval, SWITCH_S))
         try:
-            result = _run_in_new_loop(self._engine)
+            try:
+                result = _run_in_new_loop(self._engine)
+            finally:
+                sys.setswitchinterval(interval)
         except BaseException as error:  # everything goes to whoever waits
             _active.discard(self)
             self.future.set_exception(error)

@@ -32,7 +32,7 @@ from ..model import GraphSpec
 from ..observe.board import Board, BoardShape
 from ..observe.log import install_forwarding
 from ..runtime.idle import IdleReport, Rest
-from ..runtime.worker import Worker
+from ..runtime.worker import SWITCH_S, Worker
 from ..transport.hub import Hub
 from ..transport.links import Ends, LinkedEnds
 from . import definitions
@@ -41,10 +41,6 @@ __all__ = ["FDS_AT_ONCE", "Setup", "main"]
 
 FDS_AT_ONCE: Final = 200
 """Fds in one message: the kernel takes 253."""
-
-SWITCH_S: Final = 0.0005
-"""Seconds after which a thread that waits for the interpreter asks for it. A busy loop lets it go every millisecond,
-for a moment: threads that ask less often than that may lose every race for it, for seconds."""
 
 ANSWER_S: Final = 0.2
 """A loop that does not turn within this many seconds counts as blocked."""

@@ -21,7 +21,11 @@ from ..observe.board import Board
 from .idle import IdleReport, IdleWatch, Rest
 from .node import Node
 
-__all__ = ["Events", "Links", "Worker"]
+__all__ = ["SWITCH_S", "Events", "Links", "Worker"]
+
+SWITCH_S: Final = 0.0005
+"""Seconds after which a thread that waits for the interpreter asks for it. A busy loop lets it go every millisecond,
+for a moment: threads that ask less often than that may lose every race for it, for seconds."""
 
 _RECANCEL_S: Final = 0.25
 

@@ -21,16 +21,16 @@ import errno
 import os
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from socket import AF_UNIX, SO_SNDBUF, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
+from socket import SO_SNDBUF, SOL_SOCKET, socket
 from time import perf_counter
 from typing import Any, Final
 
 from ..channel.base import DONE, Tally
 from ..channel.line import LONGEST_LOOK_S, LOOK_S, SLICE_S, LateWriter, Line
 from . import frames
-from .credit import credit_pipe, give, take
+from .credit import give, take
 from .hub import HUNG_UP, READABLE, WRITABLE, Hub
+from .pair import Pair, count_unread, make_pair
 
 __all__ = ["CrossingReader", "CrossingWriter", "Pair", "count_unread", "make_pair"]
 
@@ -43,39 +43,7 @@ SHARED_WORK_S: Final = 0.0002
 MOST_AT_ONCE: Final = 2048
 """Credits that a writer takes at once, at most: with them it does not look whether the loop should turn."""
 
-SOCKET_BYTES: Final = 1 << 20
-
 _RETRY_S: Final = 0.001
-
-
-@dataclass(slots=True)
-class Pair:
-    """The four ends of a crossing channel, as fds, and its capacity in items."""
-
-    send: int
-    receive: int
-    take: int
-    give: int
-    capacity: int
-
-    def close(self) -> None:
-        for fd in (self.send, self.receive, self.take, self.give):
-            os.close(fd)
-
-
-def make_pair(capacity: int) -> Pair:
-    """Makes the kernel's side of a crossing channel."""
-    near, far = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-    near.setsockopt(SOL_SOCKET, SO_SNDBUF, SOCKET_BYTES)
-    near.setblocking(False)
-    far.setblocking(False)
-    try:
-        reading, writing, capacity = credit_pipe(capacity)
-    except BaseException:
-        near.close()
-        far.close()
-        raise
-    return Pair(near.detach(), far.detach(), reading, writing, capacity)
 
 
 class CrossingWriter(LateWriter):
@@ -586,28 +554,3 @@ class CrossingReader:
         self._socket.close()
         os.close(self._credit)
         return self._tally.left()
-
-
-def count_unread(receive: int) -> dict[int, int]:
-    """Takes what is left in a channel, when nobody else reads or writes it any more, and counts it.
-
-    Returns:
-        edge -> items.
-    """
-    left: dict[int, int] = {}
-    buffer = bytearray(frames.HEADER.size)
-    with socket(fileno=os.dup(receive)) as sock:
-        while True:
-            try:
-                message = frames.receive(sock, buffer)
-            except OSError as problem:
-                if problem.errno == errno.ECONNRESET:
-                    continue
-                return left
-            if message is None:
-                return left
-            view, fd = message
-            if fd >= 0:
-                os.close(fd)
-            _, edge, _, count = frames.HEADER.unpack_from(view)
-            left[edge] = left.get(edge, 0) + count

@@ -459,7 +459,6 @@ def no_stream(graph: Graph) -> None:
 @pytest.mark.parametrize(
     "wire",
     [
-        two_zipped,
         two_on_their_own,
         one_sampled,
         member_to_member,

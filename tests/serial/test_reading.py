@@ -91,7 +91,7 @@ def test_what_these_tests_change_is_right() -> None:
         (node(component="tests.serial.graphs:Taly"), "has no component 'Taly'. Did you mean 'Tally'"),
         (node(component="tests.serial.graphs:tally"), "has no component 'tally'"),
         (node(component="tests.other:Tally"), "the saved node 'tally'"),
-        (node(component="json:Tally"), "There is tests.serial.graphs:Tally"),
+        (node(component="json:Tally"), "tests.serial.graphs:Tally"),
         (node(name="run"), "'run' cannot be the name of a node"),
         (node(name="a b"), "'a b' cannot be the name of a node"),
         (node(constants={"items": 1}), "the saved node 'tally': tally has no in-port 'items'. Did you mean 'item'"),

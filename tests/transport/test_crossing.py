@@ -164,7 +164,7 @@ async def test_a_producer_that_never_suspends_does_not_hold_its_items_back(monke
 @pytest.fixture
 def small_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sockets that hold as little as the system allows: a few frames."""
-    monkeypatch.setattr("cascata.transport.crossing.SOCKET_BYTES", 1)
+    monkeypatch.setattr("cascata.transport.pair.SOCKET_BYTES", 1)
 
 
 async def test_while_the_socket_is_full_items_wait_and_keep_their_order(small_sockets: None) -> None:
@@ -448,6 +448,6 @@ def test_a_pair_that_cannot_be_made_leaves_nothing(monkeypatch: pytest.MonkeyPat
     def fail(capacity: int) -> None:
         raise OSError("short")
 
-    monkeypatch.setattr("cascata.transport.crossing.credit_pipe", fail)
+    monkeypatch.setattr("cascata.transport.pair.credit_pipe", fail)
     with pytest.raises(OSError, match="short"):
         make_pair(1)
