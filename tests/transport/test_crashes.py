@@ -81,10 +81,12 @@ def test_consumers_of_killed_publishers_get_what_was_put_and_then_the_end() -> N
 async def test_a_consumer_that_waits_is_told_when_the_last_publisher_was_killed() -> None:
     for _ in range(40):
         channel: Channel[Any] = Channel(3)
-        with processes((publish, channel, 0, 5), (publish, channel, 1, None)) as running:
+        with channel.open() as holding, processes((publish, channel, 0, 5), (publish, channel, 1, None)) as running:
             async with asyncio.timeout(HANGS_S):
                 consumers = [asyncio.ensure_future(count_items(channel)) for _ in range(2)]
-                await channel.get()
+                while (await channel.get())[0] != 1:
+                    pass  # until publisher 1 has come
+                holding.close()
                 await asyncio.to_thread(running[0].join)
                 running[1].kill()
                 await asyncio.gather(*consumers)
