@@ -40,6 +40,10 @@ FLUSH_S: Final = 0.0002
 SHARED_WORK_S: Final = 0.0002
 """Work in one frame, at most, when several processes read: so that none holds what another could do."""
 
+LOOKS: Final = 8
+"""A writer without credits looks so often for them before it waits: a busy reader gives some back every few
+microseconds, and to be woken takes longer. Where it was in vain, the next look is shorter."""
+
 MOST_AT_ONCE: Final = 2048
 """Credits that a writer takes at once, at most: with them it does not look whether the loop should turn."""
 
@@ -98,6 +102,7 @@ class CrossingWriter(LateWriter):
         credits = 0
         spare = 0  # credits in hand of which a put must ask first whether others come before it
         taken = 0  # credits taken, less those given back: the items put, and the credits in hand
+        patience = LOOKS
         armed = False
         flushed_at = perf_counter()
         pending: list[Any] = []
@@ -121,10 +126,19 @@ class CrossingWriter(LateWriter):
                 or line.waiting
                 or line.granted
                 or perf_counter() - line.turned > SLICE_S
-                or not top_up()
+                or not (top_up() or look_again())
             ):
                 return self.later(item)
             return put(item)
+
+        def look_again() -> int:
+            nonlocal patience
+            for _ in range(patience):
+                if top_up():
+                    patience = LOOKS
+                    return credits
+            patience = patience // 2 or 1
+            return 0
 
         def top_up() -> int:
             nonlocal credits, spare, taken

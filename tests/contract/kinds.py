@@ -22,8 +22,9 @@ from typing import Any, Final
 from cascata import Channel
 from cascata.channel.local import LocalChannel
 from cascata.errors import ChannelClosed
-from cascata.transport.crossing import CrossingReader, CrossingWriter, Pair, make_pair
+from cascata.transport.crossing import CrossingReader, CrossingWriter
 from cascata.transport.hub import Hub
+from cascata.transport.pair import Pair, make_pair
 from tests.contract.actors import Actor, Agent, Here, InProcess, InThread
 from tests.transport.ends import generator, unexpected
 

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from cascata.transport.crossing import CrossingReader, CrossingWriter, make_pair
+from cascata.transport.crossing import CrossingReader, CrossingWriter
 from cascata.transport.hub import Hub
+from cascata.transport.pair import make_pair
 
 __all__ = ["Crossing", "crossing", "generator", "open_fds", "unexpected"]
 

@@ -13,7 +13,8 @@ import pytest
 
 from cascata.errors import ChannelClosed
 from cascata.transport import frames
-from cascata.transport.crossing import FLUSH_S, count_unread, make_pair
+from cascata.transport.crossing import FLUSH_S
+from cascata.transport.pair import count_unread, make_pair
 from tests.coroutines import turn
 from tests.transport.ends import crossing, generator, open_fds
 
@@ -136,6 +137,20 @@ async def test_a_reader_whose_writers_are_gone_releases_all_the_same() -> None:
         assert await ends.take() == 1
         ends.reader.release()
         ends.pair.take = os.open(os.devnull, os.O_RDONLY)
+
+
+async def test_a_writer_that_has_room_is_not_woken_by_readers_that_make_more() -> None:
+    async with crossing(100) as ends:
+        await ends.writer.put(0)
+        await turn(SETTLED)
+        woken: list[int] = []
+        for fd in (ends.writer._credit, ends.writer._socket.fileno()):
+            ends.hub._callbacks[fd] = woken.append
+        for item in range(10):
+            assert await ends.take() == item
+            await turn(SETTLED)
+            await ends.writer.put(item + 1)
+        assert woken == []
 
 
 # --- frames -----------------------------------------------------------------------------------------
@@ -365,10 +380,9 @@ async def test_what_a_closed_writer_had_not_sent_is_lost_and_counted() -> None:
         for item in range(10):
             await ends.writer.put(item)
         ends.writer.close()
+        assert (ends.writer.sent, ends.writer.lost) == (10, 10)
         ends.shut(socket.SHUT_WR)
-        taken = await ends.take_all()  # on a busy machine some leave by the clock
-        assert taken == [*range(len(taken))]
-        assert (ends.writer.sent, ends.writer.lost) == (10, 10 - len(taken))
+        assert await ends.take_all() == []
 
 
 async def test_what_could_not_be_sent_when_the_readers_left_is_lost_and_counted() -> None:

@@ -48,6 +48,23 @@ async def test_what_is_ready_from_the_beginning_is_told(pipe: tuple[int, int]) -
     hub.close()
 
 
+async def test_what_is_watched_for_can_change_and_what_is_so_already_is_told_then(pipe: tuple[int, int]) -> None:
+    hub = Hub()
+    told: list[int] = []
+    hub.watch(pipe[0], 0, told.append)
+    os.write(pipe[1], b"x")
+    await turn(3)
+    assert told == []
+    hub.change(pipe[0], READABLE)
+    await turn(3)
+    assert len(told) == 1
+    hub.change(pipe[0], 0)
+    os.write(pipe[1], b"x")
+    await turn(3)
+    assert len(told) == 1
+    hub.close()
+
+
 async def test_what_is_forgotten_is_not_told(pipe: tuple[int, int]) -> None:
     hub = Hub()
     told: list[int] = []

@@ -191,6 +191,27 @@ async def test_all_who_wait_for_room_hear_that_it_is_closed_whoever_looks_first(
         channel.try_put(2)
 
 
+def test_a_channel_that_is_closed_between_two_looks_is_seen_to_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = SharedChannel(1)
+    closer = another(channel)
+    assert channel.try_put(1)
+    state = channel._state
+    looks: list[None] = []
+
+    def look() -> Any:
+        looks.append(None)
+        found = state()
+        if len(looks) == 1:
+            closer.close()
+        return found
+
+    monkeypatch.setattr(channel, "_state", look)
+    with pytest.raises(ChannelClosed):
+        channel.try_put(2)
+    assert channel.try_take() == 1
+    assert channel.try_take() is ENDED
+
+
 async def test_room_is_told_to_each_who_waits_for_it() -> None:
     channel = SharedChannel(2)
     putters = [another(channel) for _ in range(2)]
