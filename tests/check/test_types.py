@@ -522,7 +522,7 @@ def test_a_class_that_cannot_be_asked_never_stops_a_graph() -> None:
 @pytest.mark.parametrize(
     "odd",
     [np.zeros(3), [], {}, 3.5, ..., Literal, Union, ClassVar, Generic, Protocol, typing.Self, NamedTuple, object()],
-    ids=repr,
+    ids=lambda odd: getattr(odd, "__name__", type(odd).__name__),
 )
 def test_what_is_no_type_never_stops_a_graph(odd: Any) -> None:
     for annotation in (int, list[int], int | None, Literal["a"], Callable[[int], str], tuple[int, ...]):

@@ -52,7 +52,7 @@ def test_there_are_two_commands_to_begin_with() -> None:
     assert (ROOT / script[1]).is_file()
     install, tests = second.split(" && ")
     assert re.fullmatch(r'pip install (-e )?"\.\[test\]"', install)
-    assert tests == "python -m pytest"
+    assert tests == "python -m pytest -n 3 --dist loadgroup"
 
 
 def test_the_script_of_the_continuous_integration_takes_its_commands_from_the_readme() -> None:
