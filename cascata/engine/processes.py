@@ -318,6 +318,8 @@ class ProcessRun:
             match message:
                 case ("log", record):
                     replay(record)
+                case ("ready",):
+                    self._events.put_nowait(supervisor.Ready(handle.index))
                 case ("writers_done", edges):
                     self._events.put_nowait(supervisor.WritersDone(edges))
                 case ("reader_done", channel):

@@ -18,11 +18,40 @@ from __future__ import annotations
 import enum
 import signal
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from ..errors import CascataError, DeadlockError, RunTimeout, WorkerDied
 from ..model import GraphSpec, Plan
-from ..runtime.idle import IdleReport, Rest, may_end, nothing_on_its_way
+from ..runtime.idle import IdleReport, may_end, nothing_on_its_way
+from .events import (
+    CancelAsked,
+    CancelWorker,
+    ConfirmIdle,
+    CycleRests,
+    DescribeWorkers,
+    DrainWorker,
+    EndCycle,
+    EndReading,
+    EndWriting,
+    Event,
+    Exited,
+    Failed,
+    Finish,
+    Finished,
+    GraceOver,
+    Grow,
+    Idle,
+    IdleConfirmed,
+    Instruction,
+    KillAsked,
+    KillWorker,
+    ReaderDone,
+    Ready,
+    SetTimer,
+    StopAsked,
+    TimedOut,
+    TimeoutReported,
+    WritersDone,
+)
 from .stall import room_that_helps
 
 __all__ = [
@@ -49,6 +78,7 @@ __all__ = [
     "KillWorker",
     "Phase",
     "ReaderDone",
+    "Ready",
     "SetTimer",
     "StopAsked",
     "Supervisor",
@@ -75,228 +105,6 @@ class Phase(enum.Enum):
     OVER = "over"
 
 
-# -- events
-
-
-@dataclass(frozen=True, slots=True)
-class WritersDone:
-    """Nothing more will be sent on these edges."""
-
-    edges: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderDone:
-    """A worker no longer reads a channel."""
-
-    channel: int
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class CycleRests:
-    """A worker's part of a cycle cannot move before an item comes from another part."""
-
-    worker: int
-    cycle: int
-    rest: Rest
-
-
-@dataclass(frozen=True, slots=True)
-class Idle:
-    """Nothing on a worker has moved for a while, nor can before an item or room comes from elsewhere."""
-
-    worker: int
-    report: IdleReport
-
-
-@dataclass(frozen=True, slots=True)
-class IdleConfirmed:
-    """The answer to `ConfirmIdle`: the worker's state, or None when it is not idle."""
-
-    worker: int
-    attempt: int
-    report: IdleReport | None
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """Something on a worker failed (or, with no worker, in the process that runs the graph)."""
-
-    worker: int | None
-    error: BaseException
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """All nodes of a worker have ended, or were cancelled; it exits by itself."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class Exited:
-    """The process of a worker is gone, and all that it said has been handed in."""
-
-    worker: int
-    exitcode: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class StopAsked:
-    """The user wants the run to drain; after `within` seconds (None: however long it takes) it is cancelled."""
-
-    within: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CancelAsked:
-    """The run is to end now, without an error of its own (Ctrl-C, a cancelled task)."""
-
-
-@dataclass(frozen=True, slots=True)
-class KillAsked:
-    """The run is to end at once, whatever its workers do."""
-
-
-@dataclass(frozen=True, slots=True)
-class TimedOut:
-    """The run's `timeout` passed."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class TimeoutReported:
-    """What the workers that answered said of what they are doing."""
-
-    doing: Mapping[int, str]
-
-
-@dataclass(frozen=True, slots=True)
-class GraceOver:
-    """The time is over that workers had to end by themselves."""
-
-
-Event = (
-    WritersDone
-    | ReaderDone
-    | CycleRests
-    | Idle
-    | IdleConfirmed
-    | Failed
-    | Finished
-    | Exited
-    | StopAsked
-    | CancelAsked
-    | KillAsked
-    | TimedOut
-    | TimeoutReported
-    | GraceOver
-)
-
-
-# -- instructions
-
-
-@dataclass(frozen=True, slots=True)
-class DrainWorker:
-    """Tell a worker that its sources end at their next send."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class CancelWorker:
-    """Tell a worker to cancel its nodes and to exit."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class KillWorker:
-    """Kill a worker's process."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class EndWriting:
-    """No writer of a channel is left: its readers get what is queued, then its end."""
-
-    channel: int
-
-
-@dataclass(frozen=True, slots=True)
-class EndReading:
-    """No reader of a channel is left: its writers are refused."""
-
-    channel: int
-
-
-@dataclass(frozen=True, slots=True)
-class EndCycle:
-    """Nothing can move in a cycle any more: tell a worker to end its local channels."""
-
-    worker: int
-    cycle: int
-
-
-@dataclass(frozen=True, slots=True)
-class ConfirmIdle:
-    """Ask a worker whether it is idle still; hand in `IdleConfirmed`."""
-
-    worker: int
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Grow:
-    """Nothing could move for want of room: give a channel more of it, and say so in the log.
-
-    `worker` owns the channel if it is a local one; None for one that crosses.
-    """
-
-    channel: int
-    capacity: int
-    extra: int
-    worker: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class SetTimer:
-    """Hand in `GraceOver` after some seconds; a new timer replaces the one before."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class DescribeWorkers:
-    """Ask the workers what they are doing; hand in `TimeoutReported` within some seconds."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """The run is over; `Supervisor.errors` says how."""
-
-
-Instruction = (
-    DrainWorker
-    | CancelWorker
-    | KillWorker
-    | EndWriting
-    | EndReading
-    | EndCycle
-    | ConfirmIdle
-    | Grow
-    | SetTimer
-    | DescribeWorkers
-    | Finish
-)
-
-
 class Supervisor:
     """The state of one run.
 
@@ -319,6 +127,7 @@ class Supervisor:
         self._plan = plan
         self._grace = grace
         self._alive = set(range(len(plan.workers)))
+        self._booting = set(self._alive)
         self._finished: set[int] = set()
         self._killed: set[int] = set()
         self._timeout: float | None = None
@@ -338,6 +147,10 @@ class Supervisor:
     def handle(self, event: Event) -> list[Instruction]:  # noqa: C901  # one line for each kind of event
         """What is to be done about an event, in order."""
         match event:
+            case Ready(worker):
+                if worker not in self._killed:  # else it was killed for it
+                    self._booting.discard(worker)
+                return []
             case WritersDone(edges):
                 return self._writers_done(edges)
             case ReaderDone(channel, worker):
@@ -478,8 +291,11 @@ class Supervisor:
         if self.phase not in (Phase.RUNNING, Phase.DRAINING):
             return []
         self.phase = Phase.CANCELLING
+        # Who still boots has made no state that could be torn down, and may take seconds to hear of it.
+        booting = self._booting & self._alive - self._killed
+        self._killed |= booting
         return [
-            *(CancelWorker(worker) for worker in sorted(self._alive - self._finished)),
+            *(KillWorker(w) if w in booting else CancelWorker(w) for w in sorted(self._alive - self._finished)),
             SetTimer(self._grace),
         ]
 
@@ -500,10 +316,7 @@ class Supervisor:
     def _timed_out(self, doing: Mapping[int, str]) -> list[Instruction]:
         if self.phase not in (Phase.RUNNING, Phase.DRAINING):
             return []
-        told = {
-            worker: doing.get(worker, "it has finished" if worker in self._finished else "it does not answer")
-            for worker in range(len(self._plan.workers))
-        }
+        told = {worker: doing.get(worker, self._silent(worker)) for worker in range(len(self._plan.workers))}
         lines = "".join(f"\n  worker {worker}: {what}" for worker, what in told.items())
         self.errors.append(
             RunTimeout(
@@ -513,6 +326,12 @@ class Supervisor:
             )
         )
         return self._cancel()
+
+    def _silent(self, worker: int) -> str:
+        """Why a worker does not say what it is doing."""
+        if worker in self._finished:
+            return "it has finished"
+        return "it is still starting" if worker in self._booting else "it does not answer"
 
     def _worker_finished(self, worker: int) -> list[Instruction]:
         self._finished.add(worker)
@@ -527,7 +346,8 @@ class Supervisor:
         self._alive.discard(worker)
         instructions = [] if worker in self._finished else self._forget_idle(worker)
         if worker in self._killed:
-            if worker not in self._finished and self.errors and isinstance(self.errors[0], CascataError):
+            resisted = worker not in self._finished and worker not in self._booting
+            if resisted and self.errors and isinstance(self.errors[0], CascataError):
                 self.errors[0].add_note(
                     f"worker {worker} ({', '.join(self._plan.workers[worker])}) did not stop within {self._grace:g} s, "
                     f"and was killed"

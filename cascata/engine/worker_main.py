@@ -227,6 +227,7 @@ async def _run(setup: Setup, spec: GraphSpec, board: Board, connection: Connecti
         target=_obey, args=(connection, loop, worker, reporter), name="cascata-control", daemon=True
     )
     commands.start()
+    reporter.send("ready")
     await worker.run()
     hub.close()
     reporter.send("finished", dict(worker.unawaited))

@@ -31,6 +31,7 @@ from cascata.engine.supervisor import (
     KillWorker,
     Phase,
     ReaderDone,
+    Ready,
     SetTimer,
     StopAsked,
     Supervisor,
@@ -65,8 +66,14 @@ def specified() -> GraphSpec:
 WORKERS = (("count", "more"), ("passes_0",), ("passes_1", "keep"))
 
 
-def supervisor(workers: tuple[tuple[str, ...], ...] = WORKERS, grace: float = GRACE) -> Supervisor:
-    return Supervisor(specified(), Plan(workers, {}, frozenset({0, 1})), grace)
+def supervisor(
+    workers: tuple[tuple[str, ...], ...] = WORKERS, grace: float = GRACE, booting: tuple[int, ...] = ()
+) -> Supervisor:
+    run = Supervisor(specified(), Plan(workers, {}, frozenset({0, 1})), grace)
+    for worker in range(len(workers)):
+        if worker not in booting:
+            assert run.handle(Ready(worker)) == []
+    return run
 
 
 def failure(text: str = "as asked") -> ComponentError:
@@ -181,6 +188,33 @@ def test_a_failure_cancels_all_workers_and_gives_them_grace() -> None:
     error = failure()
     assert run.handle(Failed(2, error)) == ALL_CANCELLED
     assert (run.phase, run.errors, run.cancelled) == (Phase.CANCELLING, [error], False)
+
+
+def test_who_still_boots_is_killed_at_once_and_not_blamed() -> None:
+    """It has no state to tear down, and on a loaded machine it may take seconds to hear of a cancellation."""
+    run = supervisor(booting=(1, 2))
+    error = failure()
+    assert run.handle(Failed(0, error)) == [CancelWorker(0), KillWorker(1), KillWorker(2), SetTimer(GRACE)]
+    run.handle(Ready(1))  # it was ready just as it was killed
+    for worker in (1, 2):
+        run.handle(Exited(worker, -9))
+    assert run.handle(GraceOver()) == [KillWorker(0)]
+    run.handle(Finished(0))
+    assert run.handle(Exited(0, 0)) == [Finish()]
+    assert run.errors == [error]
+    assert not hasattr(error, "__notes__")
+
+
+def test_who_still_boots_has_time_to_drain() -> None:
+    run = supervisor(booting=(1,))
+    assert run.handle(StopAsked()) == [DrainWorker(0), DrainWorker(1), DrainWorker(2)]
+
+
+def test_a_worker_that_dies_while_it_boots_has_died() -> None:
+    run = supervisor(booting=(1,))
+    run.handle(Exited(1, -9))
+    (error,) = run.errors
+    assert isinstance(error, WorkerDied)
 
 
 def test_workers_that_have_finished_are_not_cancelled() -> None:
@@ -418,13 +452,13 @@ def test_a_timeout_asks_what_workers_do_before_it_cancels() -> None:
 
 
 def test_a_worker_that_has_finished_is_told_as_such() -> None:
-    run = supervisor()
+    run = supervisor(booting=(2,))
     run.handle(Finished(1))
     run.handle(TimedOut(1.0))
     run.handle(TimeoutReported({}))
     (error,) = run.errors
     assert isinstance(error, RunTimeout)
-    assert error.doing[1] == "it has finished"
+    assert error.doing == {0: "it does not answer", 1: "it has finished", 2: "it is still starting"}
 
 
 def test_a_run_that_ends_while_it_is_asked_has_not_timed_out() -> None:
@@ -606,12 +640,13 @@ def test_whatever_happens_in_whatever_order_a_run_ends_and_says_how() -> None:
         Finished(0),
         Exited(0, 0),
         Exited(1, -9),
+        Ready(2),
         WritersDone((0, 1)),
         ReaderDone(0, 1),
         Idle(0, idle()),
     ]
     for chosen in itertools.permutations(events, 3):
-        run = supervisor()
+        run = supervisor(booting=(2,))
         told = [instruction for event in chosen for instruction in run.handle(event)]
         for worker in range(3):
             told += run.handle(Finished(worker))
