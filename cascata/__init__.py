@@ -11,6 +11,7 @@ report = graph.run()
 
 from . import log as log
 from ._version import __version__ as __version__
+from .dsl import BlockingOut as BlockingOut
 from .dsl import Graph as Graph
 from .dsl import In as In
 from .dsl import Out as Out
@@ -26,6 +27,7 @@ from .errors import CascataWarning as CascataWarning
 from .transport.public import Channel as Channel
 
 __all__ = [
+    "BlockingOut",
     "CascataError",
     "CascataWarning",
     "Channel",

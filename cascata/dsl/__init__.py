@@ -1,5 +1,6 @@
 """What users write: components, ports, graphs. Resolves into a `GraphSpec`, which everything behind reads."""
 
+from .annotations import BlockingOut as BlockingOut
 from .annotations import In as In
 from .annotations import Out as Out
 from .annotations import State as State
@@ -15,6 +16,7 @@ from .group import Group as Group
 from .registry import registry as registry
 
 __all__ = [
+    "BlockingOut",
     "Component",
     "Edge",
     "Graph",

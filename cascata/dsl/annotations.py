@@ -1,8 +1,9 @@
-"""Ports declared by annotations: what `In[T]`, `Out[T]`, `Stream[T]` and `State[T]` are, and how they are read.
+"""Ports declared by annotations: `In[T]`, `Out[T]`, `BlockingOut[T]`, `Stream[T]` and `State[T]`; how they are read.
 
-To a type checker `In[T]` is plain `T`, `Out[T]` has a typed `send`, `Stream[T]` is an iterator and `State[T]` has a
-typed value. At run time they mark a parameter as a port. Reading never fails: an annotation that cannot be resolved
-(a name imported for type checking only, say) still says which kind of port it is, and its type is `Any`.
+To a type checker `In[T]` is plain `T`, `Out[T]` and `BlockingOut[T]` have a typed `send`, `Stream[T]` is an iterator
+and `State[T]` has a typed value. At run time they mark a parameter as a port. Reading never fails: an annotation that
+cannot be resolved (a name imported for type checking only, say) still says which kind of port it is, and its type is
+`Any`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
-__all__ = ["Hint", "In", "Kind", "Out", "State", "Stream", "read_hint", "type_text"]
+__all__ = ["BlockingOut", "Hint", "In", "Kind", "Out", "State", "Stream", "read_hint", "type_text"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -52,8 +53,21 @@ class Out(Protocol[T_contra]):
     def send(self, item: T_contra, /) -> Coroutine[Any, Any, None]:
         """Sends an item to every connected in-port; waits while one of them has no room.
 
-        Under `@component(thread=True)` this is a blocking call instead, and gives nothing to await.
+        Under `@component(thread=True)` this is a blocking call instead, and gives nothing to await: declare the port
+        as `BlockingOut` there, or a type checker takes the call for one whose `await` was forgotten.
         """
+        ...
+
+
+class BlockingOut(Protocol[T_contra]):
+    """An out-port of a runner in a thread: `result: BlockingOut[float]`, under `@component(thread=True)` only.
+
+    While the program runs it is the same as `Out`, which may stand there too. A type checker tells them apart: what
+    `Out.send` gives must be awaited, and this `send` has done its work when it returns.
+    """
+
+    def send(self, item: T_contra, /) -> None:
+        """Sends an item to every connected in-port; blocks the thread while one of them has no room."""
         ...
 
 
@@ -167,6 +181,7 @@ class Hint:
     kind: Kind | None = None
     type: Any = Any
     stream: bool = False
+    blocking: bool = False
 
 
 class _UnknownType(type):
@@ -204,10 +219,11 @@ class _Names(dict[str, Any]):
         return _Unknown
 
 
-_AS_TEXT: Final = re.compile(r"\s*(?:\w+\s*\.\s*)*(In|Out|State|Stream)\b")
+_AS_TEXT: Final = re.compile(r"\s*(?:\w+\s*\.\s*)*(In|BlockingOut|Out|State|Stream)\b")
 _KINDS: Final[Mapping[str, Hint]] = {
     "In": Hint("in-port"),
     "Out": Hint("out-port"),
+    "BlockingOut": Hint("out-port", blocking=True),
     "State": Hint("state"),
     "Stream": Hint("in-port", stream=True),
 }
@@ -245,6 +261,9 @@ def _classify(annotation: Any) -> Hint:
         return _classify(inner)
     if origin is Out or annotation is Out:
         return Hint("out-port", *typing.get_args(annotation))
+    if origin is BlockingOut or annotation is BlockingOut:
+        (items,) = typing.get_args(annotation) or (Any,)
+        return Hint("out-port", items, blocking=True)
     if origin is Stream or annotation is Stream:
         (items,) = typing.get_args(annotation) or (Any,)
         return Hint("in-port", items, stream=True)

@@ -144,6 +144,7 @@ class _Builder:
     outports: list[OutPortSpec] = field(default_factory=list)
     states: list[StateSpec] = field(default_factory=list)
     unmatched: list[str] = field(default_factory=list)
+    blocking: list[str] = field(default_factory=list)
 
     def add(self, name: str, hint: Hint, default: Any) -> None:
         """One parameter: what its annotation says, and its default (MISSING: none)."""
@@ -204,6 +205,8 @@ class _Builder:
             )
         # A plain annotation of an out-port's parameter is the type of the port object, not of its items.
         said = hint.type if hint.kind == "out-port" else Any
+        if hint.blocking:
+            self.blocking.append(noted.name)
         self.outports.append(OutPortSpec(noted.name, said if noted.type is Any else noted.type))
 
     def _add_state(self, noted: _Declared, hint: Hint, default: Any) -> None:
@@ -293,6 +296,11 @@ def build_spec(function: Any, options: Mapping[str, Any], scope: Mapping[str, An
         raise DefinitionError(
             f"{where}: thread=True runs a plain `def` in a thread, and this is an `async def`. "
             "Write `def`, where `port.send(item)` is a blocking call, or leave thread=True away."
+        )
+    if builder.blocking and not checked["thread"]:
+        raise DefinitionError(
+            f"{where}: out-port {builder.blocking[0]!r} is a BlockingOut, whose `send` blocks, and only a runner in a "
+            f"thread may block. Write `{builder.blocking[0]}: Out[...]`, or @component(thread=True)."
         )
     _check_streams(where, [port.name for port in builder.inports if port.stream], form, checked)
     return ComponentSpec(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 
-from cascata import In, Out, State, component, inport, outport, persist
+from cascata import BlockingOut, In, Out, State, component, inport, outport, persist
 from cascata.dsl.component import Component
 from cascata.dsl.declare import RESERVED_PORT_NAMES
 from cascata.dsl.group import Group
@@ -54,6 +54,22 @@ def test_a_decorator_on_top_of_an_annotation_sets_its_options() -> None:
     async def keep(value: In[float]) -> None: ...
 
     assert keep.spec.inports == (InPortSpec("value", float, capacity=32),)
+
+
+def test_a_blocking_out_port_is_an_out_port_of_a_runner_in_a_thread() -> None:
+    @component(thread=True)
+    def double(value: In[int], result: BlockingOut[int], rest: BlockingOut[Any]) -> None:
+        result.send(2 * value)
+
+    assert double.spec.outports == (OutPortSpec("result", int), OutPortSpec("rest"))
+    assert double.test(value=4) == {"result": [8], "rest": []}
+
+
+def test_a_blocking_out_port_elsewhere_is_refused() -> None:
+    with pytest.raises(DefinitionError, match=r"'result' is a BlockingOut.*Write `result: Out\[\.\.\.\]`, or @comp"):
+
+        @component
+        async def double(value: In[int], result: BlockingOut[int]) -> None: ...
 
 
 def test_the_default_capacity_is_a_hundred() -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, assert_type
 
-from cascata import Graph, In, Out, State, component, inport, outport, persist
+from cascata import BlockingOut, Graph, In, Out, State, component, inport, outport, persist
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,12 @@ async def careful(value: In[int], result: Out[int]) -> None:
 @component(thread=True)
 def blocking(value: In[int], result: Out[int]) -> Iterator[int]:
     yield value
+
+
+@component(thread=True)
+def blocking_send(value: In[int], result: BlockingOut[float]) -> None:
+    result.send(value)  # a call that has done its work, not one whose `await` was forgotten
+    assert_type(result.send(value), None)
 
 
 @component

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from cascata import Graph, In, Out, State, component, inport
+from cascata import BlockingOut, Graph, In, Out, State, component, inport
 
 
 @component
@@ -28,6 +28,16 @@ async def body(
     seen.set([])  # error: Argument 1 to "set" of "State" has incompatible type
     seen.value = 3  # error: Incompatible types in assignment
     seen["a"] = 1  # error: Unsupported target for indexed assignment
+
+
+@component
+async def forgotten(value: In[int], result: Out[int]) -> None:
+    result.send(value)  # error: Value of type "Coroutine[Any, Any, None]" must be used
+
+
+@component(thread=True)
+def in_a_thread(value: In[str], result: BlockingOut[int]) -> None:
+    result.send(value)  # error: Argument 1 to "send" of "BlockingOut" has incompatible type "str"; expected "int"
 
 
 @component
