@@ -111,9 +111,9 @@ RUN_OPTIONS: Final[Mapping[str, Option]] = {
         Option(
             "plan_from",
             None,
-            lambda value: value is None or hasattr(value, "nodes"),
+            lambda value: value is None or (hasattr(value, "nodes") and hasattr(value, "edges")),
             "the report of an earlier run, or None",
-            "Balance the plan by the busy times of an earlier run.",
+            "Balance the plan by the busy times and the traffic of an earlier run.",
         ),
         Option(
             "slow_after",

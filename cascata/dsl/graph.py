@@ -264,20 +264,21 @@ class Graph:
         """`check` under its other name."""
         self.check()
 
-    def shard(self, num_workers: int) -> Plan:
+    def shard(self, num_workers: int, *, plan_from: Any = None) -> Plan:
         """The plan for so many workers: which node runs on which, and why.
 
         Args:
             num_workers: at least 1.
+            plan_from: the report of an earlier run, whose busy times and traffic balance the plan.
 
         Raises:
             DefinitionError: the number is not allowed, a pin names a worker that is not there, or as
                 `resolve` does.
         """
-        from ..plan import partition
+        from ..plan import measured, partition
 
-        RunOptions.of({"num_workers": num_workers}, "graph.shard")
-        return partition(self.resolve(), num_workers)
+        options = RunOptions.of({"num_workers": num_workers, "plan_from": plan_from}, "graph.shard")
+        return partition(self.resolve(), num_workers, *measured(options.plan_from))
 
     def to_json(self) -> dict[str, Any]:
         """The graph as a dict for `json.dumps`, as docs/saving.md describes it. `Graph.from_json` reads it.

@@ -26,7 +26,7 @@ from ..errors import CascataError
 from ..model import GraphSpec
 from ..observe.report import RunReport
 from ..options import RunOptions
-from ..plan import partition
+from ..plan import measured, partition
 from ..runtime.worker import SWITCH_S
 from . import supervisor
 from .batching import share_batches
@@ -76,8 +76,8 @@ def _engine(spec: GraphSpec, options: RunOptions) -> _Engine:
     if options.engine == "processes":
         from .processes import ProcessRun
 
-        busy = None if options.plan_from is None else {n: r.busy_s for n, r in options.plan_from.nodes.items()}
-        return ProcessRun(spec, partition(spec, options.num_workers, busy), options)
+        weights, traffic = measured(options.plan_from)
+        return ProcessRun(spec, partition(spec, options.num_workers, weights, traffic), options)
     raise CascataError(f"engine {options.engine!r} is not part of this version. There are: 'processes', 'inline'")
 
 

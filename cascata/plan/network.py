@@ -18,12 +18,16 @@ __all__ = ["Atoms", "Net", "Network", "fillable", "find_atoms", "find_chains", "
 
 _FINENESS = 10_000
 
+_CROSSING_S = 1e-6
+"""Seconds of work that an item costs its sender, and again its reader, by crossing: about what `bench/` measures."""
+
 
 @dataclass(frozen=True, slots=True)
 class Net:
     """A channel that joins several nodes: it crosses unless all of them are on one worker.
 
-    `cost` counts the edges that write to it: when it crosses, each of them does.
+    `cost` counts the edges that write to it: when it crosses, each of them does. When their traffic was measured, it is
+    the work of taking it across, in the unit of the weights.
     """
 
     nodes: tuple[int, ...]
@@ -43,6 +47,7 @@ class Network:
         pins: the worker on which a node must run, or None.
         restartable: whether a node starts again when its worker dies, and so wants a worker of its own.
         groups: group to its members.
+        priced: whether the cost of a net is work, to be compared with weights.
     """
 
     names: tuple[str, ...]
@@ -53,11 +58,15 @@ class Network:
     pins: tuple[int | None, ...]
     restartable: tuple[bool, ...]
     groups: Mapping[str, tuple[int, ...]]
+    priced: bool = False
 
     @classmethod
-    def of(cls, spec: GraphSpec, weights: Mapping[str, float]) -> Network:
-        """The network of a graph. A node that `weights` does not name weighs 1."""
+    def of(cls, spec: GraphSpec, weights: Mapping[str, float], traffic: Mapping[tuple[str, str], int]) -> Network:
+        """The network of a graph, as `partition` says it."""
         names = tuple(spec.nodes)
+        known = [weights[name] for name in names if name in weights]
+        usual = sum(known) / len(known) if known else 1.0
+        heavy = [weights.get(name, usual) for name in names]
         number = {name: index for index, name in enumerate(names)}
         nets = []
         feeds: list[set[int]] = [set() for _ in names]
@@ -71,23 +80,26 @@ class Network:
                 fed_by[reader] |= writers
             joined = tuple(sorted(writers | readers))
             if len(joined) > 1:
-                nets.append(Net(joined, max(1, len(channel.edges))))
+                edges = [(str(spec.edges[edge].source), channel.name) for edge in channel.edges]
+                items = sum(traffic.get(edge, 0) for edge in edges)
+                cost = _whole(items * _CROSSING_S, max(heavy)) if traffic else max(1, len(edges))
+                nets.append(Net(joined, cost))
         return cls(
             names,
-            _whole([weights.get(name, 1.0) for name in names]),
+            tuple(_whole(each, max(heavy)) for each in heavy),
             tuple(nets),
             tuple(tuple(sorted(each)) for each in feeds),
             tuple(tuple(sorted(each)) for each in fed_by),
             tuple(spec.pins.get(name) for name in names),
             tuple(node.component.options.get("on_worker_death") == "restart" for node in spec.nodes.values()),
             {group: tuple(number[member] for member in members) for group, members in spec.groups.items()},
+            priced=bool(traffic),
         )
 
 
-def _whole(weights: Sequence[float]) -> tuple[int, ...]:
-    """Weights in proportion, as whole numbers of at least 1: nodes that weigh nothing still spread."""
-    heaviest = max(weights, default=0)
-    return tuple(1 + round(_FINENESS * each / heaviest) if heaviest > 0 else 1 for each in weights)
+def _whole(weight: float, heaviest: float) -> int:
+    """A weight in proportion, as a whole number of at least 1: nodes that weigh nothing still spread."""
+    return 1 + round(_FINENESS * weight / heaviest) if heaviest > 0 else 1
 
 
 @dataclass(frozen=True, slots=True)

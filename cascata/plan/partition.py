@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ..errors import DefinitionError
 from ..model import ChannelSpec, GraphSpec, Plan
@@ -21,7 +22,7 @@ from .placement import Merit, Placement, Problem
 from .reasons import Outcome, reasons
 from .search import solve
 
-__all__ = ["available_cpus", "partition"]
+__all__ = ["available_cpus", "measured", "partition"]
 
 # When whole chains give way to balance: the fullest worker would carry so many times what it carries with
 # cut chains, and more by the weight of so many average nodes. Weights that nobody measured are a guess, and
@@ -38,7 +39,22 @@ def available_cpus() -> int:
         return os.cpu_count() or 1
 
 
-def partition(spec: GraphSpec, num_workers: int | None, weights: Mapping[str, float] | None = None) -> Plan:
+def measured(report: Any) -> tuple[dict[str, float] | None, dict[tuple[str, str], int] | None]:
+    """The weights and the traffic that the report of a run tells, for `partition`; of no report (None), nothing."""
+    if report is None:
+        return None, None
+    return (
+        {name: node.busy_s for name, node in report.nodes.items()},
+        {(edge.source, edge.target): edge.sent for edge in report.edges},
+    )
+
+
+def partition(
+    spec: GraphSpec,
+    num_workers: int | None,
+    weights: Mapping[str, float] | None = None,
+    traffic: Mapping[tuple[str, str], int] | None = None,
+) -> Plan:
     """Decides which node runs on which worker. The same arguments give the same plan, everywhere.
 
     Args:
@@ -47,7 +63,10 @@ def partition(spec: GraphSpec, num_workers: int | None, weights: Mapping[str, fl
             leave too few nodes for the others; never more than nodes. None: as many as there are cores, or
             as pins name.
         weights: node to its work, in any unit (busy seconds of an earlier run); a node that is not named
-            weighs 1, names of other graphs are ignored. None: every node weighs 1.
+            weighs as much as the others on average, names of other graphs are ignored. None: all weigh the same.
+        traffic: edge, as (out-port, in-port), to the items that it carried while the weights were measured. Weights
+            must be seconds then: an edge between workers costs both of them work for each item. None: each edge
+            costs the same, and less than any imbalance.
 
     Returns:
         The plan, with a reason for each node. Without a pin, worker 0 has the node defined first.
@@ -60,7 +79,7 @@ def partition(spec: GraphSpec, num_workers: int | None, weights: Mapping[str, fl
     _check_weights(weights or {})
     if not spec.nodes:
         return Plan((), {}, frozenset())
-    network = Network.of(spec, weights or {})
+    network = Network.of(spec, weights or {}, traffic or {})
     workers = _workers(spec, network, num_workers)
     placed, outcome = _place(network, workers, _GUESSED if weights is None else _MEASURED)
     where = _renumbered(placed, network, workers)

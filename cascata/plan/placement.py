@@ -41,6 +41,7 @@ class Problem:
         cycles_of: for each block, the taken-apart cycles that it belongs to.
         feeds: for each block, the blocks that it feeds.
         groups, cycles: how many there are.
+        priced: whether crossing nets are work for the workers: then they count as load.
     """
 
     workers: int
@@ -54,6 +55,7 @@ class Problem:
     feeds: tuple[tuple[int, ...], ...]
     groups: int
     cycles: int
+    priced: bool
 
     @classmethod
     def of(cls, network: Network, atoms: Atoms, chains: Sequence[Sequence[int]], workers: int) -> Problem:
@@ -97,6 +99,7 @@ class Problem:
             ),
             groups=len(network.groups),
             cycles=len(atoms.cycles),
+            priced=network.priced,
         )
 
     @property
@@ -171,13 +174,17 @@ class Placement:
         of groups; load of the fullest worker above its fair share, in steps; crossing edges; unevenness of
         the loads. None of them falls when a further block is placed: branch and bound rests on that.
         """
-        above = (max(self.load) - self._fair) // self._step
+        above = (self._fullest() - self._fair) // self._step
         return (self._pieces, self._company(), self._uneven, max(0, above), self._crossing, self._square)
 
     def merit(self) -> Merit:
         """The pieces of cycles, those who share though they want to be alone, unevenness; load; crossing edges."""
         shared = sum(alone for alone, blocks in zip(self._alone, self._blocks, strict=True) if blocks > 1)
-        return Merit((self._pieces, shared, self._uneven), max(self.load), self._crossing)
+        return Merit((self._pieces, shared, self._uneven), self._fullest(), self._crossing)
+
+    def _fullest(self) -> int:
+        """The load of the fullest worker. What crosses, if it is priced, may all be work of that one."""
+        return max(self.load) + (self._crossing if self.problem.priced else 0)
 
     def _company(self) -> int:
         many = len(self.where) + 1

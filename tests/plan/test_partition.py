@@ -121,9 +121,27 @@ def test_nodes_that_weigh_nothing_are_spread_all_the_same() -> None:
     assert [len(nodes) for nodes in plan.workers] == [2, 2]
 
 
-def test_a_node_that_the_weights_do_not_name_weighs_one() -> None:
-    plan = partition(spec("abcd"), 2, {"a": 3.0, "of an earlier graph": 100.0})
-    assert plan.workers == (("a",), ("b", "c", "d"))
+def test_a_node_that_the_weights_do_not_name_weighs_what_the_others_weigh_on_average() -> None:
+    plan = partition(spec("abcde"), 2, {"a": 5.0, "b": 1.0, "c": 1.0, "d": 1.0, "of an earlier graph": 100.0})
+    assert plan.workers == (("a",), ("b", "c", "d", "e"))
+
+
+def test_a_chain_is_cut_where_the_least_traffic_was_measured() -> None:
+    graph = spec("abcd", *chain("abcd"))
+    edges = [(str(edge.source), graph.channels[edge.channel].name) for edge in graph.edges]
+    weights = dict.fromkeys("abcd", 1.0)
+    even = dict.fromkeys(edges, 1000)
+    assert partition(graph, 2, weights, even).workers == (("a", "b"), ("c", "d"))
+    busy = dict(zip(edges, (10_000_000, 5_000_000, 10), strict=True))
+    assert partition(graph, 2, weights, busy).workers == (("a", "b", "c"), ("d",))
+
+
+def test_a_chain_stays_whole_when_taking_its_items_across_would_cost_more_than_the_balance_gains() -> None:
+    graph = spec("abcd", *chain("abc"))
+    edges = [(str(edge.source), graph.channels[edge.channel].name) for edge in graph.edges]
+    weights = {"a": 1.0, "b": 1.0, "c": 1.0, "d": 0.5}
+    assert len(partition(graph, 2, weights, dict.fromkeys(edges, 1000)).crossing) == 1
+    assert partition(graph, 2, weights, dict.fromkeys(edges, 5_000_000)).crossing == frozenset()
 
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
