@@ -19,6 +19,7 @@ from ..runtime.worker import Worker
 from . import supervisor
 from .account import make_report, raise_outcome, tell_of_growth, warn_of_unawaited
 from .stall import room_that_helps
+from .watch import InlineWatch
 
 __all__ = ["InlineRun"]
 
@@ -116,6 +117,7 @@ class InlineRun:
         for event in self._early:
             loop.call_soon(self._handle, event)
         running = asyncio.ensure_future(worker.run())
+        watch = InlineWatch(worker, spec, options.slow_after)
         try:
             done, _ = await asyncio.wait([running], timeout=options.timeout)
             if not done:
@@ -129,6 +131,8 @@ class InlineRun:
                 )
         except asyncio.CancelledError:
             self._cancelled = True
+        finally:
+            watch.stop()
         if not running.done() or self._errors:
             worker.cancel()
             _, resisting = await asyncio.wait([running], timeout=options.grace)

@@ -36,6 +36,7 @@ from ..transport.crossing import Pair, count_unread
 from ..transport.links import Ends, ends_for, make_pairs
 from . import definitions, supervisor
 from .account import make_report, raise_outcome, tell_of_growth, warn_of_unawaited
+from .watch import WorkerWatch
 
 __all__ = ["ProcessRun"]
 
@@ -126,6 +127,7 @@ class ProcessRun:
         self._supervisor = supervisor.Supervisor(spec, plan, options.grace)
         self._handles: list[_Handle] = []
         self._pairs: dict[int, Pair] = {}
+        self._watch: WorkerWatch | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._doing: dict[int, str] = {}
         self._unawaited: Counter[str] = Counter()
@@ -174,6 +176,7 @@ class ProcessRun:
         try:
             os.ftruncate(board_fd, shape.size)
             board = Board(shape, board_fd)
+            self._watch = self._watch_over(board)
             self._pairs = make_pairs(spec, plan)
             if self._options.timeout is not None:
                 loop.call_later(
@@ -182,7 +185,9 @@ class ProcessRun:
             with _launch().server.needed() if self._method == "forkserver" else nullcontext():
                 try:
                     self._start(payload, shape, board_fd, executor)
-                    await self._supervise()
+                    watching = self._spawn(self._watch.watch(lambda: self._supervisor.at_work))
+                    await self._supervise(board)
+                    watching.cancel()
                 finally:
                     await self._clean_up(executor)
             wall_s = time.perf_counter() - began
@@ -193,9 +198,22 @@ class ProcessRun:
             executor.shutdown()
             for pair in self._pairs.values():
                 pair.close()
+            if self._watch is not None:
+                self._watch.close()
             os.close(board_fd)
             if board is not None:
                 board.close()  # a traceback that somebody keeps would keep its memory
+
+    def _watch_over(self, board: Board) -> WorkerWatch:
+        return WorkerWatch(
+            self._spec,
+            self._plan,
+            self._options.slow_after,
+            board,
+            ask=lambda worker: self._handles[worker].send(b"where"),
+            signal_to=self._signal,
+            pid_of=lambda worker: int(self._handles[worker].process.pid),
+        )
 
     def _start(self, payload: bytes, shape: BoardShape, board_fd: int, executor: ThreadPoolExecutor) -> None:
         launch = _launch()
@@ -229,6 +247,7 @@ class ProcessRun:
 
     def _setup(self, handle: _Handle, shape: BoardShape, board_fd: int) -> tuple[Any, list[int]]:
         launch = _launch()
+        assert self._watch is not None  # made before any worker
         index = handle.index
         fds: list[int] = []
 
@@ -262,17 +281,21 @@ class ProcessRun:
             thread_cap=max(1, cores // len(self._plan.workers)),
             parent_fd=position(handle.alive_r),
             board_fd=position(board_fd),
+            stacks_fd=position(self._watch.stacks_w),
             streams=streams,
             fds=0,
         )
         setup.fds = len(fds)
         return setup, fds
 
-    async def _supervise(self) -> None:
+    async def _supervise(self, board: Board) -> None:
         while self._supervisor.phase is not supervisor.Phase.OVER:
             event = await self._events.get()
-            for instruction in self._supervisor.handle(event):
-                self._carry_out(instruction)
+            # Told by memory, not by a message, which could come after what the worker did as soon as it was ready.
+            ready = [supervisor.Ready(worker) for worker in sorted(self._supervisor.booting) if board.beat(worker)]
+            for each in (*ready, event):
+                for instruction in self._supervisor.handle(each):
+                    self._carry_out(instruction)
 
     def _carry_out(self, instruction: supervisor.Instruction) -> None:
         loop = asyncio.get_running_loop()
@@ -282,8 +305,7 @@ class ProcessRun:
             case supervisor.CancelWorker(worker):
                 self._handles[worker].send(b"cancel")
             case supervisor.KillWorker(worker):
-                with suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(self._handles[worker].pidfd, signal.SIGKILL)
+                self._signal(worker, signal.SIGKILL)
             case supervisor.EndCycle(worker, cycle):
                 self._handles[worker].send(b"end_cycle %d" % cycle)
             case supervisor.ConfirmIdle(worker, attempt):
@@ -307,9 +329,13 @@ class ProcessRun:
             case supervisor.Finish():
                 pass
 
+    def _signal(self, worker: int, number: int) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._handles[worker].pidfd, number)
+
     # -- what workers say
 
-    async def _listen(self, handle: _Handle) -> None:
+    async def _listen(self, handle: _Handle) -> None:  # one line for each kind of message
         while True:
             try:
                 message = pickle.loads(await handle.control.coro_recv_bytes())
@@ -318,8 +344,6 @@ class ProcessRun:
             match message:
                 case ("log", record):
                     replay(record)
-                case ("ready",):
-                    self._events.put_nowait(supervisor.Ready(handle.index))
                 case ("writers_done", edges):
                     self._events.put_nowait(supervisor.WritersDone(edges))
                 case ("reader_done", channel):
@@ -332,6 +356,9 @@ class ProcessRun:
                     self._events.put_nowait(supervisor.IdleConfirmed(handle.index, attempt, report))
                 case ("failed", error):
                     self._events.put_nowait(supervisor.Failed(handle.index, error))
+                case ("where", answer):
+                    if self._watch is not None:
+                        self._watch.answered(handle.index, answer)
                 case ("doing", what):
                     self._doing[handle.index] = what
                 case ("finished", unawaited):

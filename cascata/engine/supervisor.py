@@ -117,6 +117,7 @@ class Supervisor:
         phase: where the run is.
         errors: what failed, the first first.
         cancelled: whether the run was cancelled from outside.
+        booting: the workers that were not ready so far.
     """
 
     def __init__(self, spec: GraphSpec, plan: Plan, grace: float) -> None:
@@ -127,7 +128,7 @@ class Supervisor:
         self._plan = plan
         self._grace = grace
         self._alive = set(range(len(plan.workers)))
-        self._booting = set(self._alive)
+        self.booting = set(self._alive)
         self._finished: set[int] = set()
         self._killed: set[int] = set()
         self._timeout: float | None = None
@@ -144,12 +145,17 @@ class Supervisor:
             channel: {placed[reader.node] for reader in spec.channels[channel].readers} for channel in plan.crossing
         }
 
+    @property
+    def at_work(self) -> set[int]:
+        """The workers whose nodes have not all ended."""
+        return self._alive - self._finished
+
     def handle(self, event: Event) -> list[Instruction]:  # noqa: C901  # one line for each kind of event
         """What is to be done about an event, in order."""
         match event:
             case Ready(worker):
                 if worker not in self._killed:  # else it was killed for it
-                    self._booting.discard(worker)
+                    self.booting.discard(worker)
                 return []
             case WritersDone(edges):
                 return self._writers_done(edges)
@@ -292,7 +298,7 @@ class Supervisor:
             return []
         self.phase = Phase.CANCELLING
         # Who still boots has made no state that could be torn down, and may take seconds to hear of it.
-        booting = self._booting & self._alive - self._killed
+        booting = self.booting & self._alive - self._killed
         self._killed |= booting
         return [
             *(KillWorker(w) if w in booting else CancelWorker(w) for w in sorted(self._alive - self._finished)),
@@ -331,7 +337,7 @@ class Supervisor:
         """Why a worker does not say what it is doing."""
         if worker in self._finished:
             return "it has finished"
-        return "it is still starting" if worker in self._booting else "it does not answer"
+        return "it is still starting" if worker in self.booting else "it does not answer"
 
     def _worker_finished(self, worker: int) -> list[Instruction]:
         self._finished.add(worker)
@@ -346,7 +352,7 @@ class Supervisor:
         self._alive.discard(worker)
         instructions = [] if worker in self._finished else self._forget_idle(worker)
         if worker in self._killed:
-            resisted = worker not in self._finished and worker not in self._booting
+            resisted = worker not in self._finished and worker not in self.booting
             if resisted and self.errors and isinstance(self.errors[0], CascataError):
                 self.errors[0].add_note(
                     f"worker {worker} ({', '.join(self._plan.workers[worker])}) did not stop within {self._grace:g} s, "

@@ -20,7 +20,6 @@ import signal
 import socket
 import sys
 import threading
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -36,6 +35,7 @@ from ..runtime.worker import SWITCH_S, Worker
 from ..transport.hub import Hub
 from ..transport.links import Ends, LinkedEnds
 from . import definitions
+from .watch import stacks_to, where_it_stands
 
 __all__ = ["FDS_AT_ONCE", "Setup", "main"]
 
@@ -64,6 +64,7 @@ class Setup:
     fds: int
     parent_fd: int
     board_fd: int
+    stacks_fd: int
     streams: dict[int, int] = field(default_factory=dict)
     """1 and 2 -> position of what they are in the parent now."""
 
@@ -129,6 +130,7 @@ def main(control: Any, spec: GraphSpec | None) -> None:
             setattr(channel, name, fds[position])
     board = Board(setup.shape, fds[setup.board_fd])
     os.close(fds[setup.board_fd])
+    stacks_to(fds[setup.stacks_fd])
     reporter = Reporter(connection)
     install_forwarding(reporter.log, setup.log_level)
     try:
@@ -227,7 +229,6 @@ async def _run(setup: Setup, spec: GraphSpec, board: Board, connection: Connecti
         target=_obey, args=(connection, loop, worker, reporter), name="cascata-control", daemon=True
     )
     commands.start()
-    reporter.send("ready")
     await worker.run()
     hub.close()
     reporter.send("finished", dict(worker.unawaited))
@@ -254,14 +255,14 @@ def _obey(connection: Connection, loop: asyncio.AbstractEventLoop, worker: Worke
             elif command.startswith(b"confirm_idle ") and worker.watch is not None:
                 answer = functools.partial(reporter.send, "idle_confirmed", int(command.split()[1]))
                 loop.call_soon_threadsafe(worker.watch.confirm, answer)
+            elif command == b"where":
+                reporter.send("where", where_it_stands(worker, loop, main_thread))
             elif command == b"describe":
                 turned = threading.Event()
                 loop.call_soon_threadsafe(turned.set)
                 doing = worker.doing()
                 if not turned.wait(ANSWER_S):
-                    frame = sys._current_frames().get(main_thread or 0)
-                    stack = "".join(traceback.format_stack(frame)[-3:]) if frame is not None else ""
-                    doing += f"; its event loop is blocked at\n{stack}"
+                    doing += f"; its event loop is blocked at\n{where_it_stands(worker, loop, main_thread).stack}"
                 reporter.send("doing", doing)
         except RuntimeError:
             return  # the loop is closed: the worker has ended

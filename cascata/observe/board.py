@@ -3,7 +3,7 @@
 Each slot is eight bytes with one writer; reading needs no message and no lock, and what a killed
 worker had counted stays. Progress, the report and the ledger read it.
 
-    [ a row per node | a row per edge | a row per channel, a slot per worker ]
+    [ a row per node | a row per edge | a row per channel, a slot per worker | a beat per worker ]
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class BoardShape(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes that the board needs."""
-        slots = self.nodes * NODE_ROW + self.edges * self.edge_row + self.channels * self.workers
+        slots = self.nodes * NODE_ROW + self.edges * self.edge_row + (self.channels + 1) * self.workers
         return max(slots * 8, 8)
 
 
@@ -71,6 +71,7 @@ class Board:
         self._edges_at = shape.nodes * NODE_ROW
         self._edge_row = shape.edge_row
         self._work_at = self._edges_at + shape.edges * shape.edge_row
+        self._beats_at = self._work_at + shape.channels * shape.workers
 
     def publish_node(
         self,
@@ -139,6 +140,14 @@ class Board:
         at = self._work_at + channel * self.shape.workers
         slowest: float = max(self._seconds[at : at + self.shape.workers])
         return slowest
+
+    def set_beat(self, worker: int) -> None:
+        """A worker's loop tells that it turns."""
+        self._counts[self._beats_at + worker] += 1
+
+    def beat(self, worker: int) -> int:
+        """Grows while the loop of a worker turns; 0 before it does."""
+        return self._counts[self._beats_at + worker]
 
     def close(self) -> None:
         """Gives the memory back; the board cannot be used any more."""

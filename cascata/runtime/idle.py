@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from .worker import Worker
 
-__all__ = ["IdleReport", "IdleWatch", "Rest", "may_end", "nothing_on_its_way"]
+__all__ = ["LOOK_S", "IdleReport", "IdleWatch", "Rest", "may_end", "nothing_on_its_way"]
 
 LOOK_S: Final = 0.1
 """Seconds between two looks; what did not change from one to the next is told."""
@@ -102,6 +102,7 @@ class IdleWatch:
         self._others = weakref.WeakSet(asyncio.all_tasks())  # of the program, when it shares its loop with the run
         self._before: int | None = None
         self._told: int | None = None
+        worker.board.set_beat(worker.index)
         self._timer = self._loop.call_later(LOOK_S, self._look)
 
     def stop(self) -> None:
@@ -109,6 +110,7 @@ class IdleWatch:
 
     def _look(self) -> None:
         self._timer = self._loop.call_later(LOOK_S, self._look)
+        self._worker.board.set_beat(self._worker.index)
         self._worker.look_at_cycles()
         report = self.report()
         if report is None:

@@ -10,8 +10,9 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+from .. import log
 from ..channel.base import Reader, Writer
 from ..channel.batch import BatchReader
 from ..channel.local import LocalChannel
@@ -321,6 +322,15 @@ class Worker:
 
     def forgotten(self, node: str) -> None:
         self.unawaited[node] += 1
+
+    def node_of(self, task: asyncio.Task[Any] | None) -> str | None:
+        """The node whose code a task runs, if it is known. May be asked from another thread."""
+        node = self._tasks.get(task)  # type: ignore[arg-type]  # None is no node's task
+        if node is not None:
+            return node.name
+        context = getattr(task, "get_context", None)  # of a call beside the node's own task; since Python 3.12
+        where = None if context is None else context().get(log.current)
+        return None if where is None else where.node
 
     def doing(self) -> str:
         """What each node is doing, in words."""

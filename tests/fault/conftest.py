@@ -15,9 +15,9 @@ from typing import IO, Any, Final
 
 import pytest
 
-from tests.engine.conftest import environment_with, flags, notes, script, the_fork_server_stays
+from tests.engine.conftest import engine, environment_with, flags, notes, script, the_fork_server_stays
 
-__all__ = ["flags", "notes", "script", "the_fork_server_stays"]
+__all__ = ["engine", "flags", "notes", "script", "the_fork_server_stays"]
 
 SOON_S: Final = 2.0
 """Seconds within which a death, a failure or a signal has ended everything."""
