@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["Case", "Key", "Results", "Settings", "Spread", "machine", "measure"]
+__all__ = ["UNITS", "Case", "Key", "Results", "Settings", "Spread", "machine", "measure"]
 
 Sample = Mapping[str, float]
 
@@ -32,6 +32,9 @@ UNITS: Final[Mapping[str, str]] = {
     "process": "s",
     "bare": "s",
     "added": "s",
+    "item": "s",
+    "component": "s",
+    "memory": "B",
 }
 """The unit of each metric, whichever case takes it. bench/README.md says what they mean."""
 

@@ -3,6 +3,7 @@
     python bench/run.py                     some minutes; a table
     python bench/run.py --quick             within a minute
     python bench/run.py --json FILE         writes everything that was measured as well
+    python bench/run.py --plot FILE.png     draws it
     python bench/run.py --only edge graph   some of the suites
 
 Measures the tree that this file is in, whatever is installed. No figure decides about the exit status.
@@ -29,12 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.path.insert(0, str(ROOT))
     # Not at the top: processes of `multiprocessing` import this file again, and need nothing of it.
     from bench.measure import Settings, measure
-    from bench.suites import CAPACITIES, SUITES, TARGETS, Scope, cases
+    from bench.suites import CAPACITIES, SLOW, SUITES, TARGETS, Scope, cases
     from bench.tables import outcome, show
 
     parser = argparse.ArgumentParser(description="Measures cascata and what it is compared with, in one run.")
     parser.add_argument("--quick", action="store_true", help="fewer rounds and items: within a minute")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured to this file")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw what was measured, as a PNG (needs matplotlib)")
     parser.add_argument("--only", nargs="+", choices=list(SUITES), metavar="SUITE", help=f"of {', '.join(SUITES)}")
     parser.add_argument("--rounds", type=int, help="measurements of each case (5; quick: 3)")
     parser.add_argument(
@@ -46,14 +48,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if getattr(given, name) is not None and getattr(given, name) < least:
             parser.error(f"--{name} must be at least {least}")
 
-    scope = Scope(dicts=(100,), delays=40, round_trips=1_000) if given.quick else Scope(CAPACITIES, 1_000, 10_000)
+    scope = (
+        Scope(dicts=(100,), delays=40, round_trips=1_000, files=20)
+        if given.quick
+        else Scope(CAPACITIES, delays=1_000, round_trips=10_000, files=600)
+    )
     settings = Settings(rounds=3, seconds=0.07) if given.quick else Settings(rounds=5, seconds=0.5)
     settings = replace(settings, rounds=given.rounds or settings.rounds, items=given.items, patience=given.patience)
-    results = measure(
-        cases(given.only or list(SUITES), scope), settings, lambda line: print(line, file=sys.stderr, flush=True)
-    )
+    names = given.only or [name for name in SUITES if not given.quick or name not in SLOW]
+    results = measure(cases(names, scope), settings, lambda line: print(line, file=sys.stderr, flush=True))
+    found = results.to_dict()
+    if given.plot is not None:
+        from bench.plot import draw
+
+        draw(found, given.plot)
     if given.json is not None:
-        found = results.to_dict()
         found["targets"] = [
             {"text": target.text, "least": target.least, "most": target.most}
             | {"median": reached.median, "low": reached.low, "high": reached.high}

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from bench import baselines, components, startup
+from bench import baselines, channels, components, costs, peers, startup, topologies
 from bench.items import KINDS
 from bench.measure import Case, Key
 
-__all__ = ["CAPACITIES", "SUITES", "TARGETS", "Scope", "Target", "cases"]
+__all__ = ["CAPACITIES", "SLOW", "SUITES", "TARGETS", "Scope", "Target", "cases"]
 
 CAPACITIES: Final = (1, 10, 100, 1000)
 
@@ -19,6 +19,9 @@ PAUSE_S: Final = 0.005
 """Between two items whose delay is measured: 200 items a second, on an edge that is idle otherwise."""
 
 DELAY_CAPACITY: Final = 100
+
+SHAPED_CAPACITY: Final = 100
+"""Of every in-port where the shape of the graph is what is compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +32,13 @@ class Scope:
         dicts: the capacities at which dicts are measured; ints are measured at all of `CAPACITIES`.
         delays: items whose delay is measured in a round.
         round_trips: questions in a round.
+        files: files that the census reads in a round.
     """
 
     dicts: tuple[int, ...]
     delays: int
     round_trips: int
+    files: int
 
     def kinds(self, capacity: int) -> Sequence[str]:
         return [kind for kind in KINDS if kind == "ints" or capacity in self.dicts]
@@ -88,12 +93,56 @@ def _startup(_: Scope) -> Iterator[Case]:
     yield Case(Key("import", "cascata"), startup.importing, 0)
 
 
+def _topology(_: Scope) -> Iterator[Case]:
+    for name, (producers, consumers) in topologies.TOPOLOGIES.items():
+        mine = partial(topologies.topology, name, "ints", SHAPED_CAPACITY)
+        queue = partial(channels.queue_between, producers, consumers, "ints", SHAPED_CAPACITY)
+        yield Case(Key("topology", name, "ints"), mine, _probe(SHAPED_CAPACITY))
+        yield Case(Key("topology", f"{name}, multiprocessing.Queue", "ints"), queue, _probe(SHAPED_CAPACITY))
+    for name in topologies.NODES:
+        mine = partial(topologies.topology, name, "ints", SHAPED_CAPACITY)
+        yield Case(Key("topology", name, "ints"), mine, _probe(SHAPED_CAPACITY))
+    yield Case(Key("topology", "1 to 1, multiprocessing.Pipe", "ints"), partial(channels.pipe, "ints"), _probe(0))
+    aio = partial(channels.aio_queue, "ints", SHAPED_CAPACITY)
+    yield Case(Key("topology", "1 to 1, aioprocessing.AioQueue", "ints"), aio, _probe(1))
+
+
+def _costs(scope: Scope) -> Iterator[Case]:
+    yield Case(Key("memory", "worker"), costs.worker_memory, 0)
+    yield Case(Key("memory", "bare process"), costs.bare_memory, 0)
+    yield Case(Key("another component", "in a chain of one worker"), costs.component_per_item, 20_000)
+    yield Case(Key("another component", "at the start"), costs.component_start, 0)
+    yield Case(Key("census", "one worker"), partial(costs.census, 1), scope.files)
+    yield Case(Key("census", "two workers"), partial(costs.census, 2), scope.files)
+
+
+def _peers(_: Scope) -> Iterator[Case]:
+    for capacity in (10, 100):  # at capacity 1 the earlier package hangs
+        what = f"cascata {peers.EARLIER}"
+        yield Case(Key("peers", what, "ints", capacity), partial(peers.earlier, capacity), _probe(1))
+        mine = partial(components.chain, "ints", capacity, num_workers=2)
+        yield Case(Key("peers", "cascata", "ints", capacity), mine, _probe(capacity))
+    if peers.installed("pypeln"):
+        yield Case(Key("peers", "pypeln", "ints", 100), partial(peers.pypeln_map, 100), _probe(1))
+    if peers.installed("mpire"):
+        yield Case(Key("peers", "mpire", "ints"), peers.mpire_imap, _probe(1))
+    if peers.installed("ray"):
+        yield Case(Key("peers", "ray.util.queue", "ints", 100), partial(peers.ray_queue, 100), 200)
+
+
 SUITES: Final[dict[str, Callable[[Scope], Iterator[Case]]]] = {
     "graph": _graph,
     "edge": _edge,
     "latency": _latency,
     "startup": _startup,
+    "topology": _topology,
+    "costs": _costs,
+    "peers": _peers,
 }
+
+
+SLOW: Final = ("peers",)
+"""What the quick form leaves out: it installs packages, and starts others' machinery."""
 
 
 def cases(names: Sequence[str], scope: Scope) -> list[Case]:
@@ -128,9 +177,10 @@ def _queue(kind: str, capacity: int) -> Key:
 
 def _targets() -> Iterator[Target]:
     for kind, capacity, least in (
-        ("ints", 10, 2.0),
-        ("ints", 100, 8.0),
-        ("ints", 1000, 9.0),
+        ("ints", 1, 1.0),
+        ("ints", 10, 4.0),
+        ("ints", 100, 10.0),
+        ("ints", 1000, 12.0),
         ("dicts", 100, 7.0),
         ("dicts", 1000, 7.0),
     ):
@@ -140,17 +190,23 @@ def _targets() -> Iterator[Target]:
         for what in ("2 workers", "map with sink"):
             text = f"whole graph, {what}, {kind}, capacity 100, against one multiprocessing.Queue"
             yield Target(text, "rate", Key("graph", what, kind, 100), _queue(kind, 100), least=4.0)
-    for capacity in (100, 1000):
+    for capacity, asked in ((1, None), (10, None), (100, 2.0), (1000, 2.0)):
         text = f"whole graph, 1 worker, ints, capacity {capacity}, against asyncio.Queue"
         other = Key("graph", "asyncio.Queue", "ints", capacity)
-        yield Target(text, "rate", Key("graph", "1 worker", "ints", capacity), other, least=1.7)
-    for suite, most in (("round trip", 1.2), ("delay", None)):
+        yield Target(text, "rate", Key("graph", "1 worker", "ints", capacity), other, least=asked)
+    for capacity, least in ((10, 15.0), (100, 40.0)):
+        text = f"whole graph, 2 workers, ints, capacity {capacity}, against cascata {peers.EARLIER}"
+        other = Key("peers", f"cascata {peers.EARLIER}", "ints", capacity)
+        yield Target(text, "rate", Key("peers", "cascata", "ints", capacity), other, least=least)
+    for suite, most in (("round trip", 1.0), ("delay", None)):
         text = f"{suite}, median, against multiprocessing.Queue"
         yield Target(text, "median", Key(suite, "cascata"), Key(suite, "multiprocessing.Queue"), most=most)
+    text = "census, one worker against two"
+    yield Target(text, "process", Key("census", "one worker"), Key("census", "two workers"), least=1.8)
     nodes = Key("start", "two nodes on two workers")
     yield Target("two nodes on two workers, start to exit, in seconds", "process", nodes, None, most=0.5)
     text = "two nodes on two workers, start to exit, against two bare processes"
-    yield Target(text, "process", nodes, Key("start", "two bare processes"), most=None)
+    yield Target(text, "process", nodes, Key("start", "two bare processes"), most=2.0)
     yield Target("import over bare Python, in seconds", "added", Key("import", "cascata"), None, most=0.06)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from bench.measure import Key, Results, Spread
+from bench.measure import UNITS, Key, Results, Spread
 from bench.suites import CAPACITIES, TARGETS, Target
 
 __all__ = ["outcome", "show"]
@@ -26,7 +26,7 @@ def show(results: Results) -> str:
             parts.append(f"{title}\n\n" + _table(["", "", *(f"capacity {each}" for each in CAPACITIES)], rows))
     times = list(_times(results))
     if times:
-        parts.append("Milliseconds\n\n" + _table(["", "", "", "median of rounds"], times))
+        parts.append("Times and memory\n\n" + _table(["", "", "", "median of rounds", ""], times))
     targets = list(_targets(results))
     if targets:
         parts.append("Ratios and targets\n\n" + _table(["", "measured", "target", ""], targets))
@@ -67,7 +67,15 @@ def _times(results: Results) -> Iterator[list[str]]:
         for metric in samples[0] if samples and "rate" not in samples[0] else ():
             found = results.spread(key, metric)
             if found is not None:
-                yield [key.suite, key.what, metric, _spread(found, 1000)]
+                unit, factor = _unit(UNITS[metric], found.median)
+                yield [key.suite, key.what, metric, _spread(found, factor), unit]
+
+
+def _unit(base: str, median: float) -> tuple[str, float]:
+    """The unit in which a value of this size is easy to read, and what to multiply it by."""
+    if base == "B":
+        return "MiB", 2**-20
+    return next(((unit, factor) for unit, factor in (("s", 1.0), ("ms", 1e3)) if median * factor >= 1), ("µs", 1e6))
 
 
 def _targets(results: Results) -> Iterator[list[str]]:

@@ -1,0 +1,115 @@
+"""What a graph costs besides time per item: memory of a worker, another component, and what two cores bring."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+from bench.topologies import chain_of
+from cascata import Graph, In, State, component
+
+__all__ = ["bare_memory", "census", "component_per_item", "component_start", "worker_memory"]
+
+CENSUS: Final = Path(__file__).resolve().parent.parent / "examples" / "stdlib_census.py"
+
+ROLLUP: Final = Path("/proc/self/smaps_rollup")
+
+MAPS: Final = 10
+"""Components that are added to a chain to see what one costs."""
+
+
+def own_memory() -> float:
+    """Bytes that only this process holds; what it shares with others is not in it. 0 where the system does not tell."""
+    try:
+        lines = ROLLUP.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0.0
+    return sum(1024.0 * int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+
+def told(folder: str) -> Iterator[None]:
+    """Writes the memory of the worker down when its node begins."""
+    with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".json", delete=False, encoding="utf-8") as file:
+        json.dump(own_memory(), file)
+    yield
+
+
+@component
+async def Tell(number: In[int], memory: State[None] = State(told)) -> None:
+    """Does nothing with what comes."""
+
+
+def worker_memory(_: int) -> dict[str, float]:
+    """Two nodes on two workers. Returns "memory": bytes that only one of them holds."""
+    graph = Graph()
+    graph.tell = Tell * 2
+    graph.tell.number < 1
+    with tempfile.TemporaryDirectory() as folder:
+        graph.tell.memory < folder
+        graph.run(num_workers=2)
+        found = [json.loads(file.read_text(encoding="utf-8")) for file in Path(folder).glob("*.json")]
+    return {"memory": sum(found) / len(found)}
+
+
+def _tell(answer: Connection) -> None:
+    answer.send(own_memory())
+
+
+def bare_memory(_: int) -> dict[str, float]:
+    """A process of `multiprocessing` (forkserver) that does nothing. Returns as `worker_memory` does."""
+    context = multiprocessing.get_context("forkserver")
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_tell, args=(sending,))
+    process.start()
+    try:
+        return {"memory": receiving.recv()}
+    finally:
+        process.join()
+        receiving.close()
+        sending.close()
+
+
+def component_per_item(count: int) -> dict[str, float]:
+    """What another component in a chain inside one worker costs. Returns "item": seconds for each item."""
+    return {"item": (chain_of(MAPS, 100, count) - chain_of(0, 100, count)) / MAPS}
+
+
+@component
+async def Idle(number: In[int]) -> None:
+    """Takes one number."""
+
+
+def _run_of(nodes: int) -> float:
+    graph = Graph()
+    for number in range(nodes):
+        node: Any = graph.add(Idle, f"idle_{number}")
+        node.number < number
+    began = perf_counter()
+    graph.run(num_workers=2)
+    return perf_counter() - began
+
+
+def component_start(_: int) -> dict[str, float]:
+    """What another component adds to a run on two workers that does nothing. Returns "component": seconds."""
+    few, many = 2, 202
+    return {"component": (_run_of(many) - _run_of(few)) / (many - few)}
+
+
+def census(workers: int, files: int) -> dict[str, float]:
+    """The census of examples/, a CPU-bound group with as many members as workers.
+
+    Returns:
+        "process": seconds of the whole script.
+    """
+    command = [sys.executable, str(CENSUS), "--workers", str(workers), "--limit", str(files)]
+    began = perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return {"process": perf_counter() - began}
