@@ -24,6 +24,7 @@ from .dsl import persist as persist
 from .dsl import registry as registry
 from .errors import CascataError as CascataError
 from .errors import CascataWarning as CascataWarning
+from .errors import Failure as Failure
 from .transport.public import Channel as Channel
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "CascataError",
     "CascataWarning",
     "Channel",
+    "Failure",
     "Graph",
     "In",
     "Out",

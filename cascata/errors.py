@@ -7,8 +7,10 @@ to the caller, and may travel on from there (through a process pool, a job queue
 from __future__ import annotations
 
 import pickle
-import traceback
-from typing import Any, NamedTuple
+import reprlib
+import traceback as tracebacks
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 __all__ = [
     "CascataError",
@@ -17,6 +19,7 @@ __all__ = [
     "ComponentError",
     "DeadlockError",
     "DefinitionError",
+    "Failure",
     "LedgerError",
     "RemoteError",
     "RunTimeout",
@@ -39,6 +42,29 @@ def in_words(error: BaseException) -> str:
     return f"{type(error).__qualname__}: {text}" if text else type(error).__qualname__
 
 
+_short: Final = reprlib.Repr()
+_short.maxstring = _short.maxother = 200
+_short.maxlist = _short.maxtuple = _short.maxdict = 12
+
+
+def bounded_repr(value: Any) -> str:
+    """A `repr` of bounded length that never raises."""
+    try:
+        return _short.repr(value)
+    except Exception as problem:  # the repr of a user's class is a user's code
+        return f"<{type(value).__name__}, whose repr raised {type(problem).__name__}>"
+
+
+def formatted(error: BaseException) -> str:
+    """The traceback of an error with its causes; never raises. One that came from another process brought its own."""
+    if isinstance(error.__cause__, RemoteError):
+        return str(error.__cause__)
+    try:
+        return "".join(tracebacks.format_exception(error))
+    except Exception:  # the text of an error is a user's code
+        return "".join(tracebacks.format_tb(error.__traceback__)) + in_words(error)
+
+
 class _Packed(NamedTuple):
     """A cause on its way to another process: pickled when possible, in words in any case."""
 
@@ -49,11 +75,7 @@ class _Packed(NamedTuple):
 
 def _pack(error: BaseException) -> _Packed:
     words = in_words(error)
-    told = error.__cause__
-    if isinstance(told, RemoteError):
-        trace = str(told)
-    else:
-        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    trace = formatted(error)
     try:
         pickled = pickle.dumps(error)
         pickle.loads(pickled)
@@ -245,3 +267,44 @@ class StreamLengthError(CascataError, ValueError):
 
 class RemoteError(CascataError):
     """Stands for something of another process: a formatted traceback, or an error that pickle cannot carry."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Failure:
+    """An item that failed, as `node.errors` sends it.
+
+    It can always be sent to another process. What pickle cannot take arrives as words: an item as its bounded `repr`,
+    an error as a `RemoteError`.
+
+    Attributes:
+        node: name of the node whose item it was.
+        item: what its runner had in hand: an item; with several ports, a dict of port to item; None when nothing was.
+        error: what its runner raised; a `TimeoutError` when the call took longer than the component's `timeout`, a
+            `SerializationError` when the item could not cross to another worker, a `WorkerDied` when it ended the
+            worker.
+        traceback: the formatted traceback, as of the process where it happened.
+        attempts: how often it was tried.
+    """
+
+    node: str
+    item: Any
+    error: BaseException
+    traceback: str
+    attempts: int = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        try:
+            pickled = pickle.dumps(self.item, 5)
+        except Exception:
+            pickled = None
+        return _failure, (self.node, pickled, bounded_repr(self.item), _pack(self.error), self.traceback, self.attempts)
+
+
+def _failure(node: str, pickled: bytes | None, words: str, error: _Packed, traceback: str, attempts: int) -> Failure:
+    item: Any = words
+    if pickled is not None:
+        try:
+            item = pickle.loads(pickled)
+        except Exception as problem:  # its class is not to be had in this process
+            item = f"{words} (it cannot be unpickled here: {in_words(problem)})"
+    return Failure(node, item, _unpack(error), traceback, attempts)

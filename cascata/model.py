@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 
 __all__ = [
     "DEFAULT_CAPACITY",
+    "ERRORS",
     "MISSING",
     "ChannelSpec",
     "ComponentSpec",
@@ -42,6 +43,9 @@ __all__ = [
 ]
 
 DEFAULT_CAPACITY: Final = 100
+
+ERRORS: Final = "errors"
+"""The out-port that every node has, for its failures. It stands in a `NodeSpec` only where it is connected."""
 
 
 class Missing(enum.Enum):

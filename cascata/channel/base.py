@@ -106,13 +106,12 @@ class Tally:
     Items leave in the order in which they came; it is enough to remember runs of the same edge.
     """
 
-    __slots__ = ("_runs", "last", "taken", "unread")
+    __slots__ = ("_last", "_runs", "taken", "unread")
 
     def __init__(self) -> None:
         self._runs: deque[list[int]] = deque()
         self.taken: dict[int, int] = {}
-        self.last: int | None = None
-        """The edge of the item that was taken last, as of the last `settle`."""
+        self._last: int | None = None
         self.unread = 0
 
     def came(self, edge: int, count: int = 1) -> None:
@@ -133,7 +132,7 @@ class Tally:
         self.unread = unread
         while took > 0:
             run = self._runs[0]
-            self.last = run[0]
+            self._last = run[0]
             count = min(took, run[1])
             self.taken[run[0]] = self.taken.get(run[0], 0) + count
             took -= count
@@ -141,6 +140,10 @@ class Tally:
             if not run[1]:
                 self._runs.popleft()
         return self.taken
+
+    def last_edges(self) -> Mapping[int, int]:
+        """The edge of the item that was taken last, as of the last `settle`. See `Reader.last_edges`."""
+        return {} if self._last is None else {self._last: 1}
 
     def left(self) -> Mapping[int, int]:
         """edge -> items not taken, as of the last `settle`."""
@@ -247,8 +250,8 @@ class Reader(Protocol):
     def taken(self) -> Mapping[int, int]:
         """edge -> items of it that were taken at this end so far."""
 
-    def last_edge(self) -> int | None:
-        """The edge of the item that was taken last; None for a first value that came on none."""
+    def last_edges(self) -> Mapping[int, int]:
+        """Of the item that was taken last: edge -> how many items of it are in it. Empty for a first value."""
 
     def close(self) -> Mapping[int, int]:
         """One user of this end stops reading. The last one gets edge -> items left unread here."""

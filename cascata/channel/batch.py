@@ -27,6 +27,8 @@ class BatchReader:
         self._reader = reader
         self._size = size
         self._part: list[Any] = []
+        self._before: Mapping[int, int] = {}  # what had been taken when the last list was complete
+        self._last: Mapping[int, int] = {}
 
     def taking(self) -> None:
         """The items of a list have been taken before."""
@@ -50,6 +52,9 @@ class BatchReader:
                     return False
             self.items.append(self._part)
             self._part = []
+            taken = dict(self._reader.taken())
+            self._last = {edge: more for edge, items in taken.items() if (more := items - self._before.get(edge, 0))}
+            self._before = taken
         return True
 
     def pass_on(self) -> None:
@@ -69,8 +74,8 @@ class BatchReader:
     def taken(self) -> Mapping[int, int]:
         return self._reader.taken()
 
-    def last_edge(self) -> int | None:
-        return self._reader.last_edge()
+    def last_edges(self) -> Mapping[int, int]:
+        return self._last
 
     def close(self) -> Mapping[int, int]:
         return self._reader.close()

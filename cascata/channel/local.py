@@ -168,11 +168,11 @@ class LocalChannel:
             return {self._only.edge: self._only.sent - self._only.lost - len(self.items)}
         return self.tally.settle(len(self.items))
 
-    def last_edge(self) -> int | None:
+    def last_edges(self) -> Mapping[int, int]:
         if self._only is not None:
-            return self._only.edge
+            return {self._only.edge: 1}
         self.tally.settle(len(self.items))
-        return self.tally.last
+        return self.tally.last_edges()
 
     def close(self) -> Mapping[int, int]:
         self._open_readers -= 1

@@ -99,23 +99,22 @@ class MergedReader:
 
     def taken(self) -> Mapping[int, int]:
         taken = {edge: items for reader in self._readers for edge, items in reader.taken().items()}
-        for edge in self._held():
-            taken[edge] -= 1
+        for edge, items in self._held().items():
+            taken[edge] -= items
         return taken
 
-    def last_edge(self) -> int | None:
-        return None if self._last is None else self._last.last_edge()
+    def last_edges(self) -> Mapping[int, int]:
+        return {} if self._last is None else self._last.last_edges()
 
-    def _held(self) -> Sequence[int]:
-        """The edge of the item that has left its channel and was not taken yet, if there is one."""
-        edge = self.last_edge()
-        return [edge] if self.items and edge is not None else []
+    def _held(self) -> Mapping[int, int]:
+        """The edges of the item that has left its channel and was not taken yet, if there is one."""
+        return self.last_edges() if self.items else {}
 
     def close(self) -> Mapping[int, int]:
         held = self._held()
         left: dict[int, int] = {}
         for reader in self._readers:
             left.update(reader.close())
-        for edge in held:
-            left[edge] = left.get(edge, 0) + 1
+        for edge, items in held.items():
+            left[edge] = left.get(edge, 0) + items
         return left

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from ..errors import DefinitionError
-from ..model import MISSING, EdgeSpec, Endpoint, GraphSpec, NodeSpec, Plan
+from ..model import ERRORS, MISSING, EdgeSpec, Endpoint, GraphSpec, NodeSpec, Plan
 
 __all__ = ["Frame", "InPin", "Link", "OutPin", "Sketch", "Unit", "sketch"]
 
@@ -205,12 +205,20 @@ def _unit(name: str, members: list[NodeSpec], spec: GraphSpec) -> Unit:
         first.group is not None,
         tuple(_inpin(port.name, members) for port in component.inports),
         tuple(
-            OutPin(port.name, any(each.outputs[port.name].edges for each in members), f"{port.name}{_type(port.type)}")
-            for port in component.outports
+            OutPin(name, any(name in each.outputs and each.outputs[name].edges for each in members), hint)
+            for name, hint in _outports(members).items()
         ),
         ordered=name in spec.ordered,
         hint="\n".join(_cut(each, _HINT) for each in hint),
     )
+
+
+def _outports(members: list[NodeSpec]) -> dict[str, str]:
+    """The out-ports of a unit with what is said of them; that of failures, where a member has connected it."""
+    hints = {port.name: f"{port.name}{_type(port.type)}" for port in members[0].component.outports}
+    if any(ERRORS in each.outputs for each in members):
+        hints[ERRORS] = f"{ERRORS}: items that failed"
+    return hints
 
 
 def _inpin(name: str, members: list[NodeSpec]) -> InPin:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import DefinitionError
+from ..errors import DefinitionError, Failure
 from ..model import (
+    ERRORS,
     MISSING,
     ChannelSpec,
     EdgeSpec,
@@ -16,6 +17,7 @@ from ..model import (
     InPortSpec,
     InputSpec,
     NodeSpec,
+    OutPortSpec,
     OutputSpec,
     SubgraphSpec,
 )
@@ -103,13 +105,16 @@ def _node(node: NodeDraft, wiring: _Wiring) -> NodeSpec:
             raise DefinitionError(problem)
     inputs = {port.name: _input(node, port.name, wiring) for port in node.spec.inports}
     triggers, sampled = _triggers(node, inputs)
+    outports = list(node.spec.outports)
+    if Endpoint(node.name, ERRORS) in wiring.sent_by:
+        outports.append(OutPortSpec(ERRORS, Failure))
     return NodeSpec(
         name=node.name,
         component=node.spec,
         inputs=inputs,
         outputs={
             port.name: OutputSpec(port, tuple(wiring.sent_by.get(Endpoint(node.name, port.name), ())))
-            for port in node.spec.outports
+            for port in outports
         },
         triggers=triggers,
         sampled=sampled,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import DefinitionError
-from ..model import Endpoint
+from ..model import ERRORS, Endpoint
 from ..options import suggestion
 from .component import Component
 from .draft import GraphDraft, NodeDraft, PortRef, SubgraphDraft
@@ -197,7 +197,7 @@ def _port(graph: Graph, port: Endpoint, kind: Any, where: str) -> Any:
 
 
 def _port_of(vertex: Vertex, name: str, kind: Any, where: str) -> Any:
-    found = vertex._ports.get(name)
+    found = vertex.errors if name == ERRORS and isinstance(vertex, Unit) else vertex._ports.get(name)
     if not isinstance(found, kind):
         words = {InPort: "in-port", OutPort: "out-port", StatePort: "state"}
         known = [each for each, port in vertex._ports.items() if isinstance(port, kind)]

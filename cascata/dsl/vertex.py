@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from ..errors import DefinitionError
-from ..model import MISSING
+from ..errors import DefinitionError, Failure
+from ..model import ERRORS, MISSING, OutPortSpec
 from ..options import suggestion
 from .draft import NodeDraft, VertexDraft
-from .operators import Operand, Receiver, show
+from .operators import Receiver, show
 from .ports import InPort, OutPort, Port, ports_of
 from .wiring import connect, is_free
 
-__all__ = ["Errors", "Unit", "Vertex", "node_text"]
+__all__ = ["Unit", "Vertex", "node_text"]
 
 P = TypeVar("P", bound=InPort | OutPort)
 
@@ -107,13 +107,15 @@ class Vertex(Receiver):
 class Unit(Vertex):
     """A node or a group of nodes: what has a runner."""
 
-    __slots__ = ("_draft",)
+    __slots__ = ("_draft", "_errors")
 
     _draft: VertexDraft
+    _errors: OutPort
 
     def _attach(self, draft: VertexDraft) -> None:
         self._init(draft.name, ports_of(draft))
-        object.__setattr__(self, "_draft", draft)
+        self._draft = draft
+        self._errors = OutPort(draft, OutPortSpec(ERRORS, Failure))
 
     def clk(self, *ports: Any) -> None:
         """Each of the ports on its own triggers the runner. The others are sampled.
@@ -181,9 +183,12 @@ class Unit(Vertex):
         return _names([each for each in self._ports.values() if isinstance(each, InPort)]) or "none"
 
     @property
-    def errors(self) -> Errors:
-        """Where `node.errors >> other.inp` will route failures of the node to."""
-        return Errors(self._draft)
+    def errors(self) -> OutPort:
+        """The out-port of what fails: `node.errors >> other.inp` gets a `Failure` for each item, and the run goes on.
+
+        It need not be connected, and `a >> b` between nodes never means it.
+        """
+        return self._errors
 
     def ordered(self) -> Any:
         """For groups only.
@@ -194,24 +199,6 @@ class Unit(Vertex):
         raise DefinitionError(
             f"{self}.ordered(): results of one node keep the order of its inputs as it is; ordered() is for groups."
         )
-
-
-class Errors(Operand):
-    """The failures of a node."""
-
-    __slots__ = ("_draft",)
-
-    def __init__(self, draft: VertexDraft) -> None:
-        self._draft = draft
-
-    def _right_form(self, symbol: str, other: object) -> str:
-        return (
-            "Routing the failures of a node is not available yet: catch the error in the runner and send it to an "
-            "out-port of its own."
-        )
-
-    def __str__(self) -> str:
-        return f"{self._draft.name}.errors"
 
 
 def _names(ports: Iterable[Port]) -> str:

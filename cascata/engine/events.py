@@ -32,6 +32,7 @@ __all__ = [
     "Instruction",
     "KillAsked",
     "KillWorker",
+    "Overdue",
     "ReaderDone",
     "Ready",
     "SetTimer",
@@ -101,6 +102,14 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Overdue:
+    """A call on a worker goes on although its time is over, and cannot be stopped."""
+
+    worker: int
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """All nodes of a worker have ended, or were cancelled; it exits by itself."""
 
@@ -159,6 +168,7 @@ Event = (
     | Idle
     | IdleConfirmed
     | Failed
+    | Overdue
     | Finished
     | Exited
     | StopAsked

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
-from ..errors import RunTimeout
+from ..errors import ComponentError, RunTimeout
 from ..model import GraphSpec, Plan
 from ..observe.board import Board, BoardShape
 from ..observe.report import RunReport
@@ -38,6 +39,7 @@ class InlineRun:
         self._worker: Worker | None = None
         self._early: list[supervisor.Event] = []
         self._cancelled = False
+        self._given_up: asyncio.Future[None]
         self._capacity = {channel.id: channel.capacity for channel in spec.channels}
         self.abandoned = False
         """Whether nodes that resist cancellation were left behind: nobody can wait for them."""
@@ -68,6 +70,18 @@ class InlineRun:
 
     def failed(self, error: BaseException) -> None:
         self._errors.append(error)
+
+    def overdue(self, error: ComponentError) -> None:
+        loop = self._loop
+        assert loop is not None  # a call runs in it
+
+        def give_up() -> None:
+            self._errors.append(error)
+            if not self._given_up.done():
+                self._given_up.set_result(None)
+
+        with suppress(RuntimeError):  # the loop is closed: the run is over
+            loop.call_soon_threadsafe(give_up)
 
     def writers_done(self, edges: Sequence[int]) -> None:
         """Nothing crosses here."""
@@ -110,16 +124,27 @@ class InlineRun:
         began = time.perf_counter()
         spec, options = self._spec, self._options
         loop = self._loop = asyncio.get_running_loop()
+        self._given_up = loop.create_future()
         board = Board(BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), 1))
         worker = self._worker = Worker(
-            0, spec, tuple(spec.nodes), frozenset(), None, board, self, skip_errors=options.on_error == "skip"
+            0,
+            spec,
+            tuple(spec.nodes),
+            frozenset(),
+            None,
+            board,
+            self,
+            skip_errors=options.on_error == "skip",
+            grace=options.grace,
         )
         for event in self._early:
             loop.call_soon(self._handle, event)
         running = asyncio.ensure_future(worker.run())
         watch = InlineWatch(worker, spec, options.slow_after)
         try:
-            done, _ = await asyncio.wait([running], timeout=options.timeout)
+            done, _ = await asyncio.wait(
+                [running, self._given_up], timeout=options.timeout, return_when=asyncio.FIRST_COMPLETED
+            )
             if not done:
                 told = worker.doing()
                 self._errors.append(
@@ -137,6 +162,7 @@ class InlineRun:
             worker.cancel()
             _, resisting = await asyncio.wait([running], timeout=options.grace)
             self.abandoned = bool(resisting)
+            worker.deadlines.close()
         wall_s = time.perf_counter() - began
         report = make_report(spec, self._plan, board, wall_s, "inline")
         if not self.abandoned:

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from ..errors import DefinitionError
 from ..model import (
+    ERRORS,
     ChannelSpec,
     ComponentSpec,
     EdgeSpec,
@@ -85,17 +86,18 @@ class _Ordering:
         for channel in given.channels:
             channels[channel] = replace(channels[channel], readers=(Endpoint(self._in, "item"),))
 
-        # What the members sent is sent by the node that puts it in order, once for all of them.
+        # What the members sent is sent by the node that puts it in order, once for all of them. Failures are not.
         edges: list[EdgeSpec] = []
         sent: dict[str, dict[int, int]] = {}  # out-port -> channel -> edge
         renumbered: dict[int, int] = {}
         for edge in spec.edges:
-            if edge.source.node in names:
+            ordered = edge.source.node in names and edge.source.port != ERRORS
+            if ordered:
                 known = sent.setdefault(edge.source.port, {})
                 if edge.channel in known:
                     continue
                 known[edge.channel] = len(edges)
-            source = Endpoint(self._out, edge.source.port) if edge.source.node in names else edge.source
+            source = Endpoint(self._out, edge.source.port) if ordered else edge.source
             renumbered[edge.id] = len(edges)
             edges.append(replace(edge, id=len(edges), source=source))
         if any(len(spec.nodes[each].outputs[out].edges) != len(known) for out, known in sent.items() for each in names):
@@ -131,7 +133,10 @@ class _Ordering:
             nodes[member.name] = replace(
                 nodes[member.name],
                 inputs={**member.inputs, port: replace(member.inputs[port], channels=(numbered,))},
-                outputs={RESULTS: OutputSpec(OutPortSpec(RESULTS), (result,))},
+                outputs={
+                    RESULTS: OutputSpec(OutPortSpec(RESULTS), (result,)),
+                    **{port: each for port, each in nodes[member.name].outputs.items() if port == ERRORS},
+                },
                 role="in order",
             )
         nodes[self._in] = self._numbering(given, numbers)

@@ -274,6 +274,7 @@ class ProcessRun:
             ends=Ends(channels, ends.divided),
             shape=shape,
             skip_errors=self._options.on_error == "skip",
+            grace=self._options.grace,
             log_level=worker_level(),
             authkeys=launch.authkeys(),
             environment=dict(os.environ),
@@ -335,7 +336,7 @@ class ProcessRun:
 
     # -- what workers say
 
-    async def _listen(self, handle: _Handle) -> None:  # one line for each kind of message
+    async def _listen(self, handle: _Handle) -> None:  # noqa: C901  # one line for each kind of message
         while True:
             try:
                 message = pickle.loads(await handle.control.coro_recv_bytes())
@@ -359,6 +360,8 @@ class ProcessRun:
                 case ("where", answer):
                     if self._watch is not None:
                         self._watch.answered(handle.index, answer)
+                case ("overdue", error):
+                    self._events.put_nowait(supervisor.Overdue(handle.index, error))
                 case ("doing", what):
                     self._doing[handle.index] = what
                 case ("finished", unawaited):

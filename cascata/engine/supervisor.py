@@ -44,6 +44,7 @@ from .events import (
     Instruction,
     KillAsked,
     KillWorker,
+    Overdue,
     ReaderDone,
     Ready,
     SetTimer,
@@ -76,6 +77,7 @@ __all__ = [
     "Instruction",
     "KillAsked",
     "KillWorker",
+    "Overdue",
     "Phase",
     "ReaderDone",
     "Ready",
@@ -170,6 +172,8 @@ class Supervisor:
             case Failed(_, error):
                 self.errors.append(error)
                 return self._cancel()
+            case Overdue(worker, error):
+                return self._overdue(worker, error)
             case Finished(worker):
                 return self._worker_finished(worker)
             case Exited(worker, exitcode):
@@ -304,6 +308,14 @@ class Supervisor:
             *(KillWorker(w) if w in booting else CancelWorker(w) for w in sorted(self._alive - self._finished)),
             SetTimer(self._grace),
         ]
+
+    def _overdue(self, worker: int, error: BaseException) -> list[Instruction]:
+        """It had its grace already: what does not stop is killed."""
+        if worker not in self._alive or worker in self._killed:
+            return []
+        self.errors.append(error)
+        self._killed.add(worker)
+        return [KillWorker(worker), *self._cancel()]
 
     def _grace_over(self) -> list[Instruction]:
         if self.phase is Phase.DRAINING and not self._finished >= self._alive:

@@ -56,6 +56,7 @@ class Setup:
     ends: Ends
     shape: BoardShape
     skip_errors: bool
+    grace: float
     log_level: int
     authkeys: dict[str, bytes]
     environment: dict[str, str]
@@ -89,6 +90,9 @@ class Reporter:
 
     def failed(self, error: BaseException) -> None:
         self.send("failed", error)
+
+    def overdue(self, error: ComponentError) -> None:
+        self.send("overdue", error)
 
     def writers_done(self, edges: Sequence[int]) -> None:
         self.send("writers_done", tuple(edges))
@@ -211,18 +215,20 @@ async def _run(setup: Setup, spec: GraphSpec, board: Board, connection: Connecti
     loop = asyncio.get_running_loop()
     hub = Hub()
 
-    def refused(error: SerializationError) -> None:
-        if not setup.skip_errors:
-            reporter.failed(error)
-            worker.cancel()
-            return
-        from .. import log
-
-        log.error("skipped: %s", error)
+    def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
+        worker.refused(error, owners, item)
 
     links = LinkedEnds(hub, setup.ends, spec, board, setup.index, refused)
     worker = Worker(
-        setup.index, spec, setup.nodes, setup.crossing, links, board, reporter, skip_errors=setup.skip_errors
+        setup.index,
+        spec,
+        setup.nodes,
+        setup.crossing,
+        links,
+        board,
+        reporter,
+        skip_errors=setup.skip_errors,
+        grace=setup.grace,
     )
     links.release()
     commands = threading.Thread(

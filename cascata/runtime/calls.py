@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..channel.base import DONE
 from ..model import ComponentSpec
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["Calls", "Send"]
 
 Send = Callable[[Any], Awaitable[None]]
+
+LONGEST_PAUSE_S: Final = 60.0
+"""Seconds between two attempts, at most, however often the pause was doubled."""
 
 
 def bind(spec: ComponentSpec, varying: Sequence[str], fixed: Mapping[str, Any]) -> Callable[..., Any]:
@@ -104,7 +108,14 @@ class Calls:
         simple = self._timeout is None and not self._retries
         if simple and self._concurrency == 1:
             return self._drive(varying, self._node.outports)
-        return (self._concurrent if self._concurrency > 1 else self._attempts)(varying, ports), _nothing
+        if self._concurrency > 1:
+            return self._concurrent(varying, ports), _nothing
+        attempt = self._attempts(varying, ports)
+
+        async def call(*items: Any) -> None:
+            await attempt(*items)
+
+        return call, _nothing
 
     # -- the form of the runner
 
@@ -182,42 +193,75 @@ class Calls:
 
     def _attempts(
         self, varying: Sequence[str], ports: Sequence[str], outports: Mapping[str, Any] | None = None
-    ) -> Callable[..., Awaitable[None]]:
-        """Calls with `timeout` and `retries`. What an attempt sent leaves only when it succeeded."""
+    ) -> Callable[..., Awaitable[bool]]:
+        """Calls with `timeout` and `retries`. What an attempt sent leaves only when it succeeded.
+
+        Returns:
+            A function that returns whether the call succeeded; it did not when the run goes on without its items.
+        """
         targets = self._node.outports if outports is None else outports
+        count = len(ports)
 
-        async def once(items: Sequence[Any], onto: Mapping[str, Any], thread: CallThread | None) -> None:
-            call, give = self._drive(varying, onto, thread)
-            try:
-                async with asyncio.timeout(self._timeout) as limit:
-                    value = await call(*items)
-                    if value is not None:
-                        await give(value)
-            except TimeoutError as error:
-                if limit.expired():
-                    raise TimeoutError(
-                        f"the call took longer than the component's timeout of {self._timeout:g} s"
-                    ) from error
-                raise
-
-        async def attempt(*items: Any, thread: CallThread | None = None) -> None:
-            for number in range(self._retries + 1):
+        async def attempt(
+            *items: Any, thread: CallThread | None = None, edges: Sequence[Mapping[int, int]] | None = None
+        ) -> bool:
+            for number in itertools.count(1):
                 held = {name: HeldPort(port) for name, port in targets.items()} if self._retries else {}
                 try:
-                    await once(items, held or targets, thread)
-                except Exception as error:
-                    if number == self._retries:
-                        if self._retries:
-                            error.add_note(f"this was the last of {number + 1} attempts")
-                        raise
-                    pause = self._backoff * 2**number
+                    await self._once(*self._drive(varying, held or targets, thread), items, ports)
+                except BaseException as error:
+                    if number > self._retries or not isinstance(error, Exception):
+                        if number > 1:
+                            error.add_note(f"this was the last of {number} attempts")
+                        given = dict(zip(ports, items[:count], strict=True))
+                        if not await self._node.failures.take(error, given, number, edges):
+                            raise
+                        return False
+                    pause = min(self._backoff * 2.0 ** min(number - 1, 64), LONGEST_PAUSE_S)
                     await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 else:
                     for port in held.values():
                         await port.let_go()
-                    return
+                    break
+            return True
 
         return attempt
+
+    async def _once(
+        self, call: Callable[..., Awaitable[Any]], give: Send, items: Sequence[Any], ports: Sequence[str]
+    ) -> None:
+        """One attempt.
+
+        Raises:
+            TimeoutError: it took longer than `timeout`, whether it could be stopped then or not.
+        """
+        if self._timeout is None:
+            value = await call(*items)
+            if value is not None:
+                await give(value)
+            return
+        deadlines = self._node.host.deadlines
+        loop = asyncio.get_running_loop()
+        watched = deadlines.begin(self._node, self._timeout, ports, items)
+        try:
+            async with asyncio.timeout(self._timeout) as limit:
+                value = await call(*items)
+                due = limit.when()
+                if due is not None and loop.time() > due:  # it kept the loop, which could not tell it
+                    raise self._too_long()
+                if value is not None:
+                    await give(value)
+        except TimeoutError as error:
+            if limit.expired():
+                raise self._too_long() from error
+            raise
+        finally:
+            deadlines.end(watched)
+        if limit.expired():  # it has suppressed its cancellation
+            raise self._too_long()
+
+    def _too_long(self) -> TimeoutError:
+        return TimeoutError(f"the call took longer than the component's timeout of {self._timeout:g} s")
 
     # -- members of an ordered group
 
@@ -230,14 +274,11 @@ class Calls:
             number, item = numbered
             collected = Collected(names)
             try:
-                await self._attempts(varying, ports, collected.ports)(item, *others)
-            except BaseException as error:
-                given = {ports[0]: item}
-                if not self._node.skip(error, given):
-                    self._node.in_hand = given
-                    raise
-                collected.sends.clear()
-            await send((number, collected.sends))
+                succeeded = await self._attempts(varying, ports, collected.ports)(item, *others)
+            except BaseException:
+                self._node.in_hand = {ports[0]: item}
+                raise
+            await send((number, collected.sends if succeeded else []))
 
         return call
 
@@ -248,28 +289,28 @@ class Calls:
         count = len(ports)
         idle = deque(self._threads)
 
-        async def work(items: tuple[Any, ...], before: asyncio.Task[None] | None) -> None:
+        async def work(
+            items: tuple[Any, ...], edges: Sequence[Mapping[int, int]], before: asyncio.Task[None] | None
+        ) -> None:
             held = {name: HeldPort(port) for name, port in self._node.outports.items()} if self._ordered else None
             thread = idle.popleft() if idle else None
             try:
                 try:
-                    await self._attempts(varying, ports, held)(*items, thread=thread)
+                    succeeded = await self._attempts(varying, ports, held)(*items, thread=thread, edges=edges)
                 finally:
                     if thread is not None:
                         idle.append(thread)
                 if held is not None:
                     if before is not None:
-                        await asyncio.wait([before])
-                    for port in held.values():
+                        await asyncio.wait([before])  # also of one that failed: the next one waits for this one
+                    for port in held.values() if succeeded else ():
                         await port.let_go()
             except BaseException as error:
-                given = dict(zip(ports, items[:count], strict=True))
-                if not self._node.skip(error, given):
-                    if self._failed is None:
-                        self._failed = error
-                        self._node.in_hand = given
-                    if self._consuming is not None:
-                        self._consuming.cancel()
+                if self._failed is None:
+                    self._failed = error
+                    self._node.in_hand = dict(zip(ports, items[:count], strict=True))
+                if self._consuming is not None:
+                    self._consuming.cancel()
             finally:
                 self._free.release()
 
@@ -277,9 +318,10 @@ class Calls:
             self._consuming = asyncio.current_task()
             if self._failed is not None:
                 raise self._failed
+            edges = self._node.failures.edges_of(ports)  # before others are taken
             await self._free.acquire()
             before = self._running[-1] if self._running else None
-            task = asyncio.ensure_future(work(items, before))
+            task = asyncio.ensure_future(work(items, edges, before))
             self._running.append(task)
             task.add_done_callback(self._running.remove)
             task.add_done_callback(lambda _: self._node.rested())

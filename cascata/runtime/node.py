@@ -9,7 +9,6 @@ when the run drains; it fails when its code raises, and is cancelled when anothe
 from __future__ import annotations
 
 import asyncio
-import reprlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -17,12 +16,13 @@ from typing import Any, Protocol
 
 from .. import log
 from ..channel.base import Reader, Writer
-from ..channel.batch import BatchReader
 from ..channel.merge import MergedReader
-from ..errors import ComponentError, in_words
-from ..model import MISSING, NodeSpec, StateArgs
+from ..errors import ComponentError, bounded_repr, in_words
+from ..model import ERRORS, MISSING, NodeSpec, StateArgs
 from ..observe.board import DELIVERED, DROPPED_ITEMS, Board
 from .calls import Calls
+from .deadlines import Deadlines
+from .failures import Failures
 from .ordered import run_reordering
 from .outport import OutPort, Stopped
 from .state import make_state
@@ -30,18 +30,6 @@ from .stream import Stream
 from .trigger import run_once, run_triggers
 
 __all__ = ["Host", "Node"]
-
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = 200
-_short.maxlist = _short.maxtuple = _short.maxdict = 12
-
-
-def bounded_repr(value: Any) -> str:
-    """A `repr` of bounded length that never raises."""
-    try:
-        return _short.repr(value)
-    except Exception as problem:  # the repr of a user's class is a user's code
-        return f"<{type(value).__name__}, whose repr raised {type(problem).__name__}>"
 
 
 class Host(Protocol):
@@ -53,6 +41,7 @@ class Host(Protocol):
     raised: Counter[int]
     """edge -> items taken from it whose runner raised, and which were skipped."""
     cancelling: bool
+    deadlines: Deadlines
 
     def forgotten(self, node: str) -> None:
         """A `send` of the node had to wait and was never awaited."""
@@ -67,6 +56,7 @@ class Node:
         readers: in-port -> where its items come from, for the ports with channels.
         writers: out-port -> the writers of its edges.
         host: the worker.
+        takes_with_others: whether other nodes here take from a channel of its, too, that several edges write to.
     """
 
     def __init__(
@@ -76,11 +66,14 @@ class Node:
         readers: Mapping[str, Reader],
         writers: Mapping[str, list[Writer]],
         host: Host,
+        *,
+        takes_with_others: bool = False,
     ) -> None:
         self.spec = spec
         self.row = row
         self.host = host
         self.readers = readers
+        self.takes_with_others = takes_with_others
         self.is_source = not readers
         self.stopped = False
         self._stopping = False
@@ -109,10 +102,14 @@ class Node:
         self.in_hand_s = 0.0
         self.starved_s = 0.0
         self._writers = [writer for each in writers.values() for writer in each]
-        self.outports = {
-            port: OutPort(port, spec.name, each, self._refusal, lambda: host.forgotten(spec.name))
-            for port, each in writers.items()
-        }
+        self._results = [writer for port, each in writers.items() if port != ERRORS for writer in each]
+
+        def outport(port: str, refusal: Callable[[], BaseException | None]) -> OutPort:
+            return OutPort(port, spec.name, writers[port], refusal, lambda: host.forgotten(spec.name))
+
+        self.outports = {port: outport(port, self._refusal) for port in writers if port != ERRORS}
+        # Who reads failures no more does not stop the node: what it sends there is discarded.
+        self.failures = Failures(self, outport(ERRORS, lambda: None) if ERRORS in writers else None)
 
     @property
     def name(self) -> str:
@@ -136,8 +133,12 @@ class Node:
             self._close_readers()
             if ended:
                 self.doing = "sending what is left"
+                for writer in self._results:
+                    await writer.aclose()
+                await self.failures.settle()  # also of what could not be sent just now
                 for writer in self._writers:
                     await writer.aclose()
+            self.failures.abandon()
             for writer in self._writers:
                 writer.close()
             self.doing = "ended" if ended else "failed"
@@ -215,7 +216,7 @@ class Node:
 
     def _refusal(self) -> BaseException | None:
         """What a send to an edge without readers raises: nothing, as long as another edge of this node is read."""
-        if not self._stopping and any(not writer.closed for writer in self._writers):
+        if not self._stopping and any(not writer.closed for writer in self._results):
             return None
         self.stopped = True
         return Stopped(f"{self.name}: nobody reads what it sends any more, or the run is stopping")
@@ -256,7 +257,9 @@ class Node:
             where = " on " + ", ".join(f"{port}={bounded_repr(item)}" for port, item in items.items())
         else:
             where = f" while {self.doing}" if items is None else ""
-        skipping = ', and `on_error="skip"` goes on without the items that fail' if self.spec.triggers else ""
+        skipping = ""
+        if self.spec.triggers:
+            skipping = f', `{self.name}.errors >> port` routes what fails, and `on_error="skip"` goes on without it'
         result = ComponentError(
             f"node {self.name!r} ({self.spec.component.name}) failed on worker {self.host.index}{where}: "
             f"{in_words(error)}. The original error is the cause of this one; "
@@ -267,27 +270,6 @@ class Node:
         )
         result.__cause__ = error
         return result
-
-    def skip(self, error: BaseException, items: Mapping[str, Any]) -> bool:
-        """Counts and logs a failed item when the run is to go on without it; whether it is."""
-        if not self.host.skip_errors or not isinstance(error, Exception):
-            return False
-        self.failed += 1
-        board, worker = self.host.board, self.host.index
-        for port, item in items.items():
-            reader = self.readers[port]
-            edge = reader.last_edge()
-            if edge is not None:
-                count = len(item) if isinstance(reader, BatchReader) else 1
-                self.host.raised[edge] += count
-                board.add_failed(edge, worker, count)
-        log.error(
-            "skipped %s: %s",
-            ", ".join(f"{port}={bounded_repr(item)}" for port, item in items.items()),
-            in_words(error),
-            exc_info=error,
-        )
-        return True
 
     # -- accounts
 

@@ -44,18 +44,27 @@ async def run_once(node: Node, calls: Calls) -> None:
             if value is not None:
                 await give(value)
     except BaseException as error:
-        if node.streams:  # nobody knows where in its streams the runner could go on
-            node.in_hand = node.last_read()
-            raise
-        raise_failure(node, error, {})
+        # Nobody knows where in its streams a runner could go on: it is not skipped, and where it is routed, it ends.
+        await go_on(node, error, node.last_read(), skip=not node.streams)
     finally:
         node.in_hand_s += perf_counter() - began
 
 
-def raise_failure(node: Node, error: BaseException, items: Mapping[str, Any]) -> None:
-    """Raises an error of the runner again, with the items in hand noted; returns when the run goes on without them."""
-    if node.in_hand is not None or not node.skip(error, items):
-        node.in_hand = node.in_hand or items
+async def go_on(node: Node, error: BaseException, items: Mapping[str, Any], *, skip: bool = True) -> None:
+    """Returns when the run goes on without the items that failed.
+
+    Args:
+        node: whose runner raised.
+        error: what it raised.
+        items: those in hand, by port.
+        skip: whether `on_error="skip"` is for them.
+
+    Raises:
+        BaseException: the error again, with the items noted; or the node was cancelled meanwhile.
+    """
+    if node.in_hand is not None or not await node.failures.take(error, items, skip=skip):
+        if node.in_hand is None:
+            node.in_hand = items
         raise error
 
 
@@ -73,6 +82,8 @@ async def run_triggers(node: Node, calls: Calls) -> None:
 async def _run_group(
     node: Node, ports: tuple[str, ...], call: Callable[..., Awaitable[Any]], give: Send, lock: asyncio.Lock | None
 ) -> None:
+    if node.takes_with_others:
+        call = node.failures.noting(ports, call)
     with _looping(node):
         if len(ports) == 1:
             await _run_single(node, ports[0], node.readers[ports[0]], call, give, lock)
@@ -155,7 +166,7 @@ async def _run_single(
                     if value is not None:
                         await give(value)
         except BaseException as error:
-            raise_failure(node, error, {port: item})
+            await go_on(node, error, {port: item})
         finally:
             taken -= left
             node.received += taken
@@ -207,7 +218,7 @@ async def _run_zipped(
                 if value is not None:
                     await give(value)
         except BaseException as error:
-            raise_failure(node, error, dict(zip(ports, values, strict=False)))
+            await go_on(node, error, dict(zip(ports, values, strict=False)))
         finally:
             taken -= left
             node.received += taken * len(readers)

@@ -17,8 +17,10 @@ from ..channel.base import Reader, Writer
 from ..channel.batch import BatchReader
 from ..channel.local import LocalChannel
 from ..channel.merge import MergedReader
+from ..errors import ComponentError, SerializationError
 from ..model import MISSING, ChannelSpec, CycleSpec, EdgeSpec, GraphSpec, NodeSpec
 from ..observe.board import Board
+from .deadlines import Deadlines
 from .idle import IdleReport, IdleWatch, Rest
 from .node import Node
 
@@ -46,6 +48,9 @@ class Events(Protocol):
 
     def failed(self, error: BaseException) -> None:
         """A node failed; called once for each."""
+
+    def overdue(self, error: ComponentError) -> None:
+        """A call went on although its time was over, and cannot be stopped. Called in a thread of its own."""
 
     def writers_done(self, edges: Sequence[int]) -> None:
         """Nothing more is sent on these crossing edges, and all that was has left."""
@@ -83,6 +88,7 @@ class Worker:
         board: the stats board.
         events: told what happens.
         skip_errors: whether a run goes on without items that fail.
+        grace: seconds that a call has to stop when its time is over.
     """
 
     def __init__(
@@ -96,10 +102,12 @@ class Worker:
         events: Events,
         *,
         skip_errors: bool,
+        grace: float,
     ) -> None:
         self.index = index
         self.board = board
         self.skip_errors = skip_errors
+        self.deadlines = Deadlines(grace, events.overdue)
         self.cancelling = False
         self.watch: IdleWatch | None = None
         self.unawaited: Counter[str] = Counter()
@@ -174,7 +182,9 @@ class Worker:
             port: [self._writer(self._spec.edges[edge]) for edge in output.edges]
             for port, output in spec.outputs.items()
         }
-        node = Node(spec, row, readers, writers, self)
+        channels = (self._spec.channels[each] for given in spec.inputs.values() for each in given.channels)
+        with_others = any(self._open[each.id] > 1 and len(each.edges) > 1 for each in channels)
+        node = Node(spec, row, readers, writers, self, takes_with_others=with_others)
         return node
 
     # -- running
@@ -195,6 +205,7 @@ class Worker:
             raise
         finally:
             watch.stop()
+            self.deadlines.close()
             if self._again is not None:
                 self._again.cancel()
 
@@ -319,6 +330,20 @@ class Worker:
             self._again.cancel()
         if running:
             self._again = asyncio.get_running_loop().call_later(_RECANCEL_S, self.cancel)
+
+    def refused(self, error: SerializationError, owners: Sequence[str], item: Any) -> None:
+        """An item could not cross a process border; its edge has counted it.
+
+        Args:
+            error: says which and why.
+            owners: the nodes whose failure it is: its sender, or whoever reads where it could not be unpickled.
+            item: the item, or words for it.
+        """
+        for node in sorted((each for each in self.nodes if each.name in owners), key=lambda each: each.has_ended):
+            if node.failures.take_item(error, item):
+                return
+        self._events.failed(error)
+        self.cancel()
 
     def forgotten(self, node: str) -> None:
         self.unawaited[node] += 1

@@ -554,9 +554,9 @@ class CrossingReader:
     def taken(self) -> Mapping[int, int]:
         return self._tally.settle(len(self.items))
 
-    def last_edge(self) -> int | None:
+    def last_edges(self) -> Mapping[int, int]:
         self._tally.settle(len(self.items))
-        return self._tally.last
+        return self._tally.last_edges()
 
     def close(self) -> Mapping[int, int]:
         self._users -= 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,7 +89,7 @@ class LinkedEnds:
         spec: the graph.
         board: the stats board.
         worker: index of this worker.
-        refused: told of an item that cannot cross; whether the run goes on without it.
+        refused: told of an item that cannot cross: the error, the nodes whose failure it is, and the item.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class LinkedEnds:
         spec: GraphSpec,
         board: Board,
         worker: int,
-        refused: Callable[[SerializationError], None],
+        refused: Callable[[SerializationError, Sequence[str], Any], None],
     ) -> None:
         self._hub = hub
         self._ends = ends
@@ -130,7 +130,9 @@ class LinkedEnds:
                 port=source.port,
             )
             error.__cause__ = problem
-            self._refused(error)
+            readers = [reader.node for reader in channel.readers]
+            for _ in range(count):
+                self._refused(error, readers, f"<an item of {source} that could not be unpickled>")
 
         return CrossingReader(self._hub, held.receive, held.give, users=users, bad=bad, measured=measured)
 
@@ -158,7 +160,7 @@ class LinkedEnds:
                 type=kind,
             )
             error.__cause__ = problem
-            self._refused(error)
+            self._refused(error, [edge.source.node], item)
 
         share = len(channel.edges)
         return CrossingWriter(

@@ -53,7 +53,7 @@ async def test_the_counts_of_a_single_edge_need_no_tally() -> None:
     take(channel)
     take(channel)
     assert channel.taken() == {7: 2}
-    assert channel.last_edge() == 7
+    assert channel.last_edges() == {7: 1}
     assert channel.close() == {7: 3}
 
 

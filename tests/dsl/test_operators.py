@@ -205,10 +205,6 @@ def test_a_broadcast_only_connects(graph: Graph) -> None:
     refused(lambda: graph.double.y.broadcast() >> 5, "`double.y >> 5` means nothing")
 
 
-def test_routing_failures_says_what_to_write_until_it_is_there(graph: Graph) -> None:
-    refused(lambda: graph.double.errors >> graph.show.data, "`double.errors >> show.data`", "not available yet")
-
-
 def test_ordered_is_for_groups_and_gives_the_group_back(graph: Graph) -> None:
     assert graph.group.ordered() is graph.group
     refused(graph.double.ordered, "double.ordered()", "for groups")

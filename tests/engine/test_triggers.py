@@ -220,9 +220,10 @@ def test_a_zip_of_unequal_streams_ends_with_the_shortest(engine: Options, notes:
     assert notes.read() == [(1, "a"), (2, "b")]
     assert report.nodes["pair"].received == 4
     edges = {edge.source: edge for edge in report.edges}
-    assert (edges["long.item"].sent, edges["long.item"].delivered, edges["long.item"].dropped) == (5, 2, 3)
+    long = edges["long.item"]
+    assert (long.delivered, long.delivered + long.dropped) == (2, long.sent)  # it may have been stopped before its end
     assert all(edge.balanced for edge in report.edges)
-    assert report.nodes["pair"].dropped == 3
+    assert report.nodes["pair"].dropped == long.dropped
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])

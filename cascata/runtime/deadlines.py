@@ -1,0 +1,109 @@
+"""Sees when a call goes on although its time is over: it has resisted its cancellation, or blocks the loop.
+
+    begin(call) ──> [ calls under way ] <── looks ── a thread ── overdue ──> whoever watches over the run
+    end(call)  ──┘
+
+The loop cancels a call when its `timeout` has passed. A call that blocks the loop, or a thread, or that suppresses
+its cancellation would be waited for, for ever. Here a thread of its own looks, which needs neither.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import ComponentError
+
+if TYPE_CHECKING:
+    from .node import Node
+
+__all__ = ["Deadlines"]
+
+LOOK_S: Final = 0.1
+"""Seconds between two looks."""
+
+_FRAMES: Final = 4
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A call that has a timeout."""
+
+    node: Node
+    timeout: float
+    ports: Sequence[str]
+    items: Sequence[Any]
+    until: float
+
+
+class Deadlines:
+    """The calls of a worker that have a timeout. Nothing runs before the first of them begins.
+
+    Args:
+        grace: seconds that a call has to stop after its timeout.
+        tell: called with the error of a call that did not, in a thread of its own; once.
+    """
+
+    def __init__(self, grace: float, tell: Callable[[ComponentError], None]) -> None:
+        self._grace = grace
+        self._tell = tell
+        self._calls: set[Call] = set()
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._loop_thread = threading.get_ident()
+
+    def begin(self, node: Node, timeout: float, ports: Sequence[str], items: Sequence[Any]) -> Call:
+        """A call begins; `end` takes what this returns."""
+        call = Call(node, timeout, ports, items, monotonic() + timeout + self._grace)
+        self._calls.add(call)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="cascata-deadlines", daemon=True)
+            self._thread.start()
+        return call
+
+    def end(self, call: Call) -> None:
+        self._calls.discard(call)
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(LOOK_S):
+            now = monotonic()
+            for call in self._calls.copy():  # one operation, which no other thread can come into
+                if call.until < now:
+                    self._tell(self._error(call))
+                    return
+
+    def _error(self, call: Call) -> ComponentError:
+        node = call.node
+        late = TimeoutError(f"the call took longer than the component's timeout of {call.timeout:g} s")
+        error = node.failure(late, dict(zip(call.ports, call.items, strict=False)))
+        text = (
+            f"{error}. It did not stop within {self._grace:g} s either: it blocks, or suppresses its cancellation. "
+            f"Its worker was at\n{self._stacks(node.name)}"
+        )
+        error.args = (text,)
+        return error
+
+    def _stacks(self, node: str) -> str:
+        """Where the loop is, and the threads of the node."""
+        names = {self._loop_thread: "the event loop"} | {
+            thread.ident: f"thread {thread.name}"
+            for thread in threading.enumerate()
+            if thread.ident is not None and thread.name.rpartition("-")[0] == node
+        }
+        frames = sys._current_frames()
+        return "".join(
+            f"{name}:\n{''.join(traceback.format_stack(frames[ident])[-_FRAMES:])}"
+            for ident, name in names.items()
+            if ident in frames
+        )

@@ -1,0 +1,150 @@
+"""What becomes of an item that failed: it is routed, or skipped, or it ends the run.
+
+    runner raises ──> take ──┬─ `node.errors` is connected: a `Failure` is sent there
+    item cannot cross ───────┤─ on_error="skip": it is logged
+                             └─ else: the node fails, and the run with it
+
+Counted in any case. Nothing here costs anything before something fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .. import log
+from ..channel.base import DONE
+from ..errors import Failure, bounded_repr, formatted, in_words
+from .outport import OutPort, Stopped
+
+if TYPE_CHECKING:
+    from .node import Node
+
+__all__ = ["Failures"]
+
+
+class Failures:
+    """The items of a node that fail.
+
+    Args:
+        node: whose they are.
+        port: its out-port for them, or None where it is not connected.
+    """
+
+    def __init__(self, node: Node, port: OutPort | None) -> None:
+        self._node = node
+        self._port = port
+        self._late: set[asyncio.Future[None]] = set()
+        self._noted: Sequence[Mapping[int, int]] | None = None
+
+    @property
+    def routed(self) -> bool:
+        """Whether failures have somewhere to go."""
+        return self._port is not None
+
+    async def take(
+        self,
+        error: BaseException,
+        items: Mapping[str, Any],
+        attempts: int = 1,
+        edges: Sequence[Mapping[int, int]] | None = None,
+        *,
+        skip: bool = True,
+    ) -> bool:
+        """Counts a failed call, and routes or skips it; whether the run goes on without its items.
+
+        Args:
+            error: what the runner raised.
+            items: those in hand, by port.
+            attempts: how often it was tried.
+            edges: what `edges_of` gave when the items were taken; None: they are the last that were.
+            skip: whether `on_error="skip"` is for them.
+
+        Cancelled while it waits for room in the in-port that reads failures: this one is lost, with the run.
+        """
+        if not self._takes(error, skip=skip):
+            return False
+        self._node.failed += 1
+        edges = self._noted if edges is None else edges
+        self._count(self.edges_of(items) if edges is None else edges)
+        shown = ", ".join(f"{port}={bounded_repr(item)}" for port, item in items.items())
+        failure = Failure(self._node.name, _in_hand(items), error, formatted(error), attempts)
+        sent = self._send(failure, shown)
+        if sent is not DONE:
+            await sent
+        return True
+
+    def take_item(self, error: BaseException, item: Any) -> bool:
+        """As `take`, for an item that could not cross to another worker, or from one. Its edge has counted it.
+
+        Does not wait: the failure is sent as soon as there is room, and `settle` waits for that.
+        """
+        if not self._takes(error, skip=True):
+            return False
+        self._node.failed += 1
+        failure = Failure(self._node.name, item, error, formatted(error))
+        sent = self._send(failure, bounded_repr(item))
+        if sent is not DONE:
+            late = asyncio.ensure_future(sent)
+            self._late.add(late)
+            late.add_done_callback(self._late.discard)
+        return True
+
+    async def settle(self) -> None:
+        """Waits until all failures have been sent."""
+        while self._late:
+            await asyncio.wait(self._late)
+
+    def abandon(self) -> None:
+        """Gives up on those that were not sent yet."""
+        for late in self._late:
+            late.cancel()
+
+    def _takes(self, error: BaseException, *, skip: bool) -> bool:
+        node = self._node
+        if node.host.cancelling or isinstance(error, Stopped | KeyboardInterrupt | GeneratorExit):
+            return False
+        if isinstance(error, asyncio.CancelledError):
+            task = asyncio.current_task()
+            if node.stopped or (task is not None and task.cancelling()):
+                return False  # it is not the runner's own
+        return self.routed or (skip and node.host.skip_errors and isinstance(error, Exception))
+
+    def _send(self, failure: Failure, shown: str) -> Any:
+        port = self._port
+        if port is not None and any(not writer.closed for writer in port.writers):
+            return port.send(failure)
+        error = failure.error
+        why = "skipped" if port is None else "failed, and nobody reads the failures any more:"
+        log.error("%s %s: %s", why, shown, in_words(error), exc_info=error)
+        return DONE
+
+    # -- which edges they came on
+
+    def noting(self, ports: Sequence[str], call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        """The same call, for a node that is not alone in taking from a channel that several edges write to."""
+
+        async def noted(*items: Any) -> Any:
+            self._noted = self.edges_of(ports)  # while it works, others take
+            return await call(*items)
+
+        return noted
+
+    def edges_of(self, ports: Sequence[str] | Mapping[str, Any]) -> Sequence[Mapping[int, int]]:
+        """For each of the ports, the edges of the item that was taken last, with how many items of each are in it."""
+        return [self._node.readers[port].last_edges() for port in ports]
+
+    def _count(self, edges: Sequence[Mapping[int, int]]) -> None:
+        host = self._node.host
+        for each in edges:
+            for edge, items in each.items():
+                host.raised[edge] += items
+                host.board.add_failed(edge, host.index, items)
+
+
+def _in_hand(items: Mapping[str, Any]) -> Any:
+    """The item of a `Failure`."""
+    if not items:
+        return None
+    return next(iter(items.values())) if len(items) == 1 else dict(items)
