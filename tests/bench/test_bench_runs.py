@@ -97,7 +97,7 @@ def test_figures_can_be_drawn(quick: tuple[str, dict[str, Any]], tmp_path: Path)
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     figures = tmp_path / "figures.json"
     figures.write_text(json.dumps(quick[1]), encoding="utf-8")
-    command = [sys.executable, BENCH / "plot.py", figures, tmp_path / "figures.png"]
+    command = [sys.executable, *map(str, (BENCH / "plot.py", figures, tmp_path / "figures.png"))]
     subprocess.run(command, check=True, timeout=50)  # matplotlib keeps its fonts open as long as it lives
     assert (tmp_path / "figures.png").read_bytes().startswith(b"\x89PNG")
 
