@@ -94,11 +94,12 @@ def warn_of_unawaited(unawaited: Mapping[str, int]) -> None:
         )
 
 
-def tell_of_growth(spec: GraphSpec, channel: int, capacity: int, extra: int) -> None:
-    """Logs that a channel was given more room, since nothing could move otherwise."""
+def tell_of_growth(spec: GraphSpec, channel: int, capacity: int, extra: int, waits: Sequence[str]) -> None:
+    """Logs who waited for whom, and that a channel was given more room, since nothing could move otherwise."""
     log.warning(
-        "nothing could move: the capacity of %s was raised from %d to %d. Give the port that much to begin with "
+        "nothing could move: %s; so the capacity of %s was raised from %d to %d. Give the port that much to begin with "
         "(@inport(..., capacity=)) to save the pause",
+        "; ".join(waits),
         spec.channels[channel].name,
         capacity,
         capacity + extra,

@@ -238,13 +238,14 @@ class ConfirmIdle:
 class Grow:
     """Nothing could move for want of room: give a channel more of it, and say so in the log.
 
-    `worker` owns the channel if it is a local one; None for one that crosses.
+    `worker` owns the channel if it is a local one; None for one that crosses. `waits` says who waits for whom.
     """
 
     channel: int
     capacity: int
     extra: int
     worker: int | None
+    waits: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from ..runtime.idle import IdleReport, Rest, may_end
 from ..runtime.worker import Worker
 from . import supervisor
 from .account import make_report, raise_outcome, tell_of_growth, warn_of_unawaited
-from .stall import room_that_helps
+from .stall import room_that_helps, who_waits
 from .watch import InlineWatch
 
 __all__ = ["InlineRun"]
@@ -99,14 +99,15 @@ class InlineRun:
         """There are no other workers that could help: only more room can."""
         assert self._worker is not None
         full = room_that_helps(self._spec, [report])
+        waits = who_waits(self._spec, [report])
         if not full:
-            self._errors.append(supervisor.stuck(report.doing))
+            self._errors.append(supervisor.stuck(waits))
             self._worker.cancel()
             return
         channel = min(full, key=lambda each: (self._capacity[each], each))
         capacity = self._capacity[channel]
         self._capacity[channel] = 2 * capacity
-        tell_of_growth(self._spec, channel, capacity, capacity)
+        tell_of_growth(self._spec, channel, capacity, capacity, waits)
         self._worker.grow(channel, capacity)
 
     # -- its life

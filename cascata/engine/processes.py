@@ -311,8 +311,8 @@ class ProcessRun:
                 self._handles[worker].send(b"end_cycle %d" % cycle)
             case supervisor.ConfirmIdle(worker, attempt):
                 self._handles[worker].send(b"confirm_idle %d" % attempt)
-            case supervisor.Grow(channel, capacity, extra, worker):
-                tell_of_growth(self._spec, channel, capacity, extra)
+            case supervisor.Grow(channel, capacity, extra, worker, waits):
+                tell_of_growth(self._spec, channel, capacity, extra, waits)
                 if worker is None:
                     grow(self._pairs[channel].give, capacity, extra)
                 else:

@@ -1,4 +1,4 @@
-"""Which room would help a run in which nothing moves.
+"""Who waits for whom in a run in which nothing moves, and which room would help.
 
 Two kinds of waiting: a node that waits for room waits for the readers of the full channel, one that waits for items
 waits for the writers of the empty ones. A full channel is to blame only when its reader waits, by whatever way, for
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from ..model import GraphSpec
 from ..runtime.idle import IdleReport
 
-__all__ = ["room_that_helps"]
+__all__ = ["room_that_helps", "who_waits"]
 
 
 def room_that_helps(spec: GraphSpec, reports: Iterable[IdleReport]) -> frozenset[int]:
@@ -48,3 +48,29 @@ def _reached(node: str, waits_for: Mapping[str, Iterable[str]]) -> set[str]:
                 found.add(other)
                 queue.append(other)
     return found
+
+
+def who_waits(spec: GraphSpec, reports: Iterable[IdleReport]) -> tuple[str, ...]:
+    """Who waits for whom, in words, one text for each node that has not ended."""
+    lines = []
+    for report in reports:
+        for node, doing in report.doing.items():
+            full = sorted(report.blocked.get(node, ()))
+            empty = sorted(report.waiting.get(node, ()))
+            if doing in ("ended", "failed"):
+                continue
+            if full:
+                lines.append(f"{node} waits for room in {_listed(spec.channels[each].name for each in full)}")
+            elif empty:
+                senders = (str(spec.edges[edge].source) for each in empty for edge in spec.channels[each].edges)
+                inputs = spec.nodes[node].inputs.items()
+                ports = (repr(port) for port, given in inputs if not set(empty).isdisjoint(given.channels))
+                lines.append(f"{node} waits on {_listed(ports)} for items of {_listed(senders)}")
+            else:
+                lines.append(f"{node} is {doing}")
+    return tuple(lines)
+
+
+def _listed(names: Iterable[str]) -> str:
+    *others, last = dict.fromkeys(names) or ("?",)
+    return f"{', '.join(others)} and {last}" if others else last

@@ -53,7 +53,7 @@ from .events import (
     TimeoutReported,
     WritersDone,
 )
-from .stall import room_that_helps
+from .stall import room_that_helps, who_waits
 
 __all__ = [
     "CancelAsked",
@@ -268,14 +268,15 @@ class Supervisor:
         if not self._nothing_moves(confirmed.values()):
             return []
         full = room_that_helps(self._spec, confirmed.values())
+        waits = who_waits(self._spec, confirmed.values())
         if not full:
-            self.errors.append(stuck({node: what for each in confirmed.values() for node, what in each.doing.items()}))
+            self.errors.append(stuck(waits))
             return self._cancel()
         channel = min(full, key=lambda each: (self._capacity[each], each))
         capacity = self._capacity[channel]
         self._capacity[channel] = 2 * capacity
         owner = self._placed[self._spec.channels[channel].readers[0].node]
-        return [Grow(channel, capacity, capacity, None if channel in self._plan.crossing else owner)]
+        return [Grow(channel, capacity, capacity, None if channel in self._plan.crossing else owner, waits)]
 
     def _nothing_moves(self, reports: Iterable[IdleReport]) -> bool:
         return nothing_on_its_way((report.rest for report in reports), self._written)
@@ -379,9 +380,8 @@ class Supervisor:
         return instructions
 
 
-def stuck(doing: Mapping[str, str]) -> DeadlockError:
+def stuck(waiting: tuple[str, ...]) -> DeadlockError:
     """The error for a run in which every node waits, and none for room: nothing can help it."""
-    waiting = tuple(f"{node} is {what}" for node, what in doing.items() if what not in ("ended", "failed"))
     return DeadlockError(
         "the run can no longer move: every node waits for another one, and no more room would help. "
         + "; ".join(waiting)

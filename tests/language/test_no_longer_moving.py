@@ -75,6 +75,9 @@ def test_a_port_with_too_little_room_is_given_more_and_named_each_time(
         ("pair.left", 32, 64),
     ]
     assert {(record.name, record.levelname) for record in caplog.records} == {("cascata", "WARNING")}
+    for message in caplog.messages:  # and who waits for whom
+        assert "source waits for room in pair.left" in message
+        assert "pair waits on 'right' for items of source.second" in message
     assert all(edge.balanced for edge in report.edges)
 
 
