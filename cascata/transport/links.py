@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import SerializationError, in_words
+from ..errors import SerializationError
 from ..model import ChannelSpec, EdgeSpec, GraphSpec, Plan
 from ..observe.board import Board
 from .crossing import CrossingReader, CrossingWriter, Pair, make_pair
 from .hub import Hub
+from .misfits import unreadable, unsendable
 
 __all__ = ["ChannelEnds", "Ends", "LinkedEnds", "ends_for", "make_pairs"]
 
@@ -122,14 +123,7 @@ class LinkedEnds:
         def bad(edge: int, count: int, problem: Exception) -> None:
             self._board.add_failed(edge, self._worker, count)
             source = self._spec.edges[edge].source
-            error = SerializationError(
-                f"{count} item(s) sent by {source} could not be unpickled for {channel.name} on worker {self._worker}: "
-                f"{in_words(problem)}. The class of an item must be importable in the worker, and its "
-                f"`__setstate__` or constructor must not raise there",
-                node=source.node,
-                port=source.port,
-            )
-            error.__cause__ = problem
+            error = unreadable(self._spec.edges[edge], channel, self._worker, count, problem)
             readers = [reader.node for reader in channel.readers]
             for _ in range(count):
                 self._refused(error, readers, f"<an item of {source} that could not be unpickled>")
@@ -150,16 +144,7 @@ class LinkedEnds:
 
         def bad(item: Any, problem: Exception) -> None:
             self._board.add_failed(edge.id, self._worker, 1)
-            kind = type(item).__name__
-            error = SerializationError(
-                f"an item of type {kind} sent by {edge.source} cannot cross to another worker ({channel.name}): "
-                f"{in_words(problem)}. Send what can be pickled (a path instead of an open file, an id instead of a "
-                f"connection), or keep both nodes on one worker with graph.pin",
-                node=edge.source.node,
-                port=edge.source.port,
-                type=kind,
-            )
-            error.__cause__ = problem
+            error = unsendable(edge, channel, item, problem)
             self._refused(error, [edge.source.node], item)
 
         share = len(channel.edges)

@@ -22,15 +22,21 @@ from typing import Any, Final
 from cascata import Channel
 from cascata.channel.local import LocalChannel
 from cascata.errors import ChannelClosed
+from cascata.transport.brokered import BrokeredReader, BrokeredWriter
 from cascata.transport.crossing import CrossingReader, CrossingWriter
+from cascata.transport.handshake import new_secret
 from cascata.transport.hub import Hub
 from cascata.transport.pair import Pair, make_pair
+from cascata.transport.station import Address, Station
 from tests.contract.actors import Actor, Agent, Here, InProcess, InThread
 from tests.transport.ends import generator, unexpected
 
 __all__ = ["END", "KINDS", "Kind", "Made"]
 
 END: Final = "the end of the stream"
+
+SETTLING: Final = 5
+SETTLING_S: Final = 0.02
 
 
 # --- agents -----------------------------------------------------------------------------------------
@@ -253,6 +259,7 @@ class Made:
     writers: list[Actor] = field(default_factory=list)
     readers: list[Actor] = field(default_factory=list)
     pair: Pair | None = None
+    home: Actor | None = None
     public: Channel[Any] | None = None
 
     @property
@@ -274,12 +281,16 @@ class Made:
         if self.pair is not None:
             with socket.socket(fileno=os.dup(self.pair.send)) as sending:
                 sending.shutdown(socket.SHUT_WR)
+        if self.home is not None:
+            self.home.start("end_writing")
 
     def end_reading(self) -> None:
         """The same, when the last reader has closed."""
         if self.pair is not None:
             with socket.socket(fileno=os.dup(self.pair.send)) as sending:
                 sending.shutdown(socket.SHUT_RDWR)
+        if self.home is not None:
+            self.home.start("end_reading")
 
     async def close(self) -> None:
         for actor in (*self.writers, *self.readers):
@@ -325,6 +336,87 @@ class Local(Kind):
             [Here(EdgeWriter, channel.writer(edge)) for edge in range(writers)],
             [Here(EdgeReader, channel) for _ in range(readers)],
         )
+
+
+class OnStation(Agent):
+    """With a station of the portable transport."""
+
+    station: Station
+
+    async def address(self) -> Address:
+        return self.station.address
+
+    async def open_station(self, addresses: dict[int, Address]) -> None:
+        self.station.open(addresses)
+
+    async def settle(self) -> None:
+        """What happens by itself needs other threads, and other processes."""
+        for _ in range(SETTLING):
+            await super().settle()
+            await asyncio.sleep(SETTLING_S / SETTLING)
+
+
+class BrokeredWriterAgent(OnStation, EdgeWriter):
+    """A writer with a station. The home of its channel is worker 0."""
+
+    def __init__(self, me: int, secret: bytes, edge: int, share: int, divided: bool, capacity: int) -> None:
+        self.station = Station(me, secret, lost=unexpected, refused=unexpected)
+        self.station.knows({edge: 0}, {0})
+        super().__init__(
+            BrokeredWriter(self.station, edge, 0, 0, capacity, share=share, divided=divided, bad=unexpected)
+        )
+
+    async def end(self) -> None:
+        await super().end()
+        await asyncio.to_thread(self.station.close)
+
+
+class BrokeredReaderAgent(OnStation, EdgeReader):
+    """A reader with a station. That of worker 0 is the home of the channel."""
+
+    def __init__(self, me: int, secret: bytes, capacity: int, writers: dict[int, int], readers: int) -> None:
+        self.station = Station(me, secret, lost=unexpected, refused=unexpected)
+        if me == 0:
+            self.station.keep(0, capacity, writers, list(range(readers)))
+        self.station.knows(dict.fromkeys(writers, 0), {0} if me else {*range(1, readers), *writers.values()})
+        super().__init__(BrokeredReader(self.station, 0, 0, bad=unexpected))
+
+    async def end_writing(self) -> None:
+        self.station.end_writing(0)
+
+    async def end_reading(self) -> None:
+        self.station.end_reading(0)
+
+    async def end(self) -> None:
+        await super().end()
+        await asyncio.to_thread(self.station.close)
+
+
+class Brokered(Kind):
+    """`BrokeredWriter` and `BrokeredReader`, each with a station of its own, wherever its actor lives."""
+
+    crosses = True
+
+    def __init__(self, actor: Callable[..., Actor]) -> None:
+        self._actor = actor
+
+    async def make(self, capacity: int, writers: int, readers: int, *, opened: bool = True) -> Made:
+        made = Made(capacity)
+        secret = new_secret()
+        where = {edge: readers + edge for edge in range(writers)}
+        made.readers = [
+            self._actor(BrokeredReaderAgent, worker, secret, capacity, where, readers) for worker in range(readers)
+        ]
+        made.writers = [
+            self._actor(BrokeredWriterAgent, worker, secret, edge, writers, readers > 1, capacity)
+            for edge, worker in where.items()
+        ]
+        made.home = made.readers[0]
+        actors = (*made.readers, *made.writers)
+        addresses = {worker: await actor.do("address") for worker, actor in enumerate(actors)}
+        for actor in actors:
+            await actor.do("open_station", addresses)
+        return made
 
 
 def _crossing_writer(edge: int, share: int, capacity: int, send: Any, take: Any, give: Any) -> EdgeWriter:
@@ -453,6 +545,7 @@ def _kinds() -> dict[str, Kind]:
         "local": Local(),
         "crossing, one loop": Crossing(Here),
         "crossing, threads": Crossing(InThread),
+        "brokered, one loop": Brokered(Here),
         "public, one loop": Public(Here),
         "public, threads": Public(InThread),
         "public, plain threads": Public(Here, SyncWriter, SyncReader, cancels=False),
@@ -460,6 +553,10 @@ def _kinds() -> dict[str, Kind]:
     for name, context in _contexts().items():
         if name.startswith("multiprocess "):
             kinds[f"crossing, {name}"] = CrossingProcesses(context, DupFd)
+            if not name.endswith("forkserver"):  # nothing is handed over that it could treat in its own way
+                kinds[f"brokered, {name}"] = Brokered(
+                    lambda make, *arguments, context=context: InProcess(context, make, *arguments)
+                )
         kinds[f"public, {name}"] = Public(
             lambda make, *arguments, context=context: InProcess(context, make, *arguments), crosses=True
         )

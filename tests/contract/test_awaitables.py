@@ -13,7 +13,7 @@ import pytest
 from cascata.channel.local import LocalChannel
 from tests.contract.kinds import Kind
 from tests.coroutines import turn
-from tests.transport.ends import crossing
+from tests.transport.ends import brokered, crossing
 
 
 class Local:
@@ -40,7 +40,7 @@ async def local(capacity: int) -> AsyncIterator[Local]:
     yield Local(capacity)
 
 
-edges = pytest.mark.parametrize("edge", [local, crossing])
+edges = pytest.mark.parametrize("edge", [local, crossing, brokered])
 
 
 @edges

@@ -48,6 +48,12 @@ async def crossing(capacity: int, writers: int) -> AsyncIterator[Ends]:
         yield [writer.put for writer in made.writers], taker(made.reader)
 
 
+@asynccontextmanager
+async def brokered(capacity: int, writers: int) -> AsyncIterator[Ends]:
+    async with ends.brokered(capacity, writers) as made:
+        yield [writer.put for writer in made.writers], taker(made.reader)
+
+
 def sender(channel: Channel[Any]) -> Put:
     """Puts one after the other: the order of those who put at the same time is nobody's."""
     one_at_a_time = asyncio.Lock()
@@ -197,7 +203,7 @@ async def follow(  # noqa: C901  # a step has many kinds
         await run.finish()
 
 
-@pytest.mark.parametrize("of", [local, crossing, public, shared])
+@pytest.mark.parametrize("of", [local, crossing, brokered, public, shared])
 def test_no_schedule_loses_doubles_reorders_or_overfills(
     of: Callable[[int, int], AbstractAsyncContextManager[Ends]],
 ) -> None:

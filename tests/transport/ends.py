@@ -1,4 +1,4 @@
-"""Both ends of a crossing channel in one loop."""
+"""Both ends of a channel that crosses, in one loop."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from cascata.transport.brokered import BrokeredReader, BrokeredWriter
 from cascata.transport.crossing import CrossingReader, CrossingWriter
+from cascata.transport.handshake import new_secret
 from cascata.transport.hub import Hub
 from cascata.transport.pair import make_pair
+from cascata.transport.station import Station
 
-__all__ = ["Crossing", "crossing", "generator", "open_fds", "unexpected"]
+__all__ = ["Brokered", "Crossing", "brokered", "crossing", "generator", "open_fds", "unexpected"]
 
 
 def generator() -> Any:
@@ -123,6 +126,52 @@ async def crossing(
 ) -> AsyncIterator[Crossing]:
     """A crossing channel, and its end."""
     made = Crossing(capacity, writers, users, readers, work)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+class Brokered:
+    """All ends of a brokered channel in its home: what `Crossing` is for the other transport.
+
+    Args:
+        capacity: of the channel.
+        writers: how many edges write to it.
+    """
+
+    def __init__(self, capacity: int, writers: int = 1) -> None:
+        self.station = Station(0, new_secret(), lost=unexpected, refused=unexpected)
+        self.station.keep(0, capacity, dict.fromkeys(range(writers), 0), [0])
+        self.forgotten = 0
+        self.writers = [
+            BrokeredWriter(self.station, edge, 0, 0, capacity, share=writers, bad=unexpected, forgotten=self._forget)
+            for edge in range(writers)
+        ]
+        self.writer = self.writers[0]
+        self.reader = BrokeredReader(self.station, 0, 0, bad=unexpected)
+
+    def _forget(self) -> None:
+        self.forgotten += 1
+
+    async def take(self) -> Any:
+        if not self.reader.items:
+            assert await self.reader.wait()
+        item = self.reader.items.popleft()
+        self.reader.release()
+        return item
+
+    def close(self) -> None:
+        for writer in self.writers:
+            writer.close()
+        self.reader.close()
+        self.station.close()
+
+
+@asynccontextmanager
+async def brokered(capacity: int, writers: int = 1) -> AsyncIterator[Brokered]:
+    """A brokered channel, and its end."""
+    made = Brokered(capacity, writers)
     try:
         yield made
     finally:

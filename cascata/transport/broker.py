@@ -1,0 +1,219 @@
+"""The home of a channel whose ends are in several workers: a pure machine, frames in, frames out.
+
+    writers ── data ──> [ frames that nobody has taken ] ──> readers that asked
+       ▲                                                        │
+       └── credits <── [ credits that nobody holds ] <── give ──┘
+
+Each channel has one home, in the worker of its first reader. It is what a socket and a pipe of the kernel are to the
+channels of `transport.crossing`: frames arrive whole and in order, whichever reader asks next gets the next one, and
+who puts an item holds a credit for it, of which there are as many as the capacity: so the capacity is strict, however
+many write. A writer that is alone is given every credit that becomes free without asking. Several ask, each holds what
+it was given, and the home calls back what others need.
+
+A run's supervisor ends a channel when no writer is left, or no reader. A writer that closes waits for `CLOSED`, so
+that everything it sent has come when the supervisor hears of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from .wire import Frame, Kind
+
+__all__ = ["Broker", "initial_credits"]
+
+SHARED_WORK_NS: Final = 200_000
+"""Nanoseconds of work in one frame, at most, when several workers read: so that none holds what another could do."""
+
+
+class Broker:
+    """The state of one channel.
+
+    Args:
+        channel: its id.
+        capacity: in items.
+        writers: edge -> the worker that writes it.
+        readers: the workers that read.
+        post: sends a frame to a worker's end. Must not call back.
+    """
+
+    def __init__(
+        self,
+        channel: int,
+        capacity: int,
+        writers: Mapping[int, int],
+        readers: Sequence[int],
+        post: Callable[[int, Frame], None],
+    ) -> None:
+        self._channel = channel
+        self._writers = dict(writers)  # those that are open
+        self._readers = set(readers)
+        self._shared = len(writers) > 1
+        self._divided = len(self._readers) > 1
+        self._portion = max(1, capacity // (2 * max(1, len(writers))))
+        self._post = post
+        self._held = dict.fromkeys(writers, initial_credits(capacity, len(writers)))
+        self._free = capacity - sum(self._held.values())
+        self._wants: dict[int, int] = {}  # in the order in which they came
+        self._recalled: set[int] = set()
+        self._frames: deque[Frame] = deque()
+        self._asking: deque[int] = deque()
+        self._work: dict[int, int] = {}
+        self._given = dict.fromkeys(readers, 0)  # frames that went to each reader
+        self._due: dict[int, int] = {}  # of those, on their way to a reader that has left, and back
+        self._ended = False
+        self._refusing = False
+        self._unread: dict[int, int] = {}
+
+    # -- from the ends
+
+    def handle(self, worker: int, frame: Frame) -> None:
+        """Takes what an end in a worker has sent."""
+        kind, ident, count = frame.kind, frame.id, frame.amount
+        if kind == Kind.DATA:
+            if ident in self._held:
+                self._held[ident] -= count
+            self._keep(frame)
+        elif kind == Kind.GIVE:
+            self._give(count)
+        elif kind == Kind.ASK:
+            self._work[worker] = frame.seq
+            self._asking.append(worker)
+            self._match()
+            self._give(count)
+        elif kind == Kind.WANT:
+            if ident in self._writers:
+                self._wants[ident] = count
+                self._serve()
+        elif kind == Kind.BACK:
+            self._held[ident] -= count
+            self._give(count)
+        elif kind == Kind.CLOSE:
+            self._close(ident)
+            self._post(worker, Frame(Kind.CLOSED, ident))
+        elif kind == Kind.RETURN:
+            if worker in self._due:
+                self._due[worker] -= 1
+            self._keep(frame._replace(kind=Kind.DATA), first=True)
+        elif kind == Kind.DONE:
+            self._due[worker] = self._given[worker] - frame.seq
+            self._leave(worker)
+            self._post(worker, Frame(Kind.LEFT, self._channel))
+            self._give(count)
+
+    def gone(self, worker: int) -> None:
+        """The connection to a worker is broken: nothing will come from there."""
+        for edge in [edge for edge, where in self._writers.items() if where == worker]:
+            self._close(edge)
+        if worker in self._readers:
+            self._leave(worker)
+        self._due.pop(worker, None)
+
+    def _close(self, edge: int) -> None:
+        if self._writers.pop(edge, None) is not None:
+            self._wants.pop(edge, None)
+            self._give(self._held.pop(edge))
+
+    def _leave(self, worker: int) -> None:
+        self._readers.discard(worker)
+        self._work.pop(worker, None)
+        self._asking = deque(each for each in self._asking if each != worker)
+
+    # -- from the supervisor
+
+    def end_writing(self) -> None:
+        """Nothing more will be sent: readers get what there is, and then the end."""
+        self._ended = True
+        self._match()
+
+    def end_reading(self) -> None:
+        """No reader is left: writers are refused."""
+        self._refusing = True
+        while self._frames:
+            self._count_unread(self._frames.popleft())
+        for edge, worker in self._writers.items():
+            self._post(worker, Frame(Kind.REFUSED, edge))
+
+    def grow(self, extra: int) -> None:
+        """Makes room for more items."""
+        self._give(extra)
+
+    @property
+    def over(self) -> bool:
+        """Whether no end is left that could need it."""
+        return not self._writers and not self._readers and not any(self._due.values())
+
+    def unread(self) -> Mapping[int, int]:
+        """edge -> items that nobody took."""
+        left = dict(self._unread)
+        for frame in self._frames:
+            left[frame.id] = left.get(frame.id, 0) + frame.amount
+        return left
+
+    # -- items
+
+    def _keep(self, frame: Frame, *, first: bool = False) -> None:
+        if self._refusing:
+            self._count_unread(frame)
+            return
+        if first:
+            self._frames.appendleft(frame)
+        else:
+            self._frames.append(frame)
+        self._match()
+
+    def _count_unread(self, frame: Frame) -> None:
+        self._unread[frame.id] = self._unread.get(frame.id, 0) + frame.amount
+
+    def _match(self) -> None:
+        while self._asking and self._frames:
+            reader = self._asking.popleft()
+            self._given[reader] += 1
+            self._post(reader, self._frames.popleft())
+        if self._ended and not self._frames:
+            while self._asking:
+                self._post(self._asking.popleft(), Frame(Kind.END, self._channel))
+
+    # -- credits
+
+    def _give(self, count: int) -> None:
+        if count:
+            self._free += count
+            self._serve()
+
+    def _serve(self) -> None:
+        """Hands free credits out; calls those back that are held and not used, when others need them."""
+        if not self._shared:
+            for edge in self._writers:
+                if self._free:
+                    self._grant(edge, self._free)
+            return
+        while self._free and self._wants:
+            edge = next(iter(self._wants))
+            wanted = self._wants.pop(edge)
+            self._grant(edge, min(self._free, wanted, self._portion))
+        if self._wants:
+            for edge, worker in self._writers.items():
+                if self._held[edge] and edge not in self._recalled and edge not in self._wants:
+                    self._recalled.add(edge)
+                    self._post(worker, Frame(Kind.RECALL, edge))
+
+    def _grant(self, edge: int, count: int) -> None:
+        self._free -= count
+        self._held[edge] += count
+        self._recalled.discard(edge)
+        self._post(self._writers[edge], Frame(Kind.CREDIT, edge, count, self._fill()))
+
+    def _fill(self) -> int:
+        """How many items a writer should put into one frame; 0: as many as it likes."""
+        if not self._divided:
+            return 0
+        slowest = max(self._work.values(), default=0)
+        return max(1, SHARED_WORK_NS // slowest) if slowest else 1
+
+
+def initial_credits(capacity: int, writers: int) -> int:
+    """Credits that each writer holds from the beginning."""
+    return capacity // writers if writers else 0

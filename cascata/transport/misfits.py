@@ -1,0 +1,39 @@
+"""The errors for items that cannot cross the border of a process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import SerializationError, in_words
+from ..model import ChannelSpec, EdgeSpec
+
+__all__ = ["unreadable", "unsendable"]
+
+
+def unsendable(edge: EdgeSpec, channel: ChannelSpec, item: Any, problem: Exception) -> SerializationError:
+    """For an item that can be pickled in no way."""
+    kind = type(item).__name__
+    error = SerializationError(
+        f"an item of type {kind} sent by {edge.source} cannot cross to another worker ({channel.name}): "
+        f"{in_words(problem)}. Send what can be pickled (a path instead of an open file, an id instead of a "
+        f"connection), or keep both nodes on one worker with graph.pin",
+        node=edge.source.node,
+        port=edge.source.port,
+        type=kind,
+    )
+    error.__cause__ = problem
+    return error
+
+
+def unreadable(edge: EdgeSpec, channel: ChannelSpec, worker: int, count: int, problem: Exception) -> SerializationError:
+    """For items that were pickled, and cannot be unpickled."""
+    source = edge.source
+    error = SerializationError(
+        f"{count} item(s) sent by {source} could not be unpickled for {channel.name} on worker {worker}: "
+        f"{in_words(problem)}. The class of an item must be importable in the worker, and its "
+        f"`__setstate__` or constructor must not raise there",
+        node=source.node,
+        port=source.port,
+    )
+    error.__cause__ = problem
+    return error

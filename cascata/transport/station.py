@@ -1,0 +1,411 @@
+"""The portable transport: a worker's side of its connections to other workers. Sockets and threads, nothing else.
+
+    worker 0                                                 worker 1
+      writers, readers ─┐                              ┌─ writers, readers       (each in the loop of its nodes)
+      brokers ──────────┤                              ├─ brokers                (channels whose home is here)
+                     Station ── one TCP connection ── Station                    (a thread with a loop of its own)
+
+One connection for each pair of workers that share a channel; all their edges go over it, as frames (`transport.wire`).
+Each channel has a home, the worker of its first reader, whose `Broker` keeps its items and its credits. Frames are read
+in a thread of their own: a component that computes without letting its loop turn holds up nobody but itself. Both ends
+of a connection prove that they know the run's secret (`transport.handshake`) before the first frame is read.
+
+How an engine wires its workers:
+
+1. It makes a secret (`new_secret`), and hands it to each worker by a way of its own that nobody else can read.
+2. Each worker makes `Station(index, secret, host)`, with the address of its machine that the others reach it at, and
+   tells the engine `station.address`. It listens from then on, and lets nobody in yet.
+3. The engine tells every worker everybody's address. When the worker has its graph, it makes, inside the loop of its
+   nodes, `ends = BrokeredEnds(station, spec, plan, board, refused)` (`transport.homes`), which are the `links` of
+   `runtime.worker.Worker`, makes that `Worker`, and only then calls `station.open(addresses)`. Which of two workers
+   connects, they know.
+4. What the supervisor instructs goes to the worker that is the channel's home (`homes.home_of`): `EndWriting` is
+   `station.end_writing(channel)`, `EndReading` is `station.end_reading(channel)`, `Grow` is
+   `station.grow(channel, extra)`, from any thread of that worker.
+5. When `Worker.run()` has returned, and the worker was not cancelled, it awaits `station.served()`: others may still
+   need the channels whose home is here. `station.unread()` is then what was left in them. In any case it calls
+   `station.close()` last.
+6. `lost(peer, why)` is called, in the I/O thread, when a connection breaks without a goodbye. The ends that used it do
+   not move any more, since a broken connection must look neither like the end of a stream nor like a fault of a
+   component. Whoever watches over the run ends it: the death of a worker is told as that; when no worker has died, the
+   network has failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Final, Protocol
+
+from . import forked
+from .broker import Broker
+from .handshake import Handshake, HandshakeError
+from .link import Connection, Link
+from .wire import Frame, Kind, WireError
+
+__all__ = ["Address", "End", "Station"]
+
+Address = tuple[str, int]
+"""Host and port."""
+
+HANDSHAKE_S: Final = 5.0
+"""Seconds that a stranger has to prove itself."""
+
+MOST_STRANGERS: Final = 64
+"""Connections that have not proved themselves yet, at most: the oldest is dropped for a new one."""
+
+CONNECT_S: Final = 20.0
+"""Seconds in which a connection is tried again and again."""
+
+LINGER_S: Final = 1.0
+"""Seconds that the other ends have to close their side after a goodbye."""
+
+_RETRY_S: Final = 0.05
+
+_KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""A machine that is gone without a word is noticed within these seconds."""
+
+_TO_HOME: Final = frozenset({Kind.WANT, Kind.BACK, Kind.CLOSE, Kind.GIVE, Kind.ASK, Kind.RETURN, Kind.DONE})
+_OF_A_CHANNEL: Final = frozenset({Kind.GIVE, Kind.ASK, Kind.END, Kind.DONE, Kind.LEFT})  # `id` is a channel's
+
+
+class End(Protocol):
+    """A writer or a reader of this worker."""
+
+    def hear(self, frame: Frame) -> None:
+        """Takes a frame, in any thread. Must neither block nor send."""
+
+
+class Station:
+    """One worker's side of the portable transport. See the top of this module.
+
+    Args:
+        me: index of this worker.
+        secret: of the run.
+        host: the address of this machine that the other workers reach it at; nothing else is listened on.
+        lost: called with the index of a worker and a reason, when the connection to it broke.
+        refused: called once, with a text for the log, when a stranger has been refused.
+
+    Attributes:
+        address: where the others connect to.
+
+    Raises:
+        OSError: it cannot listen there, or the system is short of fds.
+    """
+
+    def __init__(
+        self,
+        me: int,
+        secret: bytes,
+        host: str = "127.0.0.1",
+        *,
+        lost: Callable[[int, str], None],
+        refused: Callable[[str], None],
+    ) -> None:
+        self.me = me
+        self._secret = secret
+        self._host = host
+        self._tell_lost = lost
+        self._tell_refused = refused
+        self._strangers: dict[Connection, asyncio.TimerHandle] = {}
+        self._refused = 0
+        self._links: dict[int, Link] = {}
+        self._brokers: dict[int, Broker] = {}
+        self._channels: dict[int, int] = {}  # edge -> channel
+        self._writers: dict[int, End] = {}
+        self._readers: dict[int, End] = {}
+        self._lock = threading.RLock()  # guards the brokers
+        self._leaving = self._closing = False
+        self._served: Future[None] = Future()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        try:
+            self._listener.bind((host, 0))
+            self._listener.listen(128)
+            self._listener.setblocking(False)
+            # Proactor: what asyncio has by default on Windows. Elsewhere no policy of the program's is to matter.
+            self._loop = asyncio.new_event_loop() if sys.platform == "win32" else asyncio.SelectorEventLoop()
+        except BaseException:
+            self._listener.close()
+            raise
+        forked.private(self._listener.fileno())
+        self.address: Address = self._listener.getsockname()[:2]
+        self._cut = asyncio.Event()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="cascata-io", daemon=True)
+        self._thread.start()
+
+    # -- wiring
+
+    def keep(self, channel: int, capacity: int, writers: Mapping[int, int], readers: list[int]) -> None:
+        """Makes this worker the home of a channel. Args: as those of `Broker`."""
+        self._brokers[channel] = Broker(channel, capacity, writers, readers, self._post)
+
+    def add_writer(self, edge: int, channel: int, home: int, end: End) -> Callable[[Frame], None]:
+        """Adds the writer of an edge; returns what sends its frames to the channel's home."""
+        self._writers[edge] = end
+        self._channels[edge] = channel
+        return self._way(channel, home)
+
+    def add_reader(self, channel: int, home: int, end: End) -> Callable[[Frame], None]:
+        """Adds this worker's reader of a channel; returns what sends its frames to the channel's home."""
+        self._readers[channel] = end
+        return self._way(channel, home)
+
+    def _way(self, channel: int, home: int) -> Callable[[Frame], None]:
+        if home != self.me:
+            return self._link(home).send
+        broker, lock, me = self._brokers[channel], self._lock, self.me
+
+        def handle(frame: Frame) -> None:
+            with lock:
+                broker.handle(me, frame)
+            if self._leaving:
+                self._look_whether_served()
+
+        return handle
+
+    def knows(self, edges: Mapping[int, int], peers: set[int]) -> None:
+        """Tells edge -> channel of all that may come here, and which workers there will be connections to."""
+        self._channels.update(edges)
+        for peer in peers:
+            self._link(peer)
+
+    def _link(self, peer: int) -> Link:
+        link = self._links.get(peer)
+        if link is None:
+            link = self._links[peer] = Link(peer, self._loop)
+        return link
+
+    def open(self, addresses: Mapping[int, Address]) -> None:
+        """Connects to the other workers, and lets them in. From now on frames come."""
+
+        def begin() -> None:
+            self._spawn(self._accept())
+            for peer in self._links:
+                if peer < self.me:
+                    self._spawn(self._connect(peer, addresses[peer]))
+
+        self._loop.call_soon_threadsafe(begin)
+
+    # -- what the supervisor instructs, in the worker that is the home
+
+    def end_writing(self, channel: int) -> None:
+        """No writer of a channel is left: its readers get what there is, then the end. From any thread."""
+        with self._lock:
+            self._brokers[channel].end_writing()
+
+    def end_reading(self, channel: int) -> None:
+        """No reader of a channel is left: its writers are refused. From any thread."""
+        with self._lock:
+            self._brokers[channel].end_reading()
+
+    def grow(self, channel: int, extra: int) -> None:
+        """Gives a channel room for more items. From any thread."""
+        with self._lock:
+            self._brokers[channel].grow(extra)
+
+    def unread(self) -> dict[int, int]:
+        """edge -> items of the channels kept here that nobody took."""
+        left: dict[int, int] = {}
+        with self._lock:
+            for broker in self._brokers.values():
+                for edge, count in broker.unread().items():
+                    left[edge] = left.get(edge, 0) + count
+        return left
+
+    # -- frames
+
+    def _post(self, worker: int, frame: Frame) -> None:
+        """To an end, here or elsewhere. Under the lock: so what a broker says arrives in that order."""
+        if worker == self.me:
+            self._hear(frame)
+        else:
+            self._links[worker].send(frame)
+
+    def _hear(self, frame: Frame) -> None:
+        kind, ident = frame.kind, frame.id
+        if kind == Kind.DATA:
+            end = self._readers.get(self._channels[ident])
+        elif kind in _OF_A_CHANNEL:
+            end = self._readers.pop(ident, None) if kind == Kind.LEFT else self._readers.get(ident)
+        else:
+            end = self._writers.pop(ident, None) if kind == Kind.CLOSED else self._writers.get(ident)
+        if end is not None:
+            end.hear(frame)
+
+    def _received(self, connection: Connection, frame: Frame) -> None:
+        """In the I/O thread."""
+        link = connection.link
+        if link is None or connection.transport is None:
+            return
+        kind = frame.kind
+        if kind == Kind.BYE:
+            link.parting = True
+            connection.transport.close()
+            return
+        try:
+            channel = frame.id if kind in _OF_A_CHANNEL else self._channels[frame.id]
+            if kind in _TO_HOME or (kind == Kind.DATA and channel in self._brokers):
+                with self._lock:
+                    self._brokers[channel].handle(link.peer, frame)
+            else:
+                self._hear(frame)
+        except KeyError:
+            connection.abort(WireError(f"kind {kind} for {frame.id}, which is not here"))
+        if self._leaving:
+            self._look_whether_served()
+
+    # -- connections, in the I/O thread
+
+    def _spawn(self, coroutine: object) -> None:
+        task: asyncio.Task[None] = self._loop.create_task(coroutine)  # type: ignore[arg-type]  # a coroutine it is
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = await self._loop.sock_accept(self._listener)
+            except OSError as problem:  # short of fds, or the caller has gone
+                self._refuse(f"it could not be let in: {problem}")
+                await asyncio.sleep(_RETRY_S)
+                continue
+            connection = self._connection(sock, Handshake(self._secret, self.me))
+            too_slow = HandshakeError(f"it has not proved itself within {HANDSHAKE_S:g} s")
+            self._strangers[connection] = self._loop.call_later(HANDSHAKE_S, connection.abort, too_slow)
+            if len(self._strangers) > MOST_STRANGERS:
+                oldest = next(iter(self._strangers))
+                oldest.abort(HandshakeError("too many others wanted in"))
+            with suppress(OSError):  # it has gone: `connection_lost` was never, or is yet to be called
+                await self._loop.connect_accepted_socket(lambda: connection, sock)  # noqa: B023  # awaited at once
+
+    async def _connect(self, peer: int, address: Address) -> None:
+        until = self._loop.time() + CONNECT_S
+        while True:
+            sock = socket.socket(self._listener.family)
+            try:
+                sock.setblocking(False)
+                sock.bind((self._host, 0))
+                await asyncio.wait_for(self._loop.sock_connect(sock, address), max(_RETRY_S, until - self._loop.time()))
+                connection = self._connection(sock, Handshake(self._secret, self.me, peer))
+                over = connection.over = self._loop.create_future()
+                await self._loop.create_connection(lambda: connection, sock=sock)  # noqa: B023
+                why = await over  # None: it is in use
+                if why is None:
+                    return
+            except (OSError, TimeoutError) as problem:
+                sock.close()
+                why = problem
+            except asyncio.CancelledError:
+                sock.close()
+                raise
+            if self._loop.time() > until:
+                self._lose(self._links[peer], f"no connection to {address[0]}:{address[1]}: {why}")
+                return
+            await asyncio.sleep(_RETRY_S)
+
+    def _connection(self, sock: socket.socket, handshake: Handshake) -> Connection:
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in _KEEP_ALIVE.items():
+                if hasattr(socket, name):  # not everywhere
+                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        return Connection(sock, handshake, self._proven, self._received, self._lost)
+
+    def _proven(self, connection: Connection) -> None:
+        self._no_stranger(connection)
+        link = self._links.get(connection.handshake.peer)
+        if link is None or link.connection is not None or link.over:
+            connection.abort(HandshakeError(f"worker {connection.handshake.peer} is not expected"))
+            return
+        link.use(connection)
+        connection.settle(None)
+
+    def _no_stranger(self, connection: Connection) -> bool:
+        timer = self._strangers.pop(connection, None)
+        if timer is not None:
+            timer.cancel()
+        return timer is not None
+
+    def _lost(self, connection: Connection, why: Exception | None) -> None:
+        stranger = self._no_stranger(connection)
+        link = connection.link
+        if link is not None:
+            self._lose(link, str(why or "the other end closed it"))
+        elif connection.over is not None:
+            connection.settle(why or ConnectionError("the other end closed it"))
+        elif stranger or why is not None:
+            self._refuse(str(why or "it went away before it had proved itself"))
+
+    def _refuse(self, why: str) -> None:
+        self._refused += 1
+        if self._refused == 1 and not self._closing:
+            self._tell_refused(
+                f"a connection to worker {self.me} at {self.address[0]}:{self.address[1]} was refused: {why}. It is "
+                f"not of this run; further ones are refused without a word"
+            )
+
+    def _lose(self, link: Link, why: str) -> None:
+        link.cut()
+        with self._lock:
+            for broker in self._brokers.values():
+                broker.gone(link.peer)
+        self._cut.set()
+        if not link.parting and not self._closing:
+            self._tell_lost(link.peer, why)
+        if self._leaving:
+            self._look_whether_served()
+
+    # -- the end
+
+    async def served(self) -> None:
+        """Waits until no other worker needs this one: its own ends are closed, and those of the channels kept here."""
+        self._leaving = True
+        self._look_whether_served()
+        await asyncio.wrap_future(self._served)
+
+    def _look_whether_served(self) -> None:
+        with self._lock:
+            if self._writers or self._readers or not all(broker.over for broker in self._brokers.values()):
+                return
+            if not self._served.done():
+                self._served.set_result(None)
+
+    def close(self) -> None:
+        """Says goodbye to the others, and ends the thread. Blocks for `LINGER_S` at most. Not from the I/O thread."""
+        if self._loop.is_closed():
+            return
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _close(self) -> None:
+        self._closing = True
+        forked.unprivate(self._listener.fileno())
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._listener.close()
+        for connection in list(self._strangers):
+            connection.abort(None)
+        used = [link for link in self._links.values() if link.connection is not None]
+        for link in used:
+            link.send(Frame(Kind.BYE))
+        until = self._loop.time() + LINGER_S
+        while any(not link.over for link in used) and self._loop.time() < until:
+            self._cut.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._cut.wait(), until - self._loop.time())
+        for link in used:
+            if not link.over and link.connection is not None:
+                link.connection.abort(None)
+        await asyncio.sleep(0)  # aborted transports close on the next turn
+        await asyncio.sleep(0)

@@ -1,0 +1,190 @@
+"""Frames on a stream of bytes: what goes into a socket, and what is put together of what comes out of one.
+
+    header | bounds of the buffers | body | buffer | buffer ...      (all little-endian)
+
+`kind` says what a frame is for, and `id` names its edge or its channel. A frame of items carries how many there are,
+how many were sent on that edge up to and with it (`seq`), a pickle of their list, and the buffers that the pickle
+keeps out of band (protocol 5). Buffers are sent from where they are, and received into memory of their own
+without a copy in between.
+"""
+
+from __future__ import annotations
+
+import enum
+import mmap
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+__all__ = ["MOST_BUFFERS", "Assembler", "Chunk", "Frame", "Kind", "WireError", "chunks"]
+
+HEADER: Final = struct.Struct("<BxxxIIIQQ")
+"""kind, id, amount, buffers, seq, bytes of the body."""
+
+MOST_BUFFERS: Final = 8192
+"""Buffers of one frame: their bounds fit into `STAGING`."""
+
+STAGING: Final = 256 * 1024
+"""Bytes that are received at once, at most, unless they have a place of their own to go to."""
+
+JOINED: Final = 64 * 1024
+"""A body up to this size is sent together with its header, which copies it; a larger one from where it is."""
+
+LONGEST: Final = 1 << 44
+"""Bytes of one part: a length beyond this was never meant."""
+
+MAPPED: Final = 1 << 20
+"""Memory for a part from this size on is mapped: it need not be cleared before it is filled."""
+
+Chunk = bytes | bytearray | memoryview
+
+
+class WireError(Exception):
+    """What came is no frame."""
+
+
+class Kind(enum.IntEnum):
+    """What a frame is for. "Home" is the worker that keeps an edge's channel: see `transport.broker`."""
+
+    DATA = 0
+    """Items: from a writer to the home, from the home to a reader."""
+    CREDIT = 1
+    """home → writer: `amount` more items may be sent; `seq` of them in one frame at most (0: any number)."""
+    RECALL = 2
+    """home → writer: others need credits that are not used."""
+    WANT = 3
+    """writer → home: up to `amount` credits are needed."""
+    BACK = 4
+    """writer → home: `amount` credits were not used."""
+    CLOSE = 5
+    """writer → home: nothing more is sent."""
+    CLOSED = 6
+    """home → writer: all that was sent has come, and the end of it."""
+    REFUSED = 7
+    """home → writer: nobody reads any more."""
+    GIVE = 8
+    """reader → home: `amount` items were taken."""
+    ASK = 9
+    """reader → home: a frame is wanted; `amount` as for GIVE, `seq`: nanoseconds of work that an item is."""
+    END = 10
+    """home → reader: there is nothing more."""
+    RETURN = 11
+    """reader → home: items that came when nobody took them any more."""
+    DONE = 12
+    """reader → home: nobody takes any more here; `amount` as for GIVE, of `seq` frames that came."""
+    LEFT = 13
+    """home → reader: no frame will come after this."""
+    BYE = 14
+    """worker → worker: this end of the connection is needed no more."""
+
+
+class Frame(NamedTuple):
+    """A frame. See `Kind`."""
+
+    kind: int
+    id: int = 0
+    amount: int = 0
+    seq: int = 0
+    body: Chunk = b""
+    buffers: Sequence[memoryview] = ()
+
+
+def chunks(frame: Frame) -> list[Chunk]:
+    """The bytes of a frame, in the pieces in which they are to be sent."""
+    buffers = frame.buffers
+    size = len(frame.body)
+    head = HEADER.pack(frame.kind, frame.id, frame.amount, len(buffers), frame.seq, size)
+    if buffers:
+        head += struct.pack(f"<{len(buffers)}Q", *(buffer.nbytes for buffer in buffers))
+    if size > JOINED:
+        return [head, frame.body, *buffers]
+    return [head + frame.body, *buffers]
+
+
+def _memory(size: int) -> memoryview:
+    return memoryview(bytearray(size) if size < MAPPED else mmap.mmap(-1, size))
+
+
+class Assembler:
+    """Puts frames together of bytes that come in pieces of any size.
+
+    Ask `room()` where the next bytes go, put some there, and tell `came(how many)`.
+
+    Args:
+        deliver: called with each frame; must not raise.
+    """
+
+    def __init__(self, deliver: Callable[[Frame], None]) -> None:
+        self._deliver = deliver
+        self._staging = memoryview(bytearray(STAGING))
+        self._start = self._end = 0
+        self._missing: deque[memoryview] = deque()  # parts, or ends of parts, of the frame at hand
+        self._frame: Frame | None = None
+
+    def room(self) -> memoryview:
+        """Where the next bytes go."""
+        return self._missing[0] if self._missing else self._staging[self._end :]
+
+    def came(self, count: int) -> None:
+        """So many bytes were put where `room` said.
+
+        Raises:
+            WireError: they are no frame; nothing more can be understood.
+        """
+        if not self._missing:
+            self._end += count
+            self._parse()
+            return
+        part = self._missing.popleft()
+        if count < len(part):
+            self._missing.appendleft(part[count:])
+        elif not self._missing:
+            self._complete()
+
+    def _complete(self) -> None:
+        frame, self._frame = self._frame, None
+        assert frame is not None  # parts are missing only of a frame
+        self._deliver(frame)
+
+    def _parse(self) -> None:
+        staging = self._staging
+        while self._end - self._start >= HEADER.size:
+            kind, ident, count, buffers, seq, size = HEADER.unpack_from(staging, self._start)
+            if kind > Kind.BYE or buffers > MOST_BUFFERS or size > LONGEST:
+                raise WireError(f"kind {kind}, {buffers} buffers, a body of {size} bytes")
+            at = self._start + HEADER.size + 8 * buffers
+            if at > self._end:
+                break
+            if not buffers and at + size <= self._end:
+                self._start = at + size
+                self._deliver(Frame(kind, ident, count, seq, bytes(staging[at : at + size])))
+                continue
+            sizes = struct.unpack_from(f"<{buffers}Q", staging, self._start + HEADER.size)
+            if any(each > LONGEST for each in sizes):
+                raise WireError(f"a buffer of {max(sizes)} bytes")
+            self._start = at
+            body = _memory(size)
+            parts = [_memory(each) for each in sizes]
+            self._frame = Frame(kind, ident, count, seq, body, parts)
+            self._missing.extend(part for part in (body, *parts) if len(part))
+            self._fill()
+            if self._missing:
+                return
+            self._complete()
+        left = self._end - self._start
+        if self._start and (not left or self._end == STAGING):
+            staging[:left] = staging[self._start : self._end]
+            self._start, self._end = 0, left
+
+    def _fill(self) -> None:
+        """Moves what has come of a frame's parts to where they belong."""
+        while self._missing and self._start < self._end:
+            part = self._missing.popleft()
+            count = min(len(part), self._end - self._start)
+            part[:count] = self._staging[self._start : self._start + count]
+            self._start += count
+            if count < len(part):
+                self._missing.appendleft(part[count:])
+        if self._start == self._end:
+            self._start = self._end = 0
