@@ -49,6 +49,7 @@ RULE: Final[dict[str, frozenset[str]]] = {
     "runtime": WORDS | {"channel", "log", "observe", "plan"},
     "components": WORDS | {"dsl", "log"},
     "engine": WORDS | {"channel", "check", "log", "observe", "plan", "runtime", "transport"},
+    "workflow": WORDS | {"dsl", "engine", "live"},
 }
 
 # What the verbs of a graph and of a component (`run`, `shard`, `check`, `test`) reach when they are called.
