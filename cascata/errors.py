@@ -112,11 +112,13 @@ class CascataError(Exception):
     Attributes:
         others: further errors of the same run, in the order in which they were reported. The first
             error of a run is raised; what failed after it stands here.
+        report: of the run that this error ended: what had been done by then, a `RunReport`; None for other errors.
     """
 
     def __init__(self, message: str = "", **attributes: Any) -> None:
         super().__init__(message)
         self.others: tuple[BaseException, ...] = ()
+        self.report: Any = None
         self.__dict__.update(attributes)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -6,12 +6,14 @@ import asyncio
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from .. import log
-from ..errors import CascataError, CascataWarning
+from ..errors import CascataError, CascataWarning, LedgerError
 from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..observe.report import EdgeReport, NodeReport, RunReport
+from ..transport.pair import Unread
 
 __all__ = ["make_report", "raise_outcome", "tell_of_growth", "warn_of_unawaited"]
 
@@ -24,7 +26,9 @@ def make_report(
     engine: str,
     *,
     start_method: str | None = None,
-    unread: Mapping[int, int] | None = None,
+    unread: Mapping[int, Unread] | None = None,
+    complete: bool = True,
+    lost: AbstractSet[int] = frozenset(),
 ) -> RunReport:
     """What a run did, as its workers counted it.
 
@@ -35,15 +39,20 @@ def make_report(
         wall_s: seconds that the run took.
         engine: its name.
         start_method: of worker processes.
-        unread: edge -> items that were found in its channel when the run was over. Its readers had ended by then.
+        unread: edge -> what was found in its channel when the run was over. Its readers had ended by then.
+        complete: whether the run came to its end: then what was left unread was dropped by its readers. Else it was on
+            its way, and is undelivered.
+        lost: workers that did not live to count all that they did: what is not accounted for was with them.
     """
     placed = {node: worker for worker, nodes in enumerate(plan.workers) for node in nodes}
-    on_the_way = dict(unread or {})
+    unread = unread or {}
+    found = {edge: each.items for edge, each in unread.items()}
     left: Counter[str] = (
         Counter()
     )  # what no reader took in any more: of a stream that a group shared, its first member's
     for edge in spec.edges:
-        left[spec.channels[edge.channel].readers[0].node] += on_the_way.get(edge.id, 0) + board.lost(edge.id)
+        dropped = (found.get(edge.id, 0) if complete else 0) + board.lost(edge.id)
+        left[spec.channels[edge.channel].readers[0].node] += dropped
     nodes = {}
     for row, (name, node) in enumerate(spec.nodes.items()):
         received, sent, failed, dropped, busy_s, starved_s, blocked_s = board.node(row)
@@ -59,10 +68,18 @@ def make_report(
             starved_s=starved_s,
             blocked_s=blocked_s,
         )
-    edges = []  # of a run that succeeded: nothing is undelivered, what was left unread was dropped by its reader
+    edges = []
     for edge in spec.edges:
         sent, delivered, failed, dropped = board.edge(edge.id)
-        dropped += on_the_way.get(edge.id, 0)
+        undelivered = 0 if complete else found.get(edge.id, 0)
+        dropped += found.get(edge.id, 0) - undelivered
+        if edge.id in unread:
+            sent = max(sent, unread[edge.id].sent)
+        ends = {placed[edge.source.node], *(placed[reader.node] for reader in spec.channels[edge.channel].readers)}
+        if lost & ends:
+            accounted = delivered + failed + dropped
+            sent = max(sent, accounted + undelivered)
+            undelivered = sent - accounted
         edges.append(
             EdgeReport(
                 source=str(edge.source),
@@ -71,6 +88,7 @@ def make_report(
                 delivered=delivered,
                 failed=failed,
                 dropped=dropped,
+                undelivered=undelivered,
             )
         )
     return RunReport(
@@ -106,12 +124,28 @@ def tell_of_growth(spec: GraphSpec, channel: int, capacity: int, extra: int, wai
     )
 
 
-def raise_outcome(errors: Sequence[BaseException], *, cancelled: bool) -> None:
-    """Raises the first failure with the others in `.others`, or the cancellation, if there was any."""
+def raise_outcome(errors: Sequence[BaseException], report: RunReport, *, cancelled: bool) -> None:
+    """Raises how a run ended, unless it came to its end with nothing unaccounted for.
+
+    Raises:
+        CascataError: the first failure, with the others in `.others` and what the run did in `.report`.
+        CancelledError: the run was cancelled.
+        LedgerError: items are unaccounted for.
+    """
     if errors:
         first, *others = errors
         if isinstance(first, CascataError):
             first.others = (*first.others, *others)
+            first.report = report
         raise first
     if cancelled:
         raise asyncio.CancelledError
+    unbalanced = tuple(edge for edge in report.edges if not edge.balanced)
+    if unbalanced:
+        error = LedgerError(
+            f"the run has ended, but items are unaccounted for: {'; '.join(map(str, unbalanced))}. This should not "
+            f"happen, whatever a graph does: its results may lack items. Please report it",
+            edges=unbalanced,
+        )
+        error.report = report
+        raise error

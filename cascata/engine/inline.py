@@ -165,9 +165,17 @@ class InlineRun:
             self.abandoned = bool(resisting)
             worker.deadlines.close()
         wall_s = time.perf_counter() - began
-        report = make_report(spec, self._plan, board, wall_s, "inline")
+        report = make_report(
+            spec,
+            self._plan,
+            board,
+            wall_s,
+            "inline",
+            complete=not self._errors and not self._cancelled,
+            lost=frozenset({0} if self.abandoned else ()),
+        )
         if not self.abandoned:
             board.close()
         warn_of_unawaited(worker.unawaited)
-        raise_outcome(self._errors, cancelled=self._cancelled)
+        raise_outcome(self._errors, report, cancelled=self._cancelled)
         return report

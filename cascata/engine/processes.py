@@ -34,6 +34,7 @@ from ..transport import forked
 from ..transport.credit import grow
 from ..transport.crossing import Pair, count_unread
 from ..transport.links import Ends, ends_for, make_pairs
+from ..transport.pair import Unread
 from . import definitions, supervisor
 from .account import make_report, raise_outcome, tell_of_growth, warn_of_unawaited
 from .watch import WorkerWatch
@@ -131,7 +132,7 @@ class ProcessRun:
         self._timer: asyncio.TimerHandle | None = None
         self._doing: dict[int, str] = {}
         self._unawaited: Counter[str] = Counter()
-        self._unread: Counter[int] = Counter()
+        self._unread: dict[int, Unread] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._events: asyncio.Queue[supervisor.Event] = asyncio.Queue()
         self._early: list[supervisor.Event] = []
@@ -420,10 +421,20 @@ class ProcessRun:
 
     def _outcome(self, board: Board, wall_s: float) -> RunReport:
         warn_of_unawaited(self._unawaited)
-        raise_outcome(self._supervisor.errors, cancelled=self._supervisor.cancelled)
-        return make_report(
-            self._spec, self._plan, board, wall_s, "processes", start_method=self._method, unread=self._unread
+        run = self._supervisor
+        report = make_report(
+            self._spec,
+            self._plan,
+            board,
+            wall_s,
+            "processes",
+            start_method=self._method,
+            unread=self._unread,
+            complete=not run.errors and not run.cancelled,
+            lost=run.lost,
         )
+        raise_outcome(run.errors, report, cancelled=run.cancelled)
+        return report
 
 
 def _shut(fd: int, how: int) -> None:

@@ -120,6 +120,7 @@ class Supervisor:
         errors: what failed, the first first.
         cancelled: whether the run was cancelled from outside.
         booting: the workers that were not ready so far.
+        lost: the workers that ended before they had counted all that they did.
     """
 
     def __init__(self, spec: GraphSpec, plan: Plan, grace: float) -> None:
@@ -131,6 +132,7 @@ class Supervisor:
         self._grace = grace
         self._alive = set(range(len(plan.workers)))
         self.booting = set(self._alive)
+        self.lost: set[int] = set()
         self._finished: set[int] = set()
         self._killed: set[int] = set()
         self._timeout: float | None = None
@@ -363,6 +365,8 @@ class Supervisor:
         if worker not in self._alive:
             return []
         self._alive.discard(worker)
+        if worker not in self._finished:
+            self.lost.add(worker)
         instructions = [] if worker in self._finished else self._forget_idle(worker)
         if worker in self._killed:
             resisted = worker not in self._finished and worker not in self.booting

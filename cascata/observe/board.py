@@ -29,7 +29,11 @@ BY_WRITER: Final = 2
 DELIVERED: Final = 0
 FAILED_ITEMS: Final = 1
 DROPPED_ITEMS: Final = 2
-PER_WORKER: Final = 3
+OUTCOMES: Final = 3
+SEEN: Final = 3
+"""Not an outcome: items that were sent up to the last frame that came in on the worker, as that frame says. It
+completes the count of a writer that was killed between sending and counting."""
+PER_WORKER: Final = 4
 
 
 class BoardShape(NamedTuple):
@@ -115,6 +119,10 @@ class Board:
         """What a worker made of an edge's items: `DELIVERED`, `FAILED_ITEMS` or `DROPPED_ITEMS`."""
         self._counts[self._edges_at + edge * self._edge_row + BY_WRITER + PER_WORKER * worker + outcome] = items
 
+    def set_seen(self, edge: int, worker: int, items: int) -> None:
+        """How many items were sent on an edge, as the last frame says that came in on a worker."""
+        self._counts[self._edges_at + edge * self._edge_row + BY_WRITER + PER_WORKER * worker + SEEN] = items
+
     def add_failed(self, edge: int, worker: int, items: int) -> None:
         """Counts items of an edge that failed on a worker; only that worker does."""
         at = self._edges_at + edge * self._edge_row + BY_WRITER + PER_WORKER * worker + FAILED_ITEMS
@@ -124,8 +132,8 @@ class Board:
         """sent, delivered, failed, dropped of an edge."""
         at = self._edges_at + edge * self._edge_row
         row = self._counts[at : at + self._edge_row]
-        delivered, failed, dropped = (sum(row[BY_WRITER + outcome :: PER_WORKER]) for outcome in range(PER_WORKER))
-        return row[0], delivered, failed, dropped + row[1]
+        delivered, failed, dropped = (sum(row[BY_WRITER + outcome :: PER_WORKER]) for outcome in range(OUTCOMES))
+        return max(row[0], *row[BY_WRITER + SEEN :: PER_WORKER]), delivered, failed, dropped + row[1]
 
     def lost(self, edge: int) -> int:
         """What was sent on an edge and found no reader any more; part of its `dropped`."""

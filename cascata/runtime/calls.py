@@ -308,7 +308,8 @@ class Calls:
             except BaseException as error:
                 if self._failed is None:
                     self._failed = error
-                    self._node.in_hand = dict(zip(ports, items[:count], strict=True))
+                    self._node.in_hand = given = dict(zip(ports, items[:count], strict=True))
+                    self._node.failures.count(error, given, edges)
                 if self._consuming is not None:
                     self._consuming.cancel()
             finally:

@@ -65,9 +65,7 @@ class Failures:
         """
         if not self._takes(error, skip=skip):
             return False
-        self._node.failed += 1
-        edges = self._noted if edges is None else edges
-        self._count(self.edges_of(items) if edges is None else edges)
+        self._count(items, edges)
         shown = ", ".join(f"{port}={bounded_repr(item)}" for port, item in items.items())
         failure = Failure(self._node.name, _in_hand(items), error, formatted(error), attempts)
         sent = self._send(failure, shown)
@@ -135,12 +133,21 @@ class Failures:
         """For each of the ports, the edges of the item that was taken last, with how many items of each are in it."""
         return [self._node.readers[port].last_edges() for port in ports]
 
-    def _count(self, edges: Sequence[Mapping[int, int]]) -> None:
+    def count(
+        self, error: BaseException, items: Mapping[str, Any], edges: Sequence[Mapping[int, int]] | None = None
+    ) -> None:
+        """Counts the call that ends the node, unless it did not fail but was cancelled. See `take`."""
+        if not isinstance(error, asyncio.CancelledError):
+            self._count(items, edges)
+
+    def _count(self, items: Mapping[str, Any], edges: Sequence[Mapping[int, int]] | None) -> None:
+        self._node.failed += 1
+        edges = self._noted if edges is None else edges
         host = self._node.host
-        for each in edges:
-            for edge, items in each.items():
-                host.raised[edge] += items
-                host.board.add_failed(edge, host.index, items)
+        for each in self.edges_of(items) if edges is None else edges:
+            for edge, count in each.items():
+                host.raised[edge] += count
+                host.board.add_failed(edge, host.index, count)
 
 
 def _in_hand(items: Mapping[str, Any]) -> Any:

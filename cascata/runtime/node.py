@@ -138,13 +138,22 @@ class Node:
                 await self.failures.settle()  # also of what could not be sent just now
                 for writer in self._writers:
                     await writer.aclose()
-            self.failures.abandon()
-            for writer in self._writers:
-                writer.close()
             self.doing = "ended" if ended else "failed"
-            self.has_ended = True
-            self.publish()
+            self._close_writers()
             self.rested()
+
+    def discard(self) -> None:
+        """Counts what was meant for it, when it was cancelled before it had begun: then nothing of `run` has run."""
+        if not self.has_ended:
+            self._close_readers()
+            self._close_writers()
+
+    def _close_writers(self) -> None:
+        self.failures.abandon()
+        for writer in self._writers:
+            writer.close()
+        self.has_ended = True
+        self.publish()
 
     async def _work(self) -> None:
         """Makes the state, consumes, undoes the state: which sees the error that ends the node, if one does."""

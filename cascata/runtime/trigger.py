@@ -62,9 +62,11 @@ async def go_on(node: Node, error: BaseException, items: Mapping[str, Any], *, s
     Raises:
         BaseException: the error again, with the items noted; or the node was cancelled meanwhile.
     """
-    if node.in_hand is not None or not await node.failures.take(error, items, skip=skip):
-        if node.in_hand is None:
-            node.in_hand = items
+    if node.in_hand is not None:
+        raise error  # a call at its side has failed before
+    if not await node.failures.take(error, items, skip=skip):
+        node.in_hand = items
+        node.failures.count(error, items)
         raise error
 
 

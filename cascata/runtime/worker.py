@@ -204,6 +204,8 @@ class Worker:
             await asyncio.wait(self._tasks)
             raise
         finally:
+            for node in self.nodes:
+                node.discard()
             watch.stop()
             self.deadlines.close()
             if self._again is not None:

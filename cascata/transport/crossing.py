@@ -391,6 +391,7 @@ class CrossingReader:
         receive, give_credits: fds of the channel; this object makes its own of them.
         users: nodes that take from it.
         bad: called with the edge, the count and the error of items that cannot be unpickled.
+        seen: called with the edge of each frame that comes in, and how many items were sent on it up to then.
         measured: called with the seconds of work that an item took, when several processes read.
     """
 
@@ -402,6 +403,7 @@ class CrossingReader:
         *,
         users: int = 1,
         bad: Callable[[int, int, Exception], None],
+        seen: Callable[[int, int], None] = lambda edge, total: None,  # noqa: ARG005
         measured: Callable[[float], None] | None = None,
     ) -> None:
         self._measured = measured
@@ -414,6 +416,7 @@ class CrossingReader:
         self._credit = os.dup(give_credits)
         self._users = users
         self._bad = bad
+        self._seen = seen
         self._buffer = bytearray(frames.HEADER.size + frames.INLINE_LIMIT)
         self._came = 0
         self._released = 0
@@ -479,8 +482,9 @@ class CrossingReader:
             self._wake(len(self._takers))
             return True
         view, fd = message
-        _, edge, _, count = frames.HEADER.unpack_from(view)
+        _, edge, total, count = frames.HEADER.unpack_from(view)
         self._received[edge] = self._received.get(edge, 0) + count
+        self._seen(edge, total)
         self._came += count
         try:
             items = frames.decode(view, fd, lambda problem: self._bad(edge, 1, problem)).items

@@ -120,6 +120,9 @@ class LinkedEnds:
             def measured(seconds: float) -> None:
                 board.set_work(channel.id, worker, seconds)
 
+        def seen(edge: int, total: int) -> None:
+            self._board.set_seen(edge, self._worker, total)
+
         def bad(edge: int, count: int, problem: Exception) -> None:
             self._board.add_failed(edge, self._worker, count)
             source = self._spec.edges[edge].source
@@ -128,7 +131,7 @@ class LinkedEnds:
             for _ in range(count):
                 self._refused(error, readers, f"<an item of {source} that could not be unpickled>")
 
-        return CrossingReader(self._hub, held.receive, held.give, users=users, bad=bad, measured=measured)
+        return CrossingReader(self._hub, held.receive, held.give, users=users, bad=bad, seen=seen, measured=measured)
 
     def writer(self, edge: EdgeSpec, forgotten: Callable[[], None]) -> CrossingWriter:
         channel = self._spec.channels[edge.channel]

@@ -6,12 +6,12 @@ import errno
 import os
 from dataclasses import dataclass
 from socket import AF_UNIX, SO_SNDBUF, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
-from typing import Final
+from typing import Final, NamedTuple
 
 from . import frames
 from .credit import credit_pipe
 
-__all__ = ["Pair", "count_unread", "make_pair"]
+__all__ = ["Pair", "Unread", "count_unread", "make_pair"]
 
 SOCKET_BYTES: Final = 1 << 20
 
@@ -46,13 +46,16 @@ def make_pair(capacity: int) -> Pair:
     return Pair(near.detach(), far.detach(), reading, writing, capacity)
 
 
-def count_unread(receive: int) -> dict[int, int]:
-    """Takes what is left in a channel, when nobody else reads or writes it any more, and counts it.
+class Unread(NamedTuple):
+    """What nobody has received of an edge: how many items, and how many were sent on it as their frames say."""
 
-    Returns:
-        edge -> items.
-    """
-    left: dict[int, int] = {}
+    items: int
+    sent: int
+
+
+def count_unread(receive: int) -> dict[int, Unread]:
+    """Takes what is left in a channel, when nobody else reads or writes it any more, and counts it by edge."""
+    left: dict[int, Unread] = {}
     buffer = bytearray(frames.HEADER.size)
     with socket(fileno=os.dup(receive)) as sock:
         while True:
@@ -67,5 +70,6 @@ def count_unread(receive: int) -> dict[int, int]:
             view, fd = message
             if fd >= 0:
                 os.close(fd)
-            _, edge, _, count = frames.HEADER.unpack_from(view)
-            left[edge] = left.get(edge, 0) + count
+            _, edge, total, count = frames.HEADER.unpack_from(view)
+            before = left.get(edge)
+            left[edge] = Unread(count + (before.items if before else 0), total)

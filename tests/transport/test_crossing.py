@@ -455,7 +455,7 @@ async def test_what_is_left_in_a_channel_is_counted_by_edge() -> None:
         await ends.writers[1].put(np.zeros(100_000))
         await turn()
         before = open_fds()
-        assert count_unread(ends.pair.receive) == {0: 3, 1: 3}
+        assert count_unread(ends.pair.receive) == {0: (3, 3), 1: (3, 3)}
         assert open_fds() == before
 
 
