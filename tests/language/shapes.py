@@ -2,7 +2,7 @@
 
 A `Shape` is a list of steps. `expected` plays it with plain lists, one step after the other, and `build` makes
 the graph of it. What a stream holds is always certain; in which order it comes is certain as long as one
-sender at a time had a say in it.
+sender at a time had a say in it. Where two such streams are merged, each keeps its own order.
 """
 
 from __future__ import annotations
@@ -63,10 +63,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A graph. `wrapped`: it runs as a subgraph of another one."""
+    """A graph. `wrapped`: it runs as a subgraph of another one. `workers`: how many, where there are workers."""
 
     steps: tuple[Step, ...]
     wrapped: bool = False
+    workers: int = 2
 
     def size_of(self, step: int) -> int | None:
         """Members of a step's group, or None."""
@@ -78,10 +79,11 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What is sent on an out-port; whether its order is certain."""
+    """What is sent on an out-port; whether its order is certain, or only that of each of the streams merged in it."""
 
     items: list[Any]
     certain: bool
+    merged: tuple[list[Any], ...] = ()
 
 
 def expected(shape: Shape) -> dict[tuple[int, str], Stream]:
@@ -89,11 +91,18 @@ def expected(shape: Shape) -> dict[tuple[int, str], Stream]:
     sent: dict[tuple[int, str], Stream] = {}
     for index, step in enumerate(shape.steps):
         came = {port: _come(shape, step, edges, sent) for port, edges in step.feeds.items()}
-        certain = all(each.certain for each in came.values()) and (step.size is None or step.ordered)
+        keeps_order = step.size is None or step.ordered
+        certain = all(each.certain for each in came.values()) and keeps_order
         items = {port: each.items for port, each in came.items()}
+        merged = (
+            [_played(step, index, {**items, "inp": each}) for each in came["inp"].merged]
+            if keeps_order and came
+            else []
+        )
         for port, values in _played(step, index, items).items():
             # Which of two ports of a trigger was first is never certain; all that they send is the same, then.
-            sent[index, port] = Stream(values, certain or step.kind in {"either", "zip"})
+            same = step.kind in {"either", "zip"}
+            sent[index, port] = Stream(values, certain or same, () if same else tuple(each[port] for each in merged))
     return sent
 
 
@@ -101,8 +110,13 @@ def _come(shape: Shape, step: Step, edges: Sequence[Edge], sent: dict[tuple[int,
     items: list[Any] = []
     for edge in edges:
         items += sent[edge.step, edge.port].items * ((step.size or 1) if edge.broadcast else 1)
-    certain = len(edges) == 1 and sent[edges[0].step, edges[0].port].certain and not edges[0].broadcast
-    return Stream(items, certain)
+    senders = [sent[edge.step, edge.port] for edge in edges]
+    if any(edge.broadcast for edge in edges):
+        return Stream(items, certain=False)
+    if len(senders) == 1:
+        return Stream(items, senders[0].certain, senders[0].merged)
+    certain = [each for each in senders if each.certain]
+    return Stream(items, certain=False, merged=tuple(each.items for each in certain) if certain == senders else ())
 
 
 def _played(step: Step, index: int, came: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -142,7 +156,20 @@ def problems(shape: Shape, kept: list[tuple[str, Any]]) -> list[str]:
         elif Counter(items) != Counter(stream.items):
             more, less = Counter(items) - Counter(stream.items), Counter(stream.items) - Counter(items)
             found.append(f"{port}: {dict(more)} too many, {dict(less)} missing")
+        elif len(stream.merged) == 2 and not merges(items, *stream.merged):
+            found.append(f"{port}: {items} does not keep the orders of {' and '.join(map(str, stream.merged))}")
     return found + [f"{port}: kept, and nobody sends on it" for port in by_port]
+
+
+def merges(items: list[Any], left: list[Any], right: list[Any]) -> bool:
+    """Whether a list is two others merged, each in its order. It has the items of both, and no others."""
+    took = {0}  # how many of the left one may have been taken
+    for count, item in enumerate(items):
+        took = {
+            *(each + 1 for each in took if each < len(left) and left[each] == item),
+            *(each for each in took if count - each < len(right) and right[count - each] == item),
+        }
+    return bool(took)
 
 
 # ── the graph ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -254,7 +281,7 @@ def build(shape: Shape, notes: Notes, *, pins: bool) -> Graph:
         if step.ordered:
             node.ordered()
         if pins and step.worker is not None:
-            graph.pin(node, step.worker)
+            graph.pin(node, step.worker % shape.workers)
         for port, edges in step.feeds.items():
             for edge in edges:
                 out = getattr(getattr(graph, f"step_{edge.step}"), edge.port)
