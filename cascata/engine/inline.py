@@ -137,6 +137,7 @@ class InlineRun:
             self,
             skip_errors=options.on_error == "skip",
             grace=options.grace,
+            debug=options.debug,
         )
         for event in self._early:
             loop.call_soon(self._handle, event)

@@ -276,6 +276,7 @@ class ProcessRun:
             shape=shape,
             skip_errors=self._options.on_error == "skip",
             grace=self._options.grace,
+            debug=self._options.debug,
             log_level=worker_level(),
             authkeys=launch.authkeys(),
             environment=dict(os.environ),

@@ -49,7 +49,7 @@ class _Engine(Protocol):
     def post(self, event: supervisor.Event) -> None: ...
 
 
-_LATER: Final = {"progress": False, "debug": False, "on_worker_death": "fail", "address": None, "runtime_env": None}
+_LATER: Final = {"progress": False, "on_worker_death": "fail", "address": None, "runtime_env": None}
 """Options that this version does not act on, with the value that asks for nothing."""
 
 

@@ -57,6 +57,7 @@ class Setup:
     shape: BoardShape
     skip_errors: bool
     grace: float
+    debug: bool
     log_level: int
     authkeys: dict[str, bytes]
     environment: dict[str, str]
@@ -229,6 +230,7 @@ async def _run(setup: Setup, spec: GraphSpec, board: Board, connection: Connecti
         reporter,
         skip_errors=setup.skip_errors,
         grace=setup.grace,
+        debug=setup.debug,
     )
     links.release()
     commands = threading.Thread(

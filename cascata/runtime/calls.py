@@ -175,7 +175,8 @@ class Calls:
             return await thread.run(lambda: call(*items))
 
         async def run_generator(*items: Any) -> None:
-            handover = self._handover = Handover(self._node.rested)
+            guard = next(iter(outports.values())).guard if outports else None
+            handover = self._handover = Handover(self._node.rested, guard)
             making = asyncio.ensure_future(thread.run(lambda: handover.fill(lambda: call(*items))))
             try:
                 while values := await handover.take():
@@ -268,11 +269,12 @@ class Calls:
     def _in_order(self, varying: Sequence[str], ports: Sequence[str]) -> Callable[..., Awaitable[None]]:
         """Calls with the item of a numbered one, and sends all that the call sent together, with the number."""
         send = self._node.outports[RESULTS].send
-        names = tuple(port.name for port in self._spec.outports)
+        node = self._node
+        guards = {port.name: node.host.guard(node.name, port.name) for port in self._spec.outports}
 
         async def call(numbered: tuple[int, Any], *others: Any) -> None:
             number, item = numbered
-            collected = Collected(names)
+            collected = Collected(guards)
             try:
                 succeeded = await self._attempts(varying, ports, collected.ports)(item, *others)
             except BaseException:
@@ -362,10 +364,11 @@ class HeldPort:
 
     def __init__(self, port: Any) -> None:
         self._port = port
+        self.guard = port.guard
         self._items: list[Any] = []
 
     def send(self, item: Any) -> Awaitable[None]:
-        self._items.append(item)
+        self._items.append(item if self.guard is None else self.guard.given(item))
         return DONE
 
     async def let_go(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from .. import log
 from ..channel.base import Reader, Writer
+from ..channel.given import Guard
 from ..channel.merge import MergedReader
 from ..errors import ComponentError, bounded_repr, in_words
 from ..model import ERRORS, MISSING, NodeSpec, StateArgs
@@ -45,6 +46,9 @@ class Host(Protocol):
 
     def forgotten(self, node: str) -> None:
         """A `send` of the node had to wait and was never awaited."""
+
+    def guard(self, node: str, port: str) -> Guard | None:
+        """What watches the items that are sent on an out-port, when the run has `debug=True`."""
 
 
 class Node:
@@ -104,10 +108,12 @@ class Node:
         self._writers = [writer for each in writers.values() for writer in each]
         self._results = [writer for port, each in writers.items() if port != ERRORS for writer in each]
 
-        def outport(port: str, refusal: Callable[[], BaseException | None]) -> OutPort:
-            return OutPort(port, spec.name, writers[port], refusal, lambda: host.forgotten(spec.name))
+        def outport(port: str, refusal: Callable[[], BaseException | None], guard: Guard | None = None) -> OutPort:
+            return OutPort(port, spec.name, writers[port], refusal, lambda: host.forgotten(spec.name), guard)
 
-        self.outports = {port: outport(port, self._refusal) for port in writers if port != ERRORS}
+        self.outports = {
+            port: outport(port, self._refusal, host.guard(spec.name, port)) for port in writers if port != ERRORS
+        }
         # Who reads failures no more does not stop the node: what it sends there is discarded.
         self.failures = Failures(self, outport(ERRORS, lambda: None) if ERRORS in writers else None)
 
@@ -138,6 +144,9 @@ class Node:
                 await self.failures.settle()  # also of what could not be sent just now
                 for writer in self._writers:
                     await writer.aclose()
+                for port in self.outports.values():
+                    if port.guard is not None:
+                        port.guard.look()
             self.doing = "ended" if ended else "failed"
             self._close_writers()
             self.rested()

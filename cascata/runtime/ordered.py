@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..channel.base import DONE
+from ..channel.given import Guard
 
 if TYPE_CHECKING:
     from .node import Node
@@ -31,20 +32,25 @@ async def reorder() -> None:
 
 
 class Collected:
-    """Out-ports for one call of a member: what is sent is kept in its order."""
+    """Out-ports for one call of a member: what is sent is kept in its order.
 
-    def __init__(self, names: Mapping[str, Any] | tuple[str, ...]) -> None:
+    Args:
+        guards: the names of the out-ports, each with what watches its items.
+    """
+
+    def __init__(self, guards: Mapping[str, Guard | None]) -> None:
         self.sends: list[tuple[str, Any]] = []
-        self.ports = {name: _CollectingPort(name, self.sends) for name in names}
+        self.ports = {name: _CollectingPort(name, self.sends, guard) for name, guard in guards.items()}
 
 
 class _CollectingPort:
-    def __init__(self, name: str, sends: list[tuple[str, Any]]) -> None:
+    def __init__(self, name: str, sends: list[tuple[str, Any]], guard: Guard | None) -> None:
         self.name = name
+        self.guard = guard
         self._sends = sends
 
     def send(self, item: Any) -> Awaitable[None]:
-        self._sends.append((self.name, item))
+        self._sends.append((self.name, item if self.guard is None else self.guard.given(item)))
         return DONE
 
     def __repr__(self) -> str:

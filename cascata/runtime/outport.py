@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from ..channel.base import DONE, Pending, Writer
+from ..channel.given import Guard
 
 __all__ = ["OutPort", "Stopped"]
 
@@ -39,9 +40,10 @@ class OutPort:
         writers: one for each edge.
         refusal: what a send to an edge without readers raises, or None when the node goes on for other edges' sake.
         forgotten: called when a `send` that had to wait was never awaited.
+        guard: watches what is sent, when the run has `debug=True`.
     """
 
-    __slots__ = ("_discarded", "_fanned", "_stopped", "name", "node", "send", "writers")
+    __slots__ = ("_discarded", "_fanned", "_stopped", "guard", "name", "node", "send", "writers")
 
     send: Callable[[Any], Awaitable[None]]
     """Sends an item: `await out.send(item)`.
@@ -61,6 +63,7 @@ class OutPort:
         writers: Sequence[Writer],
         refusal: Callable[[], BaseException | None],
         forgotten: Callable[[], None],
+        guard: Guard | None = None,
     ) -> None:
         self.name = name
         self.node = node
@@ -76,6 +79,9 @@ class OutPort:
             self.send = writers[0].put
         else:
             self.send = self._fanning_out(forgotten)
+        self.guard = guard
+        if guard is not None:
+            self.send = self._guarded(guard, self.send)
 
     @property
     def sent(self) -> int:
@@ -154,6 +160,21 @@ class OutPort:
 
         self._fanned = lambda: fanned
         return send
+
+    def _guarded(self, guard: Guard, send: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        async def when_done(done: Awaitable[None], given: Any) -> None:
+            await done
+            guard.sent(given)
+
+        def send_guarded(item: Any) -> Any:
+            given = guard.given(item)
+            done = send(given)
+            if done is not DONE:  # a put that waits may be cancelled: the item is the sender's again then
+                return Pending(lambda: when_done(done, given), lambda: None)  # `done` tells if it is never awaited
+            guard.sent(given)
+            return DONE
+
+        return send_guarded
 
     def __repr__(self) -> str:
         return f"<out-port {self.node}.{self.name}>"

@@ -16,6 +16,7 @@ from contextlib import closing
 from time import perf_counter
 from typing import Any, Final
 
+from ..channel.given import Guard
 from .outport import Stopped
 
 __all__ = ["BlockingPort", "CallThread", "Handover"]
@@ -102,10 +103,12 @@ class Handover:
 
     Args:
         rested: called when all that was yielded so far has been sent.
+        guard: watches what is yielded, when the run has `debug=True`.
     """
 
-    def __init__(self, rested: Callable[[], None]) -> None:
+    def __init__(self, rested: Callable[[], None], guard: Guard | None = None) -> None:
         self._rested = rested
+        self._guard = guard
         self._loop = asyncio.get_running_loop()
         self._changed = threading.Condition()
         self._values: list[Any] = []
@@ -138,7 +141,7 @@ class Handover:
                 self._changed.wait()
             if self._abandoned:
                 raise Stopped("nobody takes what it yields any more")
-            self._values.append(value)
+            self._values.append(value if self._guard is None else self._guard.given(value))
             self._wake_taker()
 
     def _wake_taker(self) -> None:

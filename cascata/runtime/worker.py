@@ -15,9 +15,10 @@ from typing import Any, Final, Protocol
 from .. import log
 from ..channel.base import Reader, Writer
 from ..channel.batch import BatchReader
+from ..channel.given import CheckedItems, Guard
 from ..channel.local import LocalChannel
 from ..channel.merge import MergedReader
-from ..errors import ComponentError, SerializationError
+from ..errors import ComponentError, SerializationError, bounded_repr
 from ..model import MISSING, ChannelSpec, CycleSpec, EdgeSpec, GraphSpec, NodeSpec
 from ..observe.board import Board
 from .deadlines import Deadlines
@@ -89,6 +90,7 @@ class Worker:
         events: told what happens.
         skip_errors: whether a run goes on without items that fail.
         grace: seconds that a call has to stop when its time is over.
+        debug: whether items are watched that are changed after they were sent.
     """
 
     def __init__(
@@ -103,12 +105,14 @@ class Worker:
         *,
         skip_errors: bool,
         grace: float,
+        debug: bool = False,
     ) -> None:
         self.index = index
         self.board = board
         self.skip_errors = skip_errors
         self.deadlines = Deadlines(grace, events.overdue)
         self.cancelling = False
+        self._debug = debug
         self.watch: IdleWatch | None = None
         self.unawaited: Counter[str] = Counter()
         self.raised: Counter[int] = Counter()
@@ -143,7 +147,10 @@ class Worker:
         if channel.id in self._crossing:
             assert self._links is not None  # a plan with crossing channels comes with links
             return self._links.reader(channel, users)
-        return LocalChannel(channel.capacity, users)
+        local = LocalChannel(channel.capacity, users)
+        if self._debug:
+            local.items = CheckedItems()
+        return local
 
     def _end(self, channel: int) -> Reader:
         reader = self._readers[channel]
@@ -291,6 +298,34 @@ class Worker:
             reader = self._readers.get(channel)
             if isinstance(reader, LocalChannel):
                 reader.finish()
+
+    # -- items that are changed after they were sent
+
+    def guard(self, node: str, port: str) -> Guard | None:
+        if not self._debug:
+            return None
+        given = self._spec.nodes[node].outputs.get(port)
+        edges = [] if given is None else [self._spec.edges[edge] for edge in given.edges]
+        return Guard(
+            functools.partial(self._changed, node, port),
+            keeps=bool(edges) and all(edge.channel in self._crossing for edge in edges),
+        )
+
+    def _changed(self, node: str, port: str, item: Any) -> None:
+        if self.cancelling:
+            return
+        shown = bounded_repr(item)
+        self._events.failed(
+            ComponentError(
+                f"an item that node {node!r} sent on {node}.{port} was changed before it was delivered; now it is "
+                f"{shown}. `send` gives an item away: send a copy, or make a new item for each send. (If it was not "
+                f"the sender: another node that got the same item has changed it.) Found since the run has debug=True",
+                node=node,
+                worker=self.index,
+                item=shown,
+            )
+        )
+        self.cancel()
 
     # -- for the idle watch
 

@@ -11,6 +11,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
+from ..channel.given import bare
 from . import dilled
 
 __all__ = ["OUT_OF_BAND", "Packed", "pack", "unpack"]
@@ -59,7 +60,7 @@ def _apart(
     try:
         body = dilled.dumps(items)
     except Exception:
-        bad(items[0], problem)
+        bad(bare(items[0]), problem)
     else:
         yield Packed(total, 1, body)
 

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from socket import CMSG_LEN, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, SCM_RIGHTS, SOL_SOCKET, socket
 from typing import Any, Final, NamedTuple
 
+from ..channel.given import bare
 from . import dilled
 
 __all__ = ["HEADER", "INLINE_LIMIT", "Frame", "Received", "decode", "encode", "receive", "transmit"]
@@ -97,7 +98,7 @@ def _apart(
     try:
         frame = _frame(DILL, edge, total, items, limit)
     except Exception:
-        bad(items[0], problem)
+        bad(bare(items[0]), problem)
     else:
         yield frame
 
