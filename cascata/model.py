@@ -221,10 +221,15 @@ class ChannelSpec:
 
 @dataclass(frozen=True, slots=True)
 class CycleSpec:
-    """Nodes that can send to themselves, and the ids of the channels that carry what circulates among them."""
+    """Nodes that can send to themselves.
+
+    `channels` are the ids of those that carry what circulates among them, `outward` those of the edges by which they
+    send to other nodes.
+    """
 
     nodes: tuple[str, ...]
     channels: frozenset[int]
+    outward: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

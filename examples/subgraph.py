@@ -84,7 +84,9 @@ def vocabulary() -> Graph:
 
 
 def folder_of(package: str) -> str | None:
-    """Where the sources of a package are; None when it is no package with sources."""
+    """Where the sources of a package are, which may be given as a folder; None when there are none."""
+    if Path(package).is_dir():
+        return package
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec is not None else None
     return next((folder for folder in folders or () if Path(folder).is_dir()), None)
@@ -93,7 +95,7 @@ def folder_of(package: str) -> str | None:
 def main() -> None:
     """Reads the command line, runs the graph, prints its report."""
     parser = argparse.ArgumentParser(description="Compares the vocabularies of two Python packages.")
-    parser.add_argument("--left", default="asyncio", help="name of a package (default: %(default)s)")
+    parser.add_argument("--left", default="asyncio", help="name of a package, or a folder (default: %(default)s)")
     parser.add_argument("--right", default="multiprocessing", help="another one (default: %(default)s)")
     parser.add_argument("--top", type=int, default=8, help="rows of each table (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")

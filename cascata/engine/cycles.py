@@ -6,6 +6,9 @@ from outside has ended. Its channels are ended then, and its nodes end like all 
 
 For that, what circulates must be told from what enters: where an in-port has both, they get channels of their own.
 
+A cycle has also come to its end when nobody reads any more what its nodes send to others: its nodes are stopped
+then, as a single node would be, although they still read one another.
+
 Each worker reports its part of a cycle when that part rests, with the counts of what it sent and received on the
 cycle's crossing edges. When all parts rest, and on each edge the sender's count is the receiver's, nothing can be
 on its way: the first part to move after its report would need an item that was sent before its sender's report, and
@@ -60,5 +63,16 @@ def separate(spec: GraphSpec) -> GraphSpec:
         )
         for name, node in spec.nodes.items()
     }
-    named = tuple(CycleSpec(nodes, frozenset(ids)) for nodes, ids in zip(found, inside, strict=True))
+    named = tuple(
+        CycleSpec(members, frozenset(ids), _outward(edges, channels, members))
+        for members, ids in zip(found, inside, strict=True)
+    )
     return replace(spec, nodes=nodes, channels=tuple(channels), edges=tuple(edges), cycles=named)
+
+
+def _outward(edges: list[EdgeSpec], channels: list[ChannelSpec], members: tuple[str, ...]) -> frozenset[int]:
+    return frozenset(
+        edge.id
+        for edge in edges
+        if edge.source.node in members and not any(reader.node in members for reader in channels[edge.channel].readers)
+    )

@@ -15,6 +15,7 @@ __all__ = [
     "CancelWorker",
     "ConfirmIdle",
     "CycleRests",
+    "CycleUnread",
     "DescribeWorkers",
     "DrainWorker",
     "EndCycle",
@@ -37,6 +38,7 @@ __all__ = [
     "Ready",
     "SetTimer",
     "StopAsked",
+    "StopCycle",
     "TimedOut",
     "TimeoutReported",
     "WritersDone",
@@ -74,6 +76,14 @@ class CycleRests:
     worker: int
     cycle: int
     rest: Rest
+
+
+@dataclass(frozen=True, slots=True)
+class CycleUnread:
+    """Nobody reads any more what a worker's part of a cycle sends to other nodes."""
+
+    worker: int
+    cycle: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +175,7 @@ Event = (
     | WritersDone
     | ReaderDone
     | CycleRests
+    | CycleUnread
     | Idle
     | IdleConfirmed
     | Failed
@@ -227,6 +238,14 @@ class EndCycle:
 
 
 @dataclass(frozen=True, slots=True)
+class StopCycle:
+    """Nobody reads any more what leaves a cycle: tell a worker to stop its nodes."""
+
+    worker: int
+    cycle: int
+
+
+@dataclass(frozen=True, slots=True)
 class ConfirmIdle:
     """Ask a worker whether it is idle still; hand in `IdleConfirmed`."""
 
@@ -274,6 +293,7 @@ Instruction = (
     | EndWriting
     | EndReading
     | EndCycle
+    | StopCycle
     | ConfirmIdle
     | Grow
     | SetTimer

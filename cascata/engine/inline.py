@@ -95,6 +95,11 @@ class InlineRun:
         if may_end([rest]):
             self._worker.end_cycle(cycle)
 
+    def cycle_unread(self, cycle: int) -> None:
+        """There are no other parts."""
+        assert self._worker is not None
+        self._worker.stop_cycle(cycle)
+
     def idle(self, report: IdleReport) -> None:
         """There are no other workers that could help: only more room can."""
         assert self._worker is not None

@@ -300,7 +300,7 @@ class ProcessRun:
                 for instruction in self._supervisor.handle(each):
                     self._carry_out(instruction)
 
-    def _carry_out(self, instruction: supervisor.Instruction) -> None:
+    def _carry_out(self, instruction: supervisor.Instruction) -> None:  # noqa: C901  # one line for each kind of them
         loop = asyncio.get_running_loop()
         match instruction:
             case supervisor.DrainWorker(worker):
@@ -311,6 +311,8 @@ class ProcessRun:
                 self._signal(worker, signal.SIGKILL)
             case supervisor.EndCycle(worker, cycle):
                 self._handles[worker].send(b"end_cycle %d" % cycle)
+            case supervisor.StopCycle(worker, cycle):
+                self._handles[worker].send(b"stop_cycle %d" % cycle)
             case supervisor.ConfirmIdle(worker, attempt):
                 self._handles[worker].send(b"confirm_idle %d" % attempt)
             case supervisor.Grow(channel, capacity, extra, worker, waits):
@@ -353,6 +355,8 @@ class ProcessRun:
                     self._events.put_nowait(supervisor.ReaderDone(channel, handle.index))
                 case ("cycle_rests", cycle, rest):
                     self._events.put_nowait(supervisor.CycleRests(handle.index, cycle, rest))
+                case ("cycle_unread", cycle):
+                    self._events.put_nowait(supervisor.CycleUnread(handle.index, cycle))
                 case ("idle", report):
                     self._events.put_nowait(supervisor.Idle(handle.index, report))
                 case ("idle_confirmed", attempt, report):

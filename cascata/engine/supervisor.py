@@ -27,6 +27,7 @@ from .events import (
     CancelWorker,
     ConfirmIdle,
     CycleRests,
+    CycleUnread,
     DescribeWorkers,
     DrainWorker,
     EndCycle,
@@ -49,6 +50,7 @@ from .events import (
     Ready,
     SetTimer,
     StopAsked,
+    StopCycle,
     TimedOut,
     TimeoutReported,
     WritersDone,
@@ -60,6 +62,7 @@ __all__ = [
     "CancelWorker",
     "ConfirmIdle",
     "CycleRests",
+    "CycleUnread",
     "DescribeWorkers",
     "DrainWorker",
     "EndCycle",
@@ -83,6 +86,7 @@ __all__ = [
     "Ready",
     "SetTimer",
     "StopAsked",
+    "StopCycle",
     "Supervisor",
     "TimedOut",
     "TimeoutReported",
@@ -144,6 +148,9 @@ class Supervisor:
         self._written: set[int] = set()  # edges on which nothing more will be sent
         self._capacity = {channel.id: channel.capacity for channel in spec.channels}
         self._resting: dict[int, dict[int, CycleRests]] = {cycle: {} for cycle in range(len(spec.cycles))}
+        self._still_read = [  # cycle -> the workers whose part of it sends to other nodes that still read
+            {placed[spec.edges[edge].source.node] for edge in cycle.outward} for cycle in spec.cycles
+        ]
         self._writers = {channel: set(spec.channels[channel].edges) for channel in plan.crossing}
         self._readers = {
             channel: {placed[reader.node] for reader in spec.channels[channel].readers} for channel in plan.crossing
@@ -167,6 +174,8 @@ class Supervisor:
                 return self._reader_done(channel, worker)
             case CycleRests():
                 return self._cycle_rests(event)
+            case CycleUnread(worker, cycle):
+                return self._cycle_unread(worker, cycle)
             case Idle(worker, report):
                 return self._idle(worker, report)
             case IdleConfirmed(worker, attempt, report):
@@ -226,7 +235,7 @@ class Supervisor:
         if parts is None:
             return []  # it has been ended
         parts[event.worker] = event
-        if parts.keys() != {self._placed[node] for node in cycle.nodes}:
+        if parts.keys() != self._parts(event.cycle):
             return []
         if not nothing_on_its_way((part.rest for part in parts.values()), self._written):
             return []  # who gets it will report again
@@ -237,6 +246,17 @@ class Supervisor:
             *(EndCycle(worker, event.cycle) for worker in sorted(parts)),
             *(EndWriting(channel) for channel in sorted(cycle.channels & self._plan.crossing)),
         ]
+
+    def _cycle_unread(self, worker: int, cycle: int) -> list[Instruction]:
+        still_read = self._still_read[cycle]
+        still_read.discard(worker)
+        if still_read:
+            return []
+        return [StopCycle(each, cycle) for each in sorted(self._parts(cycle) & (self._alive - self._finished))]
+
+    def _parts(self, cycle: int) -> set[int]:
+        """The workers that a cycle runs on."""
+        return {self._placed[node] for node in self._spec.cycles[cycle].nodes}
 
     # -- a run that can no longer move
 

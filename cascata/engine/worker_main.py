@@ -104,6 +104,9 @@ class Reporter:
     def cycle_rests(self, cycle: int, rest: Rest) -> None:
         self.send("cycle_rests", cycle, rest)
 
+    def cycle_unread(self, cycle: int) -> None:
+        self.send("cycle_unread", cycle)
+
     def idle(self, report: IdleReport) -> None:
         self.send("idle", report)
 
@@ -257,6 +260,8 @@ def _obey(connection: Connection, loop: asyncio.AbstractEventLoop, worker: Worke
                 loop.call_soon_threadsafe(worker.cancel)
             elif command.startswith(b"end_cycle "):
                 loop.call_soon_threadsafe(worker.end_cycle, int(command.split()[1]))
+            elif command.startswith(b"stop_cycle "):
+                loop.call_soon_threadsafe(worker.stop_cycle, int(command.split()[1]))
             elif command.startswith(b"grow "):
                 _, channel, extra = command.split()
                 loop.call_soon_threadsafe(worker.grow, int(channel), int(extra))

@@ -65,6 +65,9 @@ class Events(Protocol):
     def cycle_rests(self, cycle: int, rest: Rest) -> None:
         """The part of a cycle that runs here cannot move before an item comes from another part."""
 
+    def cycle_unread(self, cycle: int) -> None:
+        """Nobody reads any more what the part of a cycle that runs here sends to other nodes; it sent to some."""
+
 
 @dataclass(slots=True)
 class _Part:
@@ -73,8 +76,11 @@ class _Part:
     number: int
     spec: CycleSpec
     nodes: list[Node]
+    outward: list[Writer]
+    """By which they send to other nodes."""
     looking: bool = False
     ended: bool = False
+    unread: bool = False
 
 
 class Worker:
@@ -134,7 +140,12 @@ class Worker:
         self.writers: dict[int, Writer] = {}
         self.nodes = [self._node(spec.nodes[name], rows[name]) for name in names]
         self._cycles = [
-            _Part(number, cycle, [node for node in self.nodes if node.name in cycle.nodes])
+            _Part(
+                number,
+                cycle,
+                [node for node in self.nodes if node.name in cycle.nodes],
+                [self.writers[edge] for edge in sorted(cycle.outward & self.writers.keys())],
+            )
             for number, cycle in enumerate(spec.cycles)
         ]
         for part in self._cycles:
@@ -254,10 +265,13 @@ class Worker:
             asyncio.get_running_loop().call_soon(self._look, part)
 
     def look_at_cycles(self) -> None:
-        """Looks again at cycles that rest: a task may have ended that could have sent."""
+        """Looks again at cycles: a task may have ended that could have sent, and a reader that was the last."""
         for part in self._cycles:
             if part.nodes:
                 self._look(part)
+            if part.outward and not part.unread and all(writer.closed for writer in part.outward):
+                part.unread = True
+                self._events.cycle_unread(part.number)
 
     def _look(self, part: _Part) -> None:
         part.looking = False
@@ -298,6 +312,11 @@ class Worker:
             reader = self._readers.get(channel)
             if isinstance(reader, LocalChannel):
                 reader.finish()
+
+    def stop_cycle(self, cycle: int) -> None:
+        """Stops the nodes of a cycle: nobody reads any more what leaves it."""
+        for node in self._cycles[cycle].nodes:
+            node.stop()
 
     # -- items that are changed after they were sent
 

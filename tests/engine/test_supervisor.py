@@ -8,12 +8,14 @@ import signal
 import pytest
 
 from cascata import Graph
+from cascata.engine.cycles import separate
 from cascata.engine.supervisor import (
     LAST_S,
     REPORT_S,
     CancelAsked,
     CancelWorker,
     ConfirmIdle,
+    CycleUnread,
     DescribeWorkers,
     DrainWorker,
     EndReading,
@@ -34,6 +36,7 @@ from cascata.engine.supervisor import (
     Ready,
     SetTimer,
     StopAsked,
+    StopCycle,
     Supervisor,
     TimedOut,
     TimeoutReported,
@@ -665,3 +668,44 @@ def test_whatever_happens_in_whatever_order_a_run_ends_and_says_how() -> None:
         assert not must_fail or run.errors, chosen
         lost = any(isinstance(event, Exited) for event in chosen)
         assert lost or not died, chosen
+
+
+# --- a cycle that nobody outside reads any more -----------------------------------------------------
+
+
+def cycle_on(*workers: tuple[str, ...]) -> Supervisor:
+    """first → second → first; both of them send to nodes outside as well."""
+    graph = Graph()
+    graph.first = Pass
+    graph.second = Pass
+    graph.one = Keep
+    graph.other = Keep
+    for keeper in (graph.one, graph.other):
+        keeper.notes < Notes("")
+    graph.first.item < 0
+    graph.first.same >> graph.second.item
+    graph.second.same >> graph.first.item
+    graph.first.same >> graph.one.item
+    graph.second.same >> graph.other.item
+    run = Supervisor(separate(graph.resolve()), Plan(workers, {}, frozenset()), GRACE)
+    for worker in range(len(workers)):
+        run.handle(Ready(worker))
+    return run
+
+
+def test_a_cycle_on_one_worker_is_stopped_when_its_edges_outward_are_read_no_more() -> None:
+    run = cycle_on(("one", "other"), ("first", "second"))
+    assert run.handle(CycleUnread(1, 0)) == [StopCycle(1, 0)]
+
+
+def test_a_cycle_across_workers_is_stopped_when_all_of_its_parts_are_read_no_more() -> None:
+    run = cycle_on(("first", "other"), ("second", "one"))
+    assert run.handle(CycleUnread(1, 0)) == []
+    assert run.handle(CycleUnread(0, 0)) == [StopCycle(0, 0), StopCycle(1, 0)]
+
+
+def test_a_part_of_a_cycle_that_has_finished_is_not_told_to_stop() -> None:
+    run = cycle_on(("first", "other"), ("second", "one"))
+    run.handle(CycleUnread(1, 0))
+    run.handle(Finished(1))
+    assert run.handle(CycleUnread(0, 0)) == [StopCycle(0, 0)]

@@ -499,3 +499,93 @@ async def FailingWalk(item: In[int], below: In[int], found: Out[int], again: Out
     for child in (2 * item + 1, 2 * item + 2):
         if child < below:
             await again.send(child)
+
+
+@component
+async def Beats(beat: In[int], again: Out[int], shown: Out[int], notes: In[Notes], upto: In[int] = -1) -> None:
+    """Makes its own items, and shows all of them, or the first ones only."""
+    try:
+        if upto < 0 or beat < upto:
+            await shown.send(beat)
+        await again.send(beat + 1)
+    except asyncio.CancelledError:
+        notes.add("stopped")
+        raise
+
+
+@component
+async def First(number: In[int], of: In[int], notes: In[Notes]) -> None:
+    notes.add(number)
+
+
+def read_first(graph: Graph, notes: Notes, out: Any) -> None:
+    """Reads the first three items, and then no more."""
+    graph.upto = Count
+    graph.upto.upto < 3
+    graph.first = First
+    graph.first.notes < notes
+    out >> graph.first.number
+    graph.upto.number >> graph.first.of
+
+
+@pytest.mark.parametrize("upto", [-1, 5], ids=["sends on", "sends outside no more"])
+def test_a_cycle_whose_last_reader_has_ended_is_stopped(engine: Options, notes: Notes, upto: int) -> None:
+    graph = Graph()
+    graph.beats = Beats
+    graph.beats.notes < notes
+    graph.beats.upto < upto
+    graph.beats.beat < 0
+    graph.between = Pass
+    graph.beats.again >> graph.between.item
+    graph.between.same >> graph.beats.beat
+    read_first(graph, notes, graph.beats.shown)
+    report = graph.run(**engine, timeout=LIMIT_S)
+    kept = notes.read()
+    assert [note for note in kept if note != "stopped"] == [0, 1, 2]
+    assert all(node.failed == 0 for node in report.nodes.values())
+    assert all(edge.balanced for edge in report.edges)
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_a_cycle_across_workers_is_stopped_when_all_of_its_readers_have_ended(notes: Notes, workers: int) -> None:
+    graph = Graph()
+    graph.beats = Beats
+    graph.beats.notes < notes
+    graph.beats.beat < 0
+    graph.between = Pass
+    graph.beats.again >> graph.between.item
+    graph.between.same >> graph.beats.beat
+    read_first(graph, notes, graph.beats.shown)
+    graph.more = Add
+    graph.more.constant < 100
+    graph.between.same >> graph.more.number
+    graph.late = Count
+    graph.late.upto < 200
+    graph.zipped = First
+    graph.zipped.notes < notes
+    graph.more.total >> graph.zipped.number
+    graph.late.number >> graph.zipped.of
+    graph.pin(graph.beats, 0)
+    graph.pin(graph.between, 1)
+    graph.run(num_workers=workers, timeout=LIMIT_S)
+    kept = [note for note in notes.read() if note != "stopped"]
+    assert sorted(kept) == sorted([0, 1, 2, *range(101, 301)])
+
+
+def test_a_cycle_that_shows_nobody_anything_runs_until_it_is_stopped(engine: Options, notes: Notes) -> None:
+    """Its nodes are there for what they do, as a node without out-ports is."""
+    graph = Graph()
+    graph.beats = CountsDown
+    graph.beats.notes < notes
+    graph.beats.left < 30
+    graph.beats.again >> graph.beats.left
+    graph.run(**engine, timeout=LIMIT_S)
+    assert notes.read() == [*range(30, -1, -1)]
+
+
+@component
+async def CountsDown(left: In[int], notes: In[Notes], again: Out[int], shown: Out[int]) -> None:
+    notes.add(left)
+    await shown.send(left)  # to nobody
+    if left:
+        await again.send(left - 1)
