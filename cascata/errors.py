@@ -10,7 +10,7 @@ import pickle
 import reprlib
 import traceback as tracebacks
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = [
     "CascataError",
@@ -42,17 +42,26 @@ def in_words(error: BaseException) -> str:
     return f"{type(error).__qualname__}: {text}" if text else type(error).__qualname__
 
 
-_short: Final = reprlib.Repr()
-_short.maxstring = _short.maxother = 200
-_short.maxlist = _short.maxtuple = _short.maxdict = 12
+def bounded_repr(value: object, length: int = 200, parts: int = 12) -> str:
+    """A `repr` of bounded length that never raises.
 
-
-def bounded_repr(value: Any) -> str:
-    """A `repr` of bounded length that never raises."""
+    Args:
+        value: of a user.
+        length: characters of a text or of an object that shows itself.
+        parts: of a list, a tuple, a dict or a set.
+    """
+    shower = reprlib.Repr()
+    shower.maxstring = shower.maxother = shower.maxlong = length
+    shower.maxlist = shower.maxtuple = shower.maxdict = shower.maxset = shower.maxfrozenset = parts
     try:
-        return _short.repr(value)
-    except Exception as problem:  # the repr of a user's class is a user's code
+        return shower.repr(value)
+    except Exception as problem:  # the repr of a user's class is a user's code, and some integers are too long for one
         return f"<{type(value).__name__}, whose repr raised {type(problem).__name__}>"
+
+
+def short_repr(value: object) -> str:
+    """The same, to stand in the middle of a sentence."""
+    return bounded_repr(value, 30, 6)
 
 
 def formatted(error: BaseException) -> str:

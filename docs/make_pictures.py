@@ -27,7 +27,6 @@ EXAMPLES: Final = {
     "fibonacci": [],
     "ordered_group": ["--workers", "4"],
     "subgraph": ["--left", "cascata", "--right", "tests"],
-    "tail_and_count": [],
     "typed_pipeline": ["--workers", "4"],
 }
 """Which examples are drawn, with arguments that make the same picture everywhere."""

@@ -14,6 +14,7 @@ cannot be watched, and passes as it is.
 from __future__ import annotations
 
 import pickle
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
 from hashlib import blake2b
@@ -37,11 +38,12 @@ class Given:
         self._looked: bytes | None = looked
         self._changed = changed
 
-    def check(self) -> None:
-        """Tells when the item has been changed, once."""
+    def check(self) -> bool:
+        """Whether the item is what it was. When it is not, that is told, once."""
         if self._looked is not None and _looks(self.item) != self._looked:
             self._looked = None
             self._changed(self.item)
+        return self._looked is not None
 
     def __reduce__(self) -> tuple[Any, ...]:
         self.check()
@@ -102,7 +104,8 @@ def bare(item: Any) -> Any:
 
 def _taken(item: Any) -> Any:
     if type(item) is Given:
-        item.check()
+        if not item.check():
+            raise CancelledError("the item was changed after it was sent")  # the run is ending for it
         return item.item
     return item
 

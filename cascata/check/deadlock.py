@@ -6,11 +6,10 @@ depends on how many items flow (a reconvergent path with too small a capacity, s
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..errors import DeadlockError
+from ..errors import DeadlockError, short_repr
 from ..model import MISSING, Endpoint, GraphSpec, InputSpec, NodeSpec
 
 __all__ = ["check", "cycles", "findings"]
@@ -130,7 +129,7 @@ def _ports_of(spec: GraphSpec, node: NodeSpec, name: str) -> Iterator[str]:
                 )
             elif port in triggers:
                 yield (
-                    f"{at}: this in-port is to trigger its node, but all it has is the value {reprlib.repr(value)}, "
+                    f"{at}: this in-port is to trigger its node, but all it has is the value {short_repr(value)}, "
                     f"and a value that never changes triggers nothing. Connect an out-port to it "
                     f"(`some_node.out_port >> graph.{at}`) or leave it out of clk and sync."
                 )

@@ -9,15 +9,19 @@ are of one kind. A *frame* is a subgraph.
 from __future__ import annotations
 
 import inspect
+import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final, Literal
 
 from ..errors import DefinitionError
 from ..model import ERRORS, MISSING, EdgeSpec, Endpoint, GraphSpec, NodeSpec, Plan
 
 __all__ = ["Frame", "InPin", "Link", "OutPin", "Sketch", "Unit", "sketch"]
+
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
 _VALUE: Final = 22
 """Characters of a constant in a picture."""
@@ -268,9 +272,18 @@ def _short(values: list[Any], limit: int) -> str:
     return texts[0] if len(set(texts)) == 1 else _cut(", ".join(texts), limit)
 
 
+class _Shower(reprlib.Repr):
+    """Shows a function by its name, and no addresses: a graph has the same picture each time."""
+
+    def repr_instance(self, x: Any, level: int) -> str:  # as `reprlib` calls it
+        if isinstance(x, type | FunctionType | BuiltinFunctionType | MethodType):
+            return x.__qualname__.rpartition("<locals>.")[2]
+        return _ADDRESS.sub("", repr(x))
+
+
 def _repr(value: Any, limit: int) -> str:
-    shower = reprlib.Repr()
-    shower.maxstring = shower.maxother = shower.maxlong = limit
+    shower = _Shower()
+    shower.maxstring = shower.maxlong = limit
     try:
         text = shower.repr(value)
     except Exception:  # a value of the user may have any idea of how to show itself

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import reprlib
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import DefinitionError
+from ..errors import DefinitionError, short_repr
 
 if TYPE_CHECKING:
     from .ports import InPort
@@ -19,7 +18,7 @@ def show(value: object) -> str:
         return str(value)
     if isinstance(value, type):
         return value.__name__
-    return reprlib.repr(value)
+    return short_repr(value)
 
 
 def is_whole(value: object, least: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import GenericAlias
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from ..errors import DefinitionError
 from ..model import MISSING, Endpoint, OutPortSpec
@@ -79,6 +79,17 @@ def _checked_batch(batch: Any, source: PortRef, target: PortRef) -> Batch:
     )
 
 
+def _fits_in_lists(link: Link, taken: Any) -> bool:
+    """Whether items go as a list where a list of something wider is taken: nobody else holds this list."""
+    from ..check.types import assignable
+
+    return (
+        link.batch is not None
+        and get_origin(taken) is list
+        and all(assignable(link.source.port.type, each) for each in get_args(taken))
+    )
+
+
 def _check_types(link: Link) -> None:
     sent, taken = link.source.port.type, link.target.port.type
     if link.batch is not None:
@@ -87,7 +98,7 @@ def _check_types(link: Link) -> None:
         return
     from ..check.types import assignable  # a graph without annotations never needs it
 
-    if not assignable(sent, taken):
+    if not assignable(sent, taken) and not _fits_in_lists(link, taken):
         batched = " in batches" if link.batch is not None else ""
         raise DefinitionError(
             f"`{link}`: {link.source} sends {type_text(sent)}{batched}, and {link.target} takes {type_text(taken)}."

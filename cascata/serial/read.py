@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
-from ..errors import DefinitionError
+from ..errors import DefinitionError, short_repr
 from ..model import Endpoint, StateArgs
 from ..options import suggestion
 from .outline import Batch, ConnectionOutline, GraphOutline, NodeOutline, Settings, SubgraphOutline
@@ -45,7 +44,7 @@ def read(data: Mapping[str, Any] | str | bytes) -> GraphOutline:
     if isinstance(data, str | bytes | bytearray):
         data = _parsed(data)
     if not isinstance(data, Mapping):
-        raise DefinitionError(f"a saved graph is a JSON object, not {reprlib.repr(data)}.")
+        raise DefinitionError(f"a saved graph is a JSON object, not {short_repr(data)}.")
     _check_version(data)
     graph = _Part(data, "the saved graph", KEYS["graph"])
     graph.get("nodes", list)  # a graph without nodes says so
@@ -86,7 +85,7 @@ def _check_version(data: Mapping[str, Any]) -> None:
 def _typed(value: Any, kind: type[T], where: str) -> T:
     # bool is an int to Python, and not to a reader of JSON
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise DefinitionError(f"{where} must be {_WANTS[kind]}, not {reprlib.repr(value)}.")
+        raise DefinitionError(f"{where} must be {_WANTS[kind]}, not {short_repr(value)}.")
     return value
 
 
@@ -95,7 +94,7 @@ class _Part:
 
     def __init__(self, data: Any, where: str, keys: tuple[str, ...]) -> None:
         if not isinstance(data, Mapping):
-            raise DefinitionError(f"{where} must be an object, not {reprlib.repr(data)}.")
+            raise DefinitionError(f"{where} must be an object, not {short_repr(data)}.")
         for key in data:
             if key not in keys:
                 raise DefinitionError(f"{where} has a key {key!r}, which means nothing.{suggestion(str(key), keys)}")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import reprlib
 from typing import Any, Final
 
-from ..errors import DefinitionError
+from ..errors import DefinitionError, short_repr
 
 __all__ = ["plain"]
 
@@ -58,7 +57,7 @@ def _plain(value: Any, where: str, path: str, depth: int) -> Any:
 def _refusal(value: Any, where: str, path: str, why: str) -> DefinitionError:
     at = f"{where}, at {path}" if path else where
     return DefinitionError(
-        f"{at}: the value {reprlib.repr(value)} ({type(value).__qualname__}) cannot be saved as JSON: {why}. These "
+        f"{at}: the value {short_repr(value)} ({type(value).__qualname__}) cannot be saved as JSON: {why}. These "
         "can be: None, True, False, numbers, texts, lists, and dicts with texts as keys. Give the port any other value "
         "after loading."
     )

@@ -96,6 +96,20 @@ def test_the_pictures_of_the_pages_are_what_their_code_draws(tmp_path: Path) -> 
         assert each.read_text("utf-8") == (kept / each.name).read_text("utf-8"), "run docs/make_pictures.py"
 
 
+def test_functions_are_drawn_by_their_names_and_nothing_by_its_address() -> None:
+    graph = everything()
+    graph.numbers.count.set(lambda: 1)
+    graph.pool.factor.set(parsed)
+    other = graph.copy()
+    other.numbers.count.set(lambda: 1)
+    assert "= parsed" in (picture := str(graph.draw()))
+    assert "= &lt;lambda&gt;" in picture
+    assert str(other.draw()) == picture
+    graph.numbers.count.set(object())
+    other.numbers.count.set(object())
+    assert str(other.draw()) == str(graph.draw())
+
+
 def test_a_graph_for_networkx_has_every_way_of_an_item() -> None:
     graph = everything()
     spec = graph.resolve()

@@ -55,6 +55,19 @@ def test_a_constant_is_no_condition(graph: Graph) -> None:
     refused(lambda: bool(graph.source.n < 1), "`source.n < 1` is a statement", "condition")
 
 
+class Unshown:
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("value", [10**5000, Unshown()], ids=["a number too long for a text", "a repr that raises"])
+def test_a_value_that_cannot_be_shown_can_be_given(graph: Graph, value: Any) -> None:
+    graph.source.n < value
+    assert graph.resolve().nodes["source"].inputs["n"].constant is value
+    assert "source" in repr(graph)
+    refused(in_place(">", graph.source.n, value), "means nothing")
+
+
 @pytest.mark.parametrize("symbol", [">", ">=", "<="])
 def test_other_comparisons_with_an_in_port_are_refused(graph: Graph, symbol: str) -> None:
     refused(in_place(symbol, graph.source.n, 5), f"`source.n {symbol} 5` means nothing", "write `source.n < value`")

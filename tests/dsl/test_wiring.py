@@ -306,6 +306,18 @@ def test_types_of_batches_are_lists(graph: Graph) -> None:
         graph.source.out >> 2 >= graph.double.x
 
 
+def test_a_list_of_batched_items_may_be_taken_as_a_list_of_something_wider(graph: Graph) -> None:
+    """Nobody else holds that list, so nobody can put something else into it."""
+
+    @component
+    async def Mean(numbers: In[list[float]]) -> None: ...
+
+    graph.mean = Mean
+    graph.double.y.connect(graph.mean.numbers, batch=3)
+    with pytest.raises(TypeError, match=r"words.text sends list\[str\] in batches, and mean.numbers takes list"):
+        graph.words.text.connect(graph.mean.numbers, batch=3)
+
+
 def test_a_port_without_a_type_takes_and_gives_everything(graph: Graph) -> None:
     graph.double.y >> graph.show.data
     graph.three.out >> graph.words.word
