@@ -25,6 +25,8 @@ from .dsl import registry as registry
 from .errors import CascataError as CascataError
 from .errors import CascataWarning as CascataWarning
 from .errors import Failure as Failure
+from .live import Sink as Sink
+from .live import Source as Source
 from .transport.public import Channel as Channel
 
 __all__ = [
@@ -36,6 +38,8 @@ __all__ = [
     "Graph",
     "In",
     "Out",
+    "Sink",
+    "Source",
     "State",
     "Stream",
     "component",

@@ -133,6 +133,9 @@ class ComponentSpec:
     states: tuple[StateSpec, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     doc: str | None = None
+    at_caller: bool = False
+    """Whether its instances live in the process that runs the graph, as the ends that the caller holds: a source or a
+    sink."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.module != "__main__":
@@ -271,18 +274,25 @@ class Plan:
         crossing: ids of the channels that cross a process border: not all of their writers and
             readers are on one worker.
         channels: for reading, each channel by its id as "its writers → its readers".
+        caller: the nodes that are on no worker, but with the caller: sources and sinks.
     """
 
     workers: tuple[tuple[str, ...], ...]
     reasons: Mapping[str, str]
     crossing: frozenset[int]
     channels: tuple[str, ...] = ()
+    caller: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[tuple[str, ...], ...]:
+        """The nodes of each worker, and behind them those of the caller, if there are any."""
+        return (*self.workers, self.caller) if self.caller else self.workers
 
     def __str__(self) -> str:
-        width = max((len(node) for nodes in self.workers for node in nodes), default=0)
+        width = max((len(node) for nodes in self.parts for node in nodes), default=0)
         lines = []
-        for worker, nodes in enumerate(self.workers):
-            lines.append(f"worker {worker}")
+        for worker, nodes in enumerate(self.parts):
+            lines.append(f"worker {worker}" if worker < len(self.workers) else "caller")
             lines += [f"  {node:{width}}  {self.reasons.get(node, '')}".rstrip() for node in nodes]
         for title, crosses in (("local channels", False), ("crossing channels", True)):
             found = [text for number, text in enumerate(self.channels) if (number in self.crossing) is crosses]

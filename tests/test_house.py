@@ -48,12 +48,13 @@ RULE: Final[dict[str, frozenset[str]]] = {
     "transport": WORDS | {"channel", "observe"},
     "runtime": WORDS | {"channel", "log", "observe", "plan"},
     "components": WORDS | {"dsl", "log"},
+    "live": WORDS | {"channel", "dsl", "engine", "log", "observe", "runtime"},
     "engine": WORDS | {"channel", "check", "log", "observe", "plan", "runtime", "transport"},
     "workflow": WORDS | {"dsl", "engine", "live"},
 }
 
 # What the verbs of a graph and of a component (`run`, `shard`, `check`, `test`) reach when they are called.
-VERBS: Final = {"dsl": frozenset({"channel", "check", "draw", "engine", "plan", "runtime", "serial"})}
+VERBS: Final = {"dsl": frozenset({"channel", "check", "draw", "engine", "live", "plan", "runtime", "serial"})}
 
 
 @dataclass(frozen=True, slots=True)

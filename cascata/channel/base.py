@@ -244,6 +244,9 @@ class Reader(Protocol):
     def ended(self) -> bool:
         """Whether no item is there, and none will come."""
 
+    def finish(self) -> None:
+        """Ends the channel here, whatever its writers do: who waits is told the end, when no items are left."""
+
     def received(self) -> Mapping[int, int]:
         """edge -> items of it that have come to this end so far, taken or not."""
 

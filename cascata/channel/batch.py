@@ -68,6 +68,9 @@ class BatchReader:
     def ended(self) -> bool:
         return not self.items and not self._part and self._reader.ended
 
+    def finish(self) -> None:
+        self._reader.finish()
+
     def received(self) -> Mapping[int, int]:
         return self._reader.received()
 

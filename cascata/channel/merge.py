@@ -94,6 +94,10 @@ class MergedReader:
     def ended(self) -> bool:
         return not self.items and all(reader.ended for reader in self._readers)
 
+    def finish(self) -> None:
+        for reader in self._readers:
+            reader.finish()
+
     def received(self) -> Mapping[int, int]:
         return {edge: items for reader in self._readers for edge, items in reader.received().items()}
 

@@ -140,7 +140,7 @@ def sketch(spec: GraphSpec, plan: Plan | None = None) -> Sketch:
     units = {}
     for name, members in vertices.items():
         unit = _unit(name, [spec.nodes[each] for each in members], spec)
-        workers = tuple(worker_of[each] for each in members) if plan is not None else ()
+        workers = tuple(worker_of[each] for each in members if each in worker_of)
         units[name] = replace(unit, workers=workers, frame=frame_of.get(members[0]))
     links = tuple(_links(spec, units, worker_of))
     return Sketch(units, links, frames, len(plan.workers) if plan is not None else 0)
@@ -150,7 +150,7 @@ def _workers(spec: GraphSpec, plan: Plan | None) -> dict[str, int]:
     if plan is None:
         return {}
     worker_of = {name: worker for worker, names in enumerate(plan.workers) for name in names}
-    strangers = sorted(worker_of.keys() ^ spec.nodes.keys())
+    strangers = sorted((worker_of.keys() | set(plan.caller)) ^ spec.nodes.keys())
     if strangers:
         raise DefinitionError(
             f"the plan is not of this graph as it is now: {', '.join(strangers[:3])} "
@@ -371,11 +371,11 @@ def _ways(strand: _Strand, sending: Unit, taking: Unit) -> tuple[str, list[Way]]
 
 def _touched(
     pairs: list[tuple[int, int | None]], sending: Unit, taking: Unit, worker_of: Mapping[str, int]
-) -> set[int]:
-    """The workers that a link has to do with."""
+) -> set[int | None]:
+    """The workers that a link has to do with; None for the caller."""
     if not worker_of:
         return set()
     members = {sending.members[sender] for sender, _ in pairs}
     for _, taker in pairs:
         members.update(taking.members if taker is None else [taking.members[taker]])
-    return {worker_of[each] for each in members}
+    return {worker_of.get(each) for each in members}

@@ -18,7 +18,7 @@ from .vertex import Unit, node_text
 if TYPE_CHECKING:
     from .group import Replicas
 
-__all__ = ["Component", "ComponentType", "component", "make_node"]
+__all__ = ["Component", "ComponentType", "component", "make_class", "make_node"]
 
 
 class ComponentType(type):
@@ -169,7 +169,11 @@ def component(function: Any = None, /, **options: Any) -> Any:
 
 
 def _make_class(function: Any, options: Mapping[str, Any], scope: Mapping[str, Any]) -> type[Component]:
-    spec = build_spec(function, options, scope)
+    return make_class(ComponentType, build_spec(function, options, scope))
+
+
+def make_class(kind: type[ComponentType], spec: ComponentSpec) -> type[Component]:
+    """The component class of a spec, and its place in the registry."""
     ports: tuple[InPortSpec | OutPortSpec | StateSpec, ...] = (*spec.inports, *spec.outports, *spec.states)
     namespace: dict[str, Any] = {each.name: PortAttribute(each) for each in ports}
     namespace |= {
@@ -179,7 +183,7 @@ def _make_class(function: Any, options: Mapping[str, Any], scope: Mapping[str, A
         "__doc__": spec.doc,
         "spec": spec,
     }
-    made: Any = ComponentType(spec.name, (Component,), namespace)
+    made: Any = kind(spec.name, (Component,), namespace)
     registry.add(made)
     component_class: type[Component] = made
     return component_class

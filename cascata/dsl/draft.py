@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from ..errors import DefinitionError
 from ..model import ComponentSpec, Endpoint, InPortSpec, OutPortSpec, StateArgs
+from ..options import RUN_OPTIONS
 
 if TYPE_CHECKING:
     from .component import Component
@@ -58,6 +59,10 @@ RESERVED_NODE_NAMES: Final = (
     "to_networkx",
 )
 """Names that a graph uses itself. Names that begin with an underscore cannot be node names either."""
+
+
+RESERVED_LIVE_NAMES: Final = ("call", "report")
+"""Names that a running graph uses itself beside those of its sources and sinks."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -200,8 +205,24 @@ class GraphDraft:
     def add_node(self, name: str, component: type[Component]) -> NodeDraft:
         """Adds an instance. Raises `DefinitionError` as `claim` does."""
         self.claim(name)
+        self._check_held(name, component.spec)
         self.nodes[name] = NodeDraft(self, name, component)
         return self.nodes[name]
+
+    def _check_held(self, name: str, component: ComponentSpec) -> None:
+        """Raises `DefinitionError` for a source or sink that could not be reached by its name."""
+        if not component.at_caller:
+            return
+        if component.outports and name in RUN_OPTIONS:
+            raise DefinitionError(
+                f"{name!r} cannot be the name of a source: it is an option of runs, and `graph.stream({name}=…)` would "
+                f"mean that. Options are {', '.join(RUN_OPTIONS)}."
+            )
+        if name in RESERVED_LIVE_NAMES:
+            raise DefinitionError(
+                f"{name!r} cannot be the name of a {component.name.lower()}: `live.{name}`, inside `graph.open()`, is "
+                f"something else. Reserved are {', '.join(RESERVED_LIVE_NAMES)}."
+            )
 
     def add_group(self, name: str, component: type[Component], size: int) -> GroupDraft:
         """Adds a group with members `name_0` to `name_{size - 1}`. Raises `DefinitionError` as `claim` does."""

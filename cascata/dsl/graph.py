@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ..draw import Drawing
     from ..engine import Run
+    from ..live.opened import Live
     from ..observe.report import RunReport
 
     class _Anything(Any):  # type: ignore[misc]  # being anything is what it is for
@@ -449,6 +450,72 @@ class Graph:
         finally:
             if run in self._started:
                 self._started.remove(run)
+
+    def open(self, **options: Any) -> Live:
+        """Runs the graph while a block lasts, fed and read by the tasks of the running event loop.
+
+            async with graph.open(num_workers=2) as live:
+                await live.numbers.send(21)       # `graph.numbers = Source()`
+                live.numbers.close()
+                async for value in live.results:  # `graph.results = Sink()`
+                    ...
+            report = live.report
+
+        Args:
+            **options: as for `run`.
+
+        Returns:
+            What `async with` takes. Entering it starts the run and does not wait for its workers. Leaving the block
+            closes the sources, and waits for the run's end; leaving it by an exception cancels the run.
+
+        Raises:
+            DefinitionError: an option or the graph is wrong.
+            DeadlockError: the graph cannot run to its end.
+        """
+        spec, checked = self._prepare(options, "graph.open")
+        from ..live.opened import Live
+
+        return Live(spec, checked)
+
+    def stream(self, *items: Any, **given: Any) -> Generator[Any, None, None]:
+        """Runs the graph on items, and yields its results: `for value in graph.stream(range(100)): ...`.
+
+        Works in any thread, also where an event loop runs already. The run begins with the first result that is asked
+        for. Iterables are read in a thread of their own, so they may block.
+
+        Args:
+            *items: for a graph with one source: any sync or async iterable.
+            **given: source -> iterable, for a graph with several; and options, as for `run`.
+
+        Returns:
+            A generator: of what comes to the only sink, or of pairs `(name of sink, value)` where there are several.
+            Closing it (`contextlib.closing`, or leaving a loop over it) before its end cancels the run; then, as at
+            its end, nothing is left. It raises what an iterable raises, and the first failure of the run.
+
+        Raises:
+            DefinitionError: an option, the graph or what feeds it is wrong.
+            DeadlockError: the graph cannot run to its end.
+        """
+        from ..live.flow import stream
+
+        return stream(*self._flow(items, given, "graph.stream"))
+
+    def astream(self, *items: Any, **given: Any) -> AsyncGenerator[Any, None]:
+        """As `stream`, for `async for` in a running event loop, which is never blocked.
+
+        Leave it early within `contextlib.aclosing`: else the run is cancelled only when the loop gets to it.
+        """
+        from ..live.flow import astream
+
+        return astream(*self._flow(items, given, "graph.astream"))
+
+    def _flow(
+        self, items: tuple[Any, ...], given: Mapping[str, Any], where: str
+    ) -> tuple[GraphSpec, RunOptions, dict[str, Any]]:
+        from ..live.arguments import feeds_and_options
+
+        feeds, options = feeds_and_options(self.resolve(), items, given, where)
+        return *self._prepare(options, where), feeds
 
     def __repr__(self) -> str:
         lines = [f"Graph of {len(self._draft.nodes)} nodes and {len(self._draft.links)} connections"]

@@ -44,7 +44,7 @@ def make_report(
             its way, and is undelivered.
         lost: workers that did not live to count all that they did: what is not accounted for was with them.
     """
-    placed = {node: worker for worker, nodes in enumerate(plan.workers) for node in nodes}
+    placed = {node: worker for worker, nodes in enumerate(plan.parts) for node in nodes}
     unread = unread or {}
     found = {edge: each.items for edge, each in unread.items()}
     left: Counter[str] = (
@@ -59,7 +59,7 @@ def make_report(
         nodes[name] = NodeReport(
             node=name,
             component=node.component.name,
-            worker=placed[name],
+            worker=None if node.component.at_caller else placed[name],
             received=received,
             sent=sent,
             failed=failed,

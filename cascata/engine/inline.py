@@ -19,6 +19,7 @@ from ..runtime.idle import IdleReport, Rest, may_end
 from ..runtime.worker import Worker
 from . import supervisor
 from .account import make_report, raise_outcome, tell_of_growth, warn_of_unawaited
+from .caller import Caller
 from .stall import room_that_helps, who_waits
 from .watch import InlineWatch
 
@@ -28,8 +29,9 @@ __all__ = ["InlineRun"]
 class InlineRun:
     """One run in the running event loop. `main` is its whole life; `post` tells it something, from any thread."""
 
-    def __init__(self, spec: GraphSpec, options: RunOptions) -> None:
+    def __init__(self, spec: GraphSpec, options: RunOptions, caller: Caller | None = None) -> None:
         self._spec = spec
+        self._caller = caller
         self._plan = Plan(
             (tuple(spec.nodes),), dict.fromkeys(spec.nodes, "everything runs in this process"), frozenset()
         )
@@ -144,6 +146,8 @@ class InlineRun:
             grace=options.grace,
             debug=options.debug,
         )
+        if self._caller is not None:
+            self._caller.at(worker)
         for event in self._early:
             loop.call_soon(self._handle, event)
         running = asyncio.ensure_future(worker.run())

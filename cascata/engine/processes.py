@@ -37,6 +37,7 @@ from ..transport.links import Ends, ends_for, make_pairs
 from ..transport.pair import Unread
 from . import definitions, supervisor
 from .account import make_report, raise_outcome, tell_of_growth, warn_of_unawaited
+from .caller import Caller, Seat, own_ends
 from .watch import WorkerWatch
 
 __all__ = ["ProcessRun"]
@@ -118,12 +119,14 @@ class ProcessRun:
         spec: the graph, checked.
         plan: which node runs on which worker.
         options: of the run.
+        caller: has the graph's sources and sinks, if there are any.
     """
 
-    def __init__(self, spec: GraphSpec, plan: Plan, options: RunOptions) -> None:
+    def __init__(self, spec: GraphSpec, plan: Plan, options: RunOptions, caller: Caller | None = None) -> None:
         self._spec = spec
         self._plan = plan
         self._options = options
+        self._caller = caller
         self._method = options.start_method or _launch().default_start_method()
         self._supervisor = supervisor.Supervisor(spec, plan, options.grace)
         self._handles: list[_Handle] = []
@@ -167,12 +170,12 @@ class ProcessRun:
         began = time.perf_counter()
         plan, spec = self._plan, self._spec
         count = len(plan.workers)
-        shape = BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), count)
+        shape = BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), len(plan.parts))
         # The payload first: what cannot be sent should fail before anything is started.
         payload = b"" if self._method == "fork" else definitions.dump(spec)
-        _make_room_for_fds(len(plan.crossing) * 4 + count * 8)
+        _make_room_for_fds(len(plan.crossing) * 8 + count * 8)
         board: Board | None = None
-        executor = ThreadPoolExecutor(2 * count, thread_name_prefix="cascata-control")
+        executor = ThreadPoolExecutor(2 * count or 1, thread_name_prefix="cascata-control")
         board_fd = os.memfd_create("cascata-board", os.MFD_CLOEXEC)
         try:
             os.ftruncate(board_fd, shape.size)
@@ -185,8 +188,9 @@ class ProcessRun:
                 )
             with _launch().server.needed() if self._method == "forkserver" else nullcontext():
                 try:
+                    self._seat_caller(shape, board_fd)
                     self._start(payload, shape, board_fd, executor)
-                    watching = self._spawn(self._watch.watch(lambda: self._supervisor.at_work))
+                    watching = self._spawn(self._watch.watch(lambda: self._supervisor.at_work - {count}))
                     await self._supervise(board)
                     watching.cancel()
                 finally:
@@ -215,6 +219,31 @@ class ProcessRun:
             signal_to=self._signal,
             pid_of=lambda worker: int(self._handles[worker].process.pid),
         )
+
+    def _seat_caller(self, shape: BoardShape, board_fd: int) -> None:
+        if not self._plan.caller:
+            return
+        assert self._caller is not None  # a graph with sources and sinks is run by who holds their ends
+        index = len(self._plan.workers)
+        seat = Seat(
+            index,
+            self._spec,
+            self._plan.caller,
+            self._plan.crossing,
+            own_ends(ends_for(index, self._spec, self._plan, self._pairs)),
+            shape,
+            os.dup(board_fd),
+            self._options.on_error == "skip",
+            self._options.grace,
+            self._options.debug,
+        )
+        loop = asyncio.get_running_loop()
+
+        def hear(*message: Any) -> None:
+            with suppress(RuntimeError):  # the loop is closed: the run is over
+                loop.call_soon_threadsafe(self._hear, index, message)
+
+        self._caller.take(seat, hear)
 
     def _start(self, payload: bytes, shape: BoardShape, board_fd: int, executor: ThreadPoolExecutor) -> None:
         launch = _launch()
@@ -304,23 +333,23 @@ class ProcessRun:
         loop = asyncio.get_running_loop()
         match instruction:
             case supervisor.DrainWorker(worker):
-                self._handles[worker].send(b"drain")
+                self._tell(worker, b"drain")
             case supervisor.CancelWorker(worker):
-                self._handles[worker].send(b"cancel")
+                self._tell(worker, b"cancel")
             case supervisor.KillWorker(worker):
                 self._signal(worker, signal.SIGKILL)
             case supervisor.EndCycle(worker, cycle):
-                self._handles[worker].send(b"end_cycle %d" % cycle)
+                self._tell(worker, b"end_cycle %d" % cycle)
             case supervisor.StopCycle(worker, cycle):
-                self._handles[worker].send(b"stop_cycle %d" % cycle)
+                self._tell(worker, b"stop_cycle %d" % cycle)
             case supervisor.ConfirmIdle(worker, attempt):
-                self._handles[worker].send(b"confirm_idle %d" % attempt)
+                self._tell(worker, b"confirm_idle %d" % attempt)
             case supervisor.Grow(channel, capacity, extra, worker, waits):
                 tell_of_growth(self._spec, channel, capacity, extra, waits)
                 if worker is None:
                     grow(self._pairs[channel].give, capacity, extra)
                 else:
-                    self._handles[worker].send(b"grow %d %d" % (channel, extra))
+                    self._tell(worker, b"grow %d %d" % (channel, extra))
             case supervisor.EndWriting(channel):
                 _shut(self._pairs[channel].send, socket.SHUT_WR)
             case supervisor.EndReading(channel):
@@ -334,47 +363,65 @@ class ProcessRun:
             case supervisor.Finish():
                 pass
 
+    def _tell(self, part: int, command: bytes) -> None:
+        if part < len(self._handles):
+            self._handles[part].send(command)
+        elif self._caller is not None and part == len(self._plan.workers):
+            self._caller.send(command)
+
     def _signal(self, worker: int, number: int) -> None:
+        if worker == len(self._plan.workers):
+            if self._caller is not None:
+                self._caller.abandon()
+            return
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._handles[worker].pidfd, number)
 
     # -- what workers say
 
-    async def _listen(self, handle: _Handle) -> None:  # noqa: C901  # one line for each kind of message
+    async def _listen(self, handle: _Handle) -> None:
         while True:
             try:
                 message = pickle.loads(await handle.control.coro_recv_bytes())
             except (EOFError, OSError):
                 return
-            match message:
-                case ("log", record):
-                    replay(record)
-                case ("writers_done", edges):
-                    self._events.put_nowait(supervisor.WritersDone(edges))
-                case ("reader_done", channel):
-                    self._events.put_nowait(supervisor.ReaderDone(channel, handle.index))
-                case ("cycle_rests", cycle, rest):
-                    self._events.put_nowait(supervisor.CycleRests(handle.index, cycle, rest))
-                case ("cycle_unread", cycle):
-                    self._events.put_nowait(supervisor.CycleUnread(handle.index, cycle))
-                case ("idle", report):
-                    self._events.put_nowait(supervisor.Idle(handle.index, report))
-                case ("idle_confirmed", attempt, report):
-                    self._events.put_nowait(supervisor.IdleConfirmed(handle.index, attempt, report))
-                case ("failed", error):
-                    self._events.put_nowait(supervisor.Failed(handle.index, error))
-                case ("where", answer):
-                    if self._watch is not None:
-                        self._watch.answered(handle.index, answer)
-                case ("overdue", error):
-                    self._events.put_nowait(supervisor.Overdue(handle.index, error))
-                case ("doing", what):
-                    self._doing[handle.index] = what
-                case ("finished", unawaited):
-                    self._unawaited.update(unawaited)
-                    self._events.put_nowait(supervisor.Finished(handle.index))
-                case _:
-                    raise AssertionError(f"worker {handle.index} said what nobody understands: {message!r}")
+            self._hear(handle.index, message)
+
+    def _hear(self, part: int, message: tuple[Any, ...]) -> None:  # noqa: C901  # one line for each kind of message
+        """A part of the run has said something: a worker, or the caller's part."""
+        match message:
+            case ("log", record):
+                replay(record)
+            case ("writers_done", edges):
+                self._events.put_nowait(supervisor.WritersDone(edges))
+            case ("reader_done", channel):
+                self._events.put_nowait(supervisor.ReaderDone(channel, part))
+            case ("cycle_rests", cycle, rest):
+                self._events.put_nowait(supervisor.CycleRests(part, cycle, rest))
+            case ("cycle_unread", cycle):
+                self._events.put_nowait(supervisor.CycleUnread(part, cycle))
+            case ("idle", report):
+                self._events.put_nowait(supervisor.Idle(part, report))
+            case ("idle_confirmed", attempt, report):
+                self._events.put_nowait(supervisor.IdleConfirmed(part, attempt, report))
+            case ("failed", error):
+                self._events.put_nowait(supervisor.Failed(part, error))
+            case ("where", answer):
+                if self._watch is not None:
+                    self._watch.answered(part, answer)
+            case ("overdue", error):
+                self._events.put_nowait(supervisor.Overdue(part, error))
+            case ("doing", what):
+                self._doing[part] = what
+            case ("finished", unawaited):
+                self._unawaited.update(unawaited)
+                self._events.put_nowait(supervisor.Finished(part))
+            case ("cancelled",):
+                self._events.put_nowait(supervisor.CancelAsked())
+            case ("gone",):
+                self._events.put_nowait(supervisor.Exited(part, 0))
+            case _:
+                raise AssertionError(f"worker {part} said what nobody understands: {message!r}")
 
     def _gone(self, handle: _Handle) -> None:
         asyncio.get_running_loop().remove_reader(handle.pidfd)
@@ -390,11 +437,11 @@ class ProcessRun:
 
     async def _describe(self, seconds: float) -> None:
         self._doing.clear()
-        for handle in self._handles:
-            handle.send(b"describe")
+        for part in range(len(self._plan.parts)):
+            self._tell(part, b"describe")
         for _ in range(10):
             await asyncio.sleep(seconds / 10)
-            if len(self._doing) == len(self._handles):
+            if len(self._doing) == len(self._plan.parts):
                 break
         self._events.put_nowait(supervisor.TimeoutReported(dict(self._doing)))
 

@@ -22,7 +22,7 @@ from concurrent.futures import Future, wait
 from types import FrameType
 from typing import Any, Final, Protocol, Self
 
-from ..errors import CascataError
+from ..errors import CascataError, DefinitionError
 from ..model import GraphSpec
 from ..observe.report import RunReport
 from ..options import RunOptions
@@ -30,11 +30,12 @@ from ..plan import measured, partition
 from ..runtime.worker import SWITCH_S
 from . import supervisor
 from .batching import share_batches
+from .caller import Caller
 from .cycles import separate
 from .inline import InlineRun
 from .ordering import put_in_order
 
-__all__ = ["Run", "run", "run_async", "start"]
+__all__ = ["OpenRun", "Run", "run", "run_async", "start"]
 
 EXIT_ON_SIGTERM: Final = 128 + signal.SIGTERM
 
@@ -68,16 +69,28 @@ def _refuse_what_comes_later(spec: GraphSpec, options: RunOptions) -> None:
             )
 
 
-def _engine(spec: GraphSpec, options: RunOptions) -> _Engine:
+def _refuse_what_a_caller_holds(spec: GraphSpec) -> None:
+    held = [node.name for node in spec.nodes.values() if node.component.at_caller]
+    if held:
+        raise DefinitionError(
+            f"{', '.join(held)}: sources are fed, and sinks are read, by the caller of the run: use "
+            f"`graph.stream(items)`, `graph.astream(items)` or `async with graph.open()`, not `graph.run`, "
+            f"`run_async` or `start`"
+        )
+
+
+def _engine(spec: GraphSpec, options: RunOptions, caller: Caller | None = None) -> _Engine:
     _refuse_what_comes_later(spec, options)
+    if caller is None:
+        _refuse_what_a_caller_holds(spec)
     spec = separate(put_in_order(share_batches(spec)))
     if options.engine == "inline":
-        return InlineRun(spec, options)
+        return InlineRun(spec, options, caller)
     if options.engine == "processes":
         from .processes import ProcessRun
 
         weights, traffic = measured(options.plan_from)
-        return ProcessRun(spec, partition(spec, options.num_workers, weights, traffic), options)
+        return ProcessRun(spec, partition(spec, options.num_workers, weights, traffic), options, caller)
     raise CascataError(f"engine {options.engine!r} is not part of this version. There are: 'processes', 'inline'")
 
 
@@ -87,10 +100,11 @@ class Run:
     Args:
         spec: the graph, checked.
         options: of the run.
+        caller: has the graph's sources and sinks, if there are any.
     """
 
-    def __init__(self, spec: GraphSpec, options: RunOptions) -> None:
-        self._engine = _engine(spec, options)
+    def __init__(self, spec: GraphSpec, options: RunOptions, caller: Caller | None = None) -> None:
+        self._engine = _engine(spec, options, caller)
         self._grace = options.grace
         self.future: Future[RunReport] = Future()
         self.future.set_running_or_notify_cancel()
@@ -201,6 +215,63 @@ async def run_async(spec: GraphSpec, options: RunOptions) -> RunReport:
 def start(spec: GraphSpec, options: RunOptions) -> Run:
     """Starts a run in the background."""
     return Run(spec, options)
+
+
+class OpenRun:
+    """A run whose sources and sinks are held in the running loop.
+
+    Args:
+        spec: the graph, checked.
+        options: of the run.
+
+    Attributes:
+        caller: has the sources and sinks.
+        ended: done when nothing of the run is left, with its report or what failed.
+    """
+
+    def __init__(self, spec: GraphSpec, options: RunOptions) -> None:
+        self.caller = Caller()
+        self._run: Run | None = None
+        self.ended: asyncio.Future[RunReport]
+        if options.engine == "inline":
+            engine = self._engine = _engine(spec, options, self.caller)
+            self.ended = asyncio.ensure_future(engine.main())
+        else:
+            self._run = Run(spec, options, self.caller)
+            self._engine = self._run._engine
+            self.ended = asyncio.wrap_future(self._run.future)
+
+    def cancel(self) -> None:
+        """Ends the run in order. Returns at once."""
+        self._engine.post(supervisor.CancelAsked())
+
+    def kill(self) -> None:
+        """Ends the run at once. Returns at once."""
+        if self._run is None:
+            self.ended.cancel()  # waits for those that resist no longer than `grace`
+        else:
+            self._run.kill()
+
+    async def wait(self) -> None:
+        """Waits for the end, whatever it is. Cancelled: cancels the run, then kills it; returns when it has ended.
+
+        Raises:
+            CancelledError: it was cancelled meanwhile.
+        """
+        cancelled: asyncio.CancelledError | None = None
+        while not self.ended.done():
+            try:
+                await asyncio.wait([self.ended])
+            except asyncio.CancelledError as error:
+                if cancelled is None:
+                    self.cancel()
+                else:
+                    self.kill()
+                cancelled = error
+        if self._run is not None:
+            self._run._thread.join()
+        if cancelled is not None:
+            raise cancelled
 
 
 def _loop_is_running() -> bool:

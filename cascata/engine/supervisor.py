@@ -134,13 +134,13 @@ class Supervisor:
         self._spec = spec
         self._plan = plan
         self._grace = grace
-        self._alive = set(range(len(plan.workers)))
-        self.booting = set(self._alive)
+        self._alive = set(range(len(plan.parts)))
+        self.booting = set(range(len(plan.workers)))
         self.lost: set[int] = set()
         self._finished: set[int] = set()
         self._killed: set[int] = set()
         self._timeout: float | None = None
-        placed = {node: worker for worker, nodes in enumerate(plan.workers) for node in nodes}
+        placed = {node: worker for worker, nodes in enumerate(plan.parts) for node in nodes}
         self._placed = placed
         self._stalled: dict[int, IdleReport] = {}
         self._confirmed: dict[int, IdleReport] | None = None
@@ -357,7 +357,7 @@ class Supervisor:
     def _timed_out(self, doing: Mapping[int, str]) -> list[Instruction]:
         if self.phase not in (Phase.RUNNING, Phase.DRAINING):
             return []
-        told = {worker: doing.get(worker, self._silent(worker)) for worker in range(len(self._plan.workers))}
+        told = {worker: doing.get(worker, self._silent(worker)) for worker in range(len(self._plan.parts))}
         lines = "".join(f"\n  worker {worker}: {what}" for worker, what in told.items())
         self.errors.append(
             RunTimeout(
@@ -392,11 +392,11 @@ class Supervisor:
             resisted = worker not in self._finished and worker not in self.booting
             if resisted and self.errors and isinstance(self.errors[0], CascataError):
                 self.errors[0].add_note(
-                    f"worker {worker} ({', '.join(self._plan.workers[worker])}) did not stop within {self._grace:g} s, "
+                    f"worker {worker} ({', '.join(self._plan.parts[worker])}) did not stop within {self._grace:g} s, "
                     f"and was killed"
                 )
         elif worker not in self._finished:
-            self.errors.append(died(worker, exitcode, self._plan.workers[worker]))
+            self.errors.append(died(worker, exitcode, self._plan.parts[worker]))
             instructions += self._cancel()
         if not self._alive:
             self.phase = Phase.OVER

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import functools
 import os
 import pickle
 import select
@@ -20,7 +19,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -30,11 +29,12 @@ from ..errors import CascataError, ComponentError, SerializationError, in_words
 from ..model import GraphSpec
 from ..observe.board import Board, BoardShape
 from ..observe.log import install_forwarding
-from ..runtime.idle import IdleReport, Rest
 from ..runtime.worker import SWITCH_S, Worker
 from ..transport.hub import Hub
 from ..transport.links import Ends, LinkedEnds
 from . import definitions
+from .commands import carry_out
+from .reporter import Reporter
 from .watch import stacks_to, where_it_stands
 
 __all__ = ["FDS_AT_ONCE", "Setup", "main"]
@@ -71,47 +71,20 @@ class Setup:
     """1 and 2 -> position of what they are in the parent now."""
 
 
-class Reporter:
+def _by_pipe(connection: Connection) -> Callable[..., None]:
     """Sends messages to the parent, from any thread."""
+    lock = threading.Lock()
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._lock = threading.Lock()
-
-    def send(self, *message: Any) -> None:
-        """Sends one message; when the parent is gone there is nobody to tell, and the kernel ends this process."""
+    def send(*message: Any) -> None:
+        """When the parent is gone there is nobody to tell, and the kernel ends this process."""
         data = pickle.dumps(message)
         try:
-            with self._lock:
-                self._connection.send_bytes(data)
+            with lock:
+                connection.send_bytes(data)
         except OSError:
             pass
 
-    # Implements runtime.worker.Events.
-
-    def failed(self, error: BaseException) -> None:
-        self.send("failed", error)
-
-    def overdue(self, error: ComponentError) -> None:
-        self.send("overdue", error)
-
-    def writers_done(self, edges: Sequence[int]) -> None:
-        self.send("writers_done", tuple(edges))
-
-    def reader_done(self, channel: int) -> None:
-        self.send("reader_done", channel)
-
-    def cycle_rests(self, cycle: int, rest: Rest) -> None:
-        self.send("cycle_rests", cycle, rest)
-
-    def cycle_unread(self, cycle: int) -> None:
-        self.send("cycle_unread", cycle)
-
-    def idle(self, report: IdleReport) -> None:
-        self.send("idle", report)
-
-    def log(self, record: dict[str, Any]) -> None:
-        self.send("log", record)
+    return send
 
 
 def main(control: Any, spec: GraphSpec | None) -> None:
@@ -139,7 +112,7 @@ def main(control: Any, spec: GraphSpec | None) -> None:
     board = Board(setup.shape, fds[setup.board_fd])
     os.close(fds[setup.board_fd])
     stacks_to(fds[setup.stacks_fd])
-    reporter = Reporter(connection)
+    reporter = Reporter(_by_pipe(connection))
     install_forwarding(reporter.log, setup.log_level)
     try:
         payload = connection.recv_bytes()
@@ -254,21 +227,9 @@ def _obey(connection: Connection, loop: asyncio.AbstractEventLoop, worker: Worke
         except (EOFError, OSError):
             return
         try:
-            if command == b"drain":
-                loop.call_soon_threadsafe(worker.drain)
-            elif command == b"cancel":
-                loop.call_soon_threadsafe(worker.cancel)
-            elif command.startswith(b"end_cycle "):
-                loop.call_soon_threadsafe(worker.end_cycle, int(command.split()[1]))
-            elif command.startswith(b"stop_cycle "):
-                loop.call_soon_threadsafe(worker.stop_cycle, int(command.split()[1]))
-            elif command.startswith(b"grow "):
-                _, channel, extra = command.split()
-                loop.call_soon_threadsafe(worker.grow, int(channel), int(extra))
-            elif command.startswith(b"confirm_idle ") and worker.watch is not None:
-                answer = functools.partial(reporter.send, "idle_confirmed", int(command.split()[1]))
-                loop.call_soon_threadsafe(worker.watch.confirm, answer)
-            elif command == b"where":
+            if carry_out(command, loop, worker, reporter):
+                continue
+            if command == b"where":
                 reporter.send("where", where_it_stands(worker, loop, main_thread))
             elif command == b"describe":
                 turned = threading.Event()

@@ -20,7 +20,7 @@ class NodeReport:
     Attributes:
         node: its name.
         component: the name of its component class.
-        worker: the index of its worker.
+        worker: the index of its worker; None for a source or a sink, which is with the caller.
         received: items taken from its in-ports.
         sent: items that it sent, once each, to however many in-ports they went.
         failed: items whose runner raised, after its retries.
@@ -32,7 +32,7 @@ class NodeReport:
 
     node: str
     component: str
-    worker: int
+    worker: int | None
     received: int = 0
     sent: int = 0
     failed: int = 0
@@ -156,7 +156,7 @@ class RunReport:
             _Column("", ["*" if node.node == bottleneck else "" for node in nodes]),
             _Column("node", [node.node for node in nodes], shrinks=True),
             _Column("component", [node.component for node in nodes], shrinks=True),
-            _Column("worker", [str(node.worker) for node in nodes], right=True),
+            _Column("worker", ["caller" if node.worker is None else str(node.worker) for node in nodes], right=True),
             _Column("received", [f"{node.received:,}" for node in nodes], right=True),
             _Column("sent", [f"{node.sent:,}" for node in nodes], right=True),
         ]

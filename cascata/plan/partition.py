@@ -79,20 +79,48 @@ def partition(
     _check_weights(weights or {})
     if not spec.nodes:
         return Plan((), {}, frozenset())
-    network = Network.of(spec, weights or {}, traffic or {})
+    caller = tuple(name for name, node in spec.nodes.items() if node.component.at_caller)
+    network = Network.of(_on_workers(spec, caller), weights or {}, traffic or {})
     workers = _workers(spec, network, num_workers)
     placed, outcome = _place(network, workers, _GUESSED if weights is None else _MEASURED)
     where = _renumbered(placed, network, workers)
     worker_of = dict(zip(network.names, where, strict=True))
+    why = reasons(network, where, workers, outcome)
+    on_workers = tuple(tuple(name for name, worker in worker_of.items() if worker == each) for each in range(workers))
+    worker_of.update(dict.fromkeys(caller, workers))
     return Plan(
-        workers=tuple(tuple(name for name, worker in worker_of.items() if worker == each) for each in range(workers)),
-        reasons=reasons(network, where, workers, outcome),
+        workers=on_workers,
+        reasons={name: why.get(name, "with the caller, who holds its other end") for name in spec.nodes},
         crossing=frozenset(
             channel.id
             for channel in spec.channels
             if len({worker_of[node] for node in _channel_nodes(spec, channel)}) > 1
         ),
         channels=tuple(_channel_text(spec, channel) for channel in spec.channels),
+        caller=caller,
+    )
+
+
+def _on_workers(spec: GraphSpec, caller: Sequence[str]) -> GraphSpec:
+    """The graph without what is the caller's: what is left is to be placed."""
+    if not caller:
+        return spec
+    for node in caller:
+        if node in spec.pins:
+            raise DefinitionError(
+                f"plan: node {node!r} is pinned to worker {spec.pins[node]}, but it is a "
+                f"{spec.nodes[node].component.name}, which lives with the caller. Leave the pin away."
+            )
+    gone = frozenset(caller)
+    return replace(
+        spec,
+        nodes={name: node for name, node in spec.nodes.items() if name not in gone},
+        # What the caller writes or reads crosses wherever the others are.
+        channels=tuple(
+            replace(channel, readers=(), edges=()) if gone & set(_channel_nodes(spec, channel)) else channel
+            for channel in spec.channels
+        ),
+        groups={name: members for name, members in spec.groups.items() if members[0] not in gone},
     )
 
 

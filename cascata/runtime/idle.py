@@ -112,6 +112,7 @@ class IdleWatch:
         self._timer = self._loop.call_later(LOOK_S, self._look)
         self._worker.board.set_beat(self._worker.index)
         self._worker.look_at_cycles()
+        self._worker.publish_ends()
         report = self.report()
         if report is None:
             self._before = None
@@ -123,7 +124,9 @@ class IdleWatch:
 
     def somebody_may_send(self) -> bool:
         """Whether there are tasks that a component may have made: more room cannot harm them, an error would."""
-        return any(_of_a_user(task) for task in asyncio.all_tasks(self._loop) if task not in self._others)
+        return not self._worker.at_caller and any(
+            _of_a_user(task) for task in asyncio.all_tasks(self._loop) if task not in self._others
+        )
 
     def confirm(self, answer: Callable[[IdleReport | None], None]) -> None:
         """Calls `answer` soon, with the state as it is then: None when the worker is not idle."""

@@ -21,6 +21,7 @@ from ..channel.merge import MergedReader
 from ..errors import ComponentError, bounded_repr, in_words
 from ..model import ERRORS, MISSING, NodeSpec, StateArgs
 from ..observe.board import DELIVERED, DROPPED_ITEMS, Board
+from .caller import End, make_end
 from .calls import Calls
 from .deadlines import Deadlines
 from .failures import Failures
@@ -101,6 +102,8 @@ class Node:
         """What loops wait for that wait for another loop of the same node."""
         self.rested: Callable[[], None] = lambda: None
         """Called when a loop begins to wait, or what feeds the node has ended in part."""
+        self.ignored: Counter[int] = Counter()
+        """edge -> items of it that were taken only to be dropped."""
         self.in_hand: Mapping[str, Any] | None = None
         """The items that the failed call had, by port; None before a failure."""
         self.in_hand_s = 0.0
@@ -116,6 +119,8 @@ class Node:
         }
         # Who reads failures no more does not stop the node: what it sends there is discarded.
         self.failures = Failures(self, outport(ERRORS, lambda: None) if ERRORS in writers else None)
+        self.end: End | None = make_end(self) if spec.component.at_caller else None
+        """What the caller holds of it."""
 
     @property
     def name(self) -> str:
@@ -214,7 +219,9 @@ class Node:
     async def _consume(self, calls: Calls) -> None:
         self._calls = calls
         try:
-            if self.spec.role == "reorders":
+            if self.end is not None:
+                await self.end.held()
+            elif self.spec.role == "reorders":
                 await run_reordering(self)
             elif self.spec.triggers:
                 await run_triggers(self, calls)
@@ -237,6 +244,8 @@ class Node:
         if not self._stopping and any(not writer.closed for writer in self._results):
             return None
         self.stopped = True
+        if self.end is not None:
+            return self.end.refusal()
         return Stopped(f"{self.name}: nobody reads what it sends any more, or the run is stopping")
 
     @property
@@ -262,6 +271,8 @@ class Node:
     def stop(self) -> None:
         """Makes the next `send` of this node raise; a waiting one raises at once."""
         self._stopping = True
+        if self.end is not None:
+            self.end.stop()
         for port in self.outports.values():
             port.stop()
 
@@ -293,11 +304,13 @@ class Node:
 
     def _close_readers(self) -> None:
         board, worker = self.host.board, self.host.index
+        left = Counter(self.ignored)
         for reader in self.readers.values():
             self._publish_taken(reader)
-            for edge, items in reader.close().items():
-                board.set_outcome(edge, worker, DROPPED_ITEMS, items)
-                self.dropped += items
+            left.update(reader.close())
+        for edge, items in left.items():
+            board.set_outcome(edge, worker, DROPPED_ITEMS, items)
+            self.dropped += items
 
     def publish(self) -> None:
         """Writes the node's counts and those of its edges on the stats board."""
@@ -326,4 +339,4 @@ class Node:
     def _publish_taken(self, reader: Reader) -> None:
         board, worker, raised = self.host.board, self.host.index, self.host.raised
         for edge, items in reader.taken().items():
-            board.set_outcome(edge, worker, DELIVERED, items - raised[edge])
+            board.set_outcome(edge, worker, DELIVERED, items - raised[edge] - self.ignored[edge])

@@ -170,6 +170,7 @@ class Handover:
         """In the loop: nothing more is taken; the generator is closed where it yields next."""
         with self._changed:
             self._abandoned = True
+            self._taker = None
             self._changed.notify()
 
 

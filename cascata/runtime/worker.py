@@ -97,6 +97,7 @@ class Worker:
         skip_errors: whether a run goes on without items that fail.
         grace: seconds that a call has to stop when its time is over.
         debug: whether items are watched that are changed after they were sent.
+        at_caller: whether this is the caller's part of the run, in the caller's own loop: its tasks are no components'.
     """
 
     def __init__(
@@ -112,8 +113,10 @@ class Worker:
         skip_errors: bool,
         grace: float,
         debug: bool = False,
+        at_caller: bool = False,
     ) -> None:
         self.index = index
+        self.at_caller = at_caller
         self.board = board
         self.skip_errors = skip_errors
         self.deadlines = Deadlines(grace, events.overdue)
@@ -360,6 +363,12 @@ class Worker:
 
     def crossing_readers(self) -> list[Reader]:
         return [reader for channel, reader in self._readers.items() if channel in self._crossing]
+
+    def publish_ends(self) -> None:
+        """Writes the counts of sources and sinks on the board: they have no loop of their own that would."""
+        for node in self.nodes:
+            if node.end is not None and not node.has_ended:
+                node.publish()
 
     def grow(self, channel: int, extra: int) -> None:
         """Gives a local channel room for more items."""

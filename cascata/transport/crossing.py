@@ -552,6 +552,10 @@ class CrossingReader:
     def ended(self) -> bool:
         return self._ended and not self.items
 
+    def finish(self) -> None:
+        self._ended = True
+        self._wake(len(self._takers))
+
     def received(self) -> Mapping[int, int]:
         return self._received
 

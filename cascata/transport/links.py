@@ -60,7 +60,7 @@ def make_pairs(spec: GraphSpec, plan: Plan) -> dict[int, Pair]:
 
 def ends_for(worker: int, spec: GraphSpec, plan: Plan, pairs: Mapping[int, Pair]) -> Ends:
     """The fds that a worker gets, as the parent's numbers."""
-    placed = {node: index for index, nodes in enumerate(plan.workers) for node in nodes}
+    placed = {node: index for index, nodes in enumerate(plan.parts) for node in nodes}
     ends = Ends()
     divided = set()
     for channel, pair in pairs.items():

@@ -1,0 +1,182 @@
+"""The caller's part of a run: its sources and sinks, in the caller's event loop.
+
+    run's thread                                caller's loop
+    ProcessRun ── seat: fds, board, names ──> Caller: a `runtime.Worker` of the sources and sinks
+               ── commands ─────────────────>    │ its ends of the channels that cross are the same as any worker's
+               <── messages ─────────────────────┘
+
+To the supervisor it is one more part of the plan, behind the workers: it counts the writers there, tells it to cancel,
+and waits for its end. What it cannot do is kill it: a caller whose loop stands still is left to find out.
+
+An engine that runs in the caller's own loop has all nodes in one worker, and just gives it to `Caller.at`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..errors import SerializationError
+from ..model import GraphSpec
+from ..observe.board import Board, BoardShape
+from ..runtime.caller import End
+from ..runtime.worker import Worker
+from .commands import carry_out
+from .reporter import Reporter
+
+__all__ = ["Caller", "Seat", "own_ends"]
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What the caller's part of a run is made of.
+
+    Args:
+        index: of this part: behind the workers.
+        spec: the graph.
+        nodes: the sources and sinks.
+        crossing: the channels that cross.
+        ends: of those that it writes or reads (`transport.links.Ends`); their fds belong to the seat.
+        shape, board_fd: of the stats board; the fd belongs to the seat.
+        skip_errors: whether the run goes on without items that fail.
+        grace: seconds that what resists its end has.
+        debug: whether items are watched that are changed after they were sent.
+    """
+
+    index: int
+    spec: GraphSpec
+    nodes: tuple[str, ...]
+    crossing: frozenset[int]
+    ends: Any
+    shape: BoardShape
+    board_fd: int
+    skip_errors: bool
+    grace: float
+    debug: bool
+
+    def close(self) -> None:
+        """Closes what belongs to it."""
+        os.close(self.board_fd)
+        for held in self.ends.channels.values():
+            for fd in held.fds().values():
+                os.close(fd)
+
+
+class Caller:
+    """The caller's part of one run. Make it in the caller's event loop.
+
+    Attributes:
+        ends: node -> what the caller holds of it; done when the run has been set up.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.ends: asyncio.Future[Mapping[str, End]] = self._loop.create_future()
+        self._worker: Worker | None = None
+        self._reporter: Reporter | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def at(self, worker: Worker) -> None:
+        """In the caller's loop: here is the worker that has the sources and sinks."""
+        self._worker = worker
+        if not self.ends.done():
+            self.ends.set_result({node.name: node.end for node in worker.nodes if node.end is not None})
+
+    # -- for engines whose supervisor runs in another thread
+
+    def take(self, seat: Seat, hear: Callable[..., None]) -> None:
+        """Has this part of the run begin; from any thread.
+
+        Args:
+            seat: what it is made of.
+            hear: called with its messages, in any thread.
+        """
+        self._reporter = Reporter(hear)
+        try:
+            self._loop.call_soon_threadsafe(self._begin, seat)
+        except RuntimeError:  # the loop is closed: there is no caller any more
+            seat.close()
+            self.abandon()
+
+    def send(self, command: bytes) -> None:
+        """Has a command carried out (see `commands`); from any thread. After the end there is nothing to carry out."""
+        worker, reporter = self._worker, self._reporter
+        if reporter is None or self._loop.is_closed():
+            self.abandon()
+        elif worker is None:  # it begins in the loop's next turn
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self.send, command)
+        elif command == b"describe":
+            reporter.send("doing", worker.doing())
+        else:
+            with suppress(RuntimeError):
+                carry_out(command, self._loop, worker, reporter)
+
+    def abandon(self) -> None:
+        """The run does not wait for this part any longer; from any thread."""
+        if self._reporter is not None:
+            self._reporter.send("cancelled")
+            self._reporter.send("finished", {})
+            self._reporter.send("gone")
+
+    def _begin(self, seat: Seat) -> None:
+        assert self._reporter is not None  # `take` made it
+        self._task = asyncio.ensure_future(self._live(seat, self._reporter))
+
+    async def _live(self, seat: Seat, reporter: Reporter) -> None:
+        try:
+            with ExitStack() as stack:
+                worker = self._seated(seat, reporter, stack)
+                await worker.run()
+            reporter.send("finished", dict(worker.unawaited))
+            reporter.send("gone")
+        except BaseException as error:
+            if not isinstance(error, asyncio.CancelledError):
+                reporter.failed(error)
+            self.abandon()
+            raise
+
+    def _seated(self, seat: Seat, reporter: Reporter, stack: ExitStack) -> Worker:
+        from ..transport.hub import Hub
+        from ..transport.links import LinkedEnds
+
+        try:
+            hub = Hub()
+            stack.callback(hub.close)
+            board = Board(seat.shape, seat.board_fd)
+            stack.callback(board.close)
+
+            def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
+                worker.refused(error, owners, item)
+
+            links = LinkedEnds(hub, seat.ends, seat.spec, board, seat.index, refused)
+            worker = Worker(
+                seat.index,
+                seat.spec,
+                seat.nodes,
+                seat.crossing,
+                links,
+                board,
+                reporter,
+                skip_errors=seat.skip_errors,
+                grace=seat.grace,
+                debug=seat.debug,
+                at_caller=True,
+            )
+        finally:
+            seat.close()
+        self.at(worker)
+        return worker
+
+
+def own_ends(ends: Any) -> Any:
+    """A copy of the ends whose fds are duplicates of the given ones."""
+    channels = {
+        channel: replace(held, **{name: os.dup(fd) for name, fd in held.fds().items()})
+        for channel, held in ends.channels.items()
+    }
+    return replace(ends, channels=channels)

@@ -1,0 +1,49 @@
+"""What a part of a run, in a worker's process or in the caller's loop, says to whoever watches over the run.
+
+Each is a message; `ProcessRun` reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..errors import ComponentError
+from ..runtime.idle import IdleReport, Rest
+
+__all__ = ["Reporter"]
+
+
+class Reporter:
+    """Implements `runtime.worker.Events`.
+
+    Args:
+        send: hands a message on, from any thread.
+    """
+
+    def __init__(self, send: Callable[..., None]) -> None:
+        self.send = send
+
+    def failed(self, error: BaseException) -> None:
+        self.send("failed", error)
+
+    def overdue(self, error: ComponentError) -> None:
+        self.send("overdue", error)
+
+    def writers_done(self, edges: Sequence[int]) -> None:
+        self.send("writers_done", tuple(edges))
+
+    def reader_done(self, channel: int) -> None:
+        self.send("reader_done", channel)
+
+    def cycle_rests(self, cycle: int, rest: Rest) -> None:
+        self.send("cycle_rests", cycle, rest)
+
+    def cycle_unread(self, cycle: int) -> None:
+        self.send("cycle_unread", cycle)
+
+    def idle(self, report: IdleReport) -> None:
+        self.send("idle", report)
+
+    def log(self, record: dict[str, Any]) -> None:
+        self.send("log", record)
