@@ -17,7 +17,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SerializationError
@@ -61,9 +61,8 @@ class Seat:
     def close(self) -> None:
         """Closes what belongs to it."""
         os.close(self.board_fd)
-        for held in self.ends.channels.values():
-            for fd in held.fds().values():
-                os.close(fd)
+        for fd in self.ends.fds():
+            os.close(fd)
 
 
 class Caller:
@@ -175,8 +174,4 @@ class Caller:
 
 def own_ends(ends: Any) -> Any:
     """A copy of the ends whose fds are duplicates of the given ones."""
-    channels = {
-        channel: replace(held, **{name: os.dup(fd) for name, fd in held.fds().items()})
-        for channel, held in ends.channels.items()
-    }
-    return replace(ends, channels=channels)
+    return ends.numbered(os.dup)

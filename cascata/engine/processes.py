@@ -20,7 +20,6 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,9 +30,7 @@ from ..observe.log import replay, worker_level
 from ..observe.report import RunReport
 from ..options import RunOptions
 from ..transport import forked
-from ..transport.credit import grow
-from ..transport.crossing import Pair, count_unread
-from ..transport.links import Ends, ends_for, make_pairs
+from ..transport.links import AnyPair, ends_for, make_pairs
 from ..transport.pair import Unread
 from . import definitions, supervisor
 from .account import make_report, raise_outcome, tell_of_growth, warn_of_unawaited
@@ -130,8 +127,8 @@ class ProcessRun:
         self._method = options.start_method or _launch().default_start_method()
         self._supervisor = supervisor.Supervisor(spec, plan, options.grace)
         self._handles: list[_Handle] = []
-        self._pairs: dict[int, Pair] = {}
         self._watch: WorkerWatch | None = None
+        self._pairs: dict[int, AnyPair] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._doing: dict[int, str] = {}
         self._unawaited: Counter[str] = Counter()
@@ -197,7 +194,7 @@ class ProcessRun:
                     await self._clean_up(executor)
             wall_s = time.perf_counter() - began
             for pair in self._pairs.values():
-                self._unread.update(count_unread(pair.receive))
+                self._unread.update(pair.count_unread())
             return self._outcome(board, wall_s)
         finally:
             executor.shutdown()
@@ -279,17 +276,12 @@ class ProcessRun:
         launch = _launch()
         assert self._watch is not None  # made before any worker
         index = handle.index
-        fds: list[int] = []
+        positions: dict[int, int] = {}
 
         def position(fd: int) -> int:
-            fds.append(fd)
-            return len(fds) - 1
+            return positions.setdefault(fd, len(positions))
 
         ends = ends_for(index, self._spec, self._plan, self._pairs)
-        channels = {
-            channel: replace(held, **{name: position(fd) for name, fd in held.fds().items()})
-            for channel, held in ends.channels.items()
-        }
         streams = {}
         for number, stream in ((1, sys.__stdout__), (2, sys.__stderr__)):
             if stream is not None:  # else the number may be in use for something else
@@ -301,7 +293,7 @@ class ProcessRun:
             index=index,
             nodes=self._plan.workers[index],
             crossing=self._plan.crossing,
-            ends=Ends(channels, ends.divided),
+            ends=ends.numbered(position),
             shape=shape,
             skip_errors=self._options.on_error == "skip",
             grace=self._options.grace,
@@ -317,8 +309,8 @@ class ProcessRun:
             streams=streams,
             fds=0,
         )
-        setup.fds = len(fds)
-        return setup, fds
+        setup.fds = len(positions)
+        return setup, list(positions)
 
     async def _supervise(self, board: Board) -> None:
         while self._supervisor.phase is not supervisor.Phase.OVER:
@@ -347,13 +339,13 @@ class ProcessRun:
             case supervisor.Grow(channel, capacity, extra, worker, waits):
                 tell_of_growth(self._spec, channel, capacity, extra, waits)
                 if worker is None:
-                    grow(self._pairs[channel].give, capacity, extra)
+                    self._pairs[channel].grow(capacity, extra)
                 else:
                     self._tell(worker, b"grow %d %d" % (channel, extra))
             case supervisor.EndWriting(channel):
-                _shut(self._pairs[channel].send, socket.SHUT_WR)
+                self._pairs[channel].end_writing()
             case supervisor.EndReading(channel):
-                _shut(self._pairs[channel].send, socket.SHUT_RDWR)
+                self._pairs[channel].end_reading()
             case supervisor.SetTimer(seconds):
                 if self._timer is not None:
                     self._timer.cancel()
@@ -487,11 +479,6 @@ class ProcessRun:
         )
         raise_outcome(run.errors, report, cancelled=run.cancelled)
         return report
-
-
-def _shut(fd: int, how: int) -> None:
-    with socket.socket(fileno=os.dup(fd)) as sock, suppress(OSError):
-        sock.shutdown(how)
 
 
 def _make_room_for_fds(wanted: int) -> None:

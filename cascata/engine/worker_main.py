@@ -106,9 +106,7 @@ def main(control: Any, spec: GraphSpec | None) -> None:
         os._exit(1)  # the parent is gone before it had begun
     _die_with_parent(fds[setup.parent_fd])
     _take_over(setup, fds)
-    for channel in setup.ends.channels.values():
-        for name, position in channel.fds().items():
-            setattr(channel, name, fds[position])
+    setup.ends = setup.ends.numbered(fds.__getitem__)
     board = Board(setup.shape, fds[setup.board_fd])
     os.close(fds[setup.board_fd])
     stacks_to(fds[setup.stacks_fd])

@@ -111,6 +111,7 @@ class IdleWatch:
     def _look(self) -> None:
         self._timer = self._loop.call_later(LOOK_S, self._look)
         self._worker.board.set_beat(self._worker.index)
+        self._worker.publish()
         self._worker.look_at_cycles()
         self._worker.publish_ends()
         report = self.report()

@@ -12,11 +12,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from time import perf_counter
 from typing import Any, Protocol
 
 from .. import log
 from ..channel.base import Reader, Writer
 from ..channel.given import Guard
+from ..channel.local import LocalWriter
 from ..channel.merge import MergedReader
 from ..errors import ComponentError, bounded_repr, in_words
 from ..model import ERRORS, MISSING, NodeSpec, StateArgs
@@ -109,6 +111,11 @@ class Node:
         self.in_hand_s = 0.0
         self.starved_s = 0.0
         self._writers = [writer for each in writers.values() for writer in each]
+        self.flushes = [writer.flush for writer in self._writers if not isinstance(writer, LocalWriter)]
+        """Send what was put and has not left yet."""
+        self.starving = {port: f"waiting for items on {port!r}" for port in spec.inputs}
+        self.published = 0.0
+        """When the counts were written last."""
         self._results = [writer for port, each in writers.items() if port != ERRORS for writer in each]
 
         def outport(port: str, refusal: Callable[[], BaseException | None], guard: Guard | None = None) -> OutPort:
@@ -314,6 +321,7 @@ class Node:
 
     def publish(self) -> None:
         """Writes the node's counts and those of its edges on the stats board."""
+        self.published = perf_counter()
         board = self.host.board
         sent = 0
         blocked = paused = 0.0

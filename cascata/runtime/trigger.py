@@ -30,6 +30,9 @@ __all__ = ["BATCH_S", "SLICE_S", "run_once", "run_triggers", "starve"]
 SLICE_S: Final = 0.001
 """A loop that always finds items lets the event loop turn after this many seconds."""
 
+PUBLISH_S: Final = 0.001
+"""Who waits often publishes its counts no more often than this. The worker does so now and then, too."""
+
 BATCH_S: Final = 0.0001
 """A batch is cut to about this many seconds of work: what it took is told to the writers after it."""
 
@@ -115,9 +118,12 @@ async def starve(node: Node, reader: Reader, port: str, *, rests: bool = True) -
         port: its in-port.
         rests: whether only an item can end this wait.
     """
-    node.publish()
+    for flush in node.flushes:
+        flush()  # what was sent shall not wait for the turn of the loop in which this node will wait
     began = perf_counter()
-    node.doing = f"waiting for items on {port!r}"
+    if began - node.published > PUBLISH_S:
+        node.publish()
+    node.doing = node.starving[port]
     if rests:
         node.waits.append(port)
         node.rested()

@@ -410,6 +410,12 @@ class Worker:
         self._events.failed(error)
         self.cancel()
 
+    def publish(self) -> None:
+        """Writes the counts of nodes that wait, and waited too often to write them each time."""
+        for node in self.nodes:
+            if not node.has_ended:
+                node.publish()
+
     def forgotten(self, node: str) -> None:
         self.unawaited[node] += 1
 

@@ -1,8 +1,8 @@
-"""The channel between processes on Linux: a SEQPACKET socket for frames, a pipe for credits.
+"""The channel between processes on Linux: what its ends do, over any kind of carrier (see `carriers` and `ring`).
 
-    put ─> pending ─ flush: one frame ─> [ socket ] ─> receive ─> items ─> popleft
-     ▲                                                                        │
-     └── credits <──────────────── [ pipe, a byte a free slot ] <── release ──┘
+    put ─> pending ─ flush: one frame ─> [ carrier: frames ] ─> receive ─> items ─> popleft
+     ▲                                                                       │
+     └── credits <──────────────── [ carrier: credits ] <────────── release ────┘
 
 A writer takes up to half of the capacity in credits at once (less when it is not alone), puts items
 against them, and flushes at the end of the loop's turn, when the credits run out, and when the last
@@ -10,8 +10,11 @@ flush is older than 200 µs: a producer that never suspends must not hold its it
 takes more credits it sends what it has. A reader gives credits back for what was taken: see
 `channel.base.Reader`.
 
-Whoever watches over the run ends the channel by shutting the socket down: for reading when no writer
-is left (the reader gets the queued frames first, then the end), altogether when no reader is left.
+Who finds nothing looks again for a moment before it waits, where there is a core for each worker: to be woken
+takes longer than most answers do.
+
+Whoever watches over the run ends the channel: for reading when no writer is left (the reader gets the queued
+frames first, then the end), altogether when no reader is left.
 """
 
 from __future__ import annotations
@@ -20,19 +23,16 @@ import asyncio
 import errno
 import os
 from collections import deque
-from collections.abc import Callable, Mapping
-from socket import SO_SNDBUF, SOL_SOCKET, socket
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Final
 
-from ..channel.base import DONE, Tally
-from ..channel.line import LONGEST_LOOK_S, LOOK_S, SLICE_S, LateWriter, Line
+from ..channel.base import DONE
+from ..channel.line import SLICE_S, LateWriter, Line
 from . import frames
-from .credit import give, take
-from .hub import HUNG_UP, READABLE, WRITABLE, Hub
-from .pair import Pair, count_unread, make_pair
+from .carriers import SendingCarrier
 
-__all__ = ["CrossingReader", "CrossingWriter", "Pair", "count_unread", "make_pair"]
+__all__ = ["CrossingWriter"]
 
 FLUSH_S: Final = 0.0002
 """An item waits no longer than this for others to join its frame."""
@@ -44,6 +44,9 @@ LOOKS: Final = 8
 """A writer without credits looks so often for them before it waits: a busy reader gives some back every few
 microseconds, and to be woken takes longer. Where it was in vain, the next look is shorter."""
 
+SPINNING_LOOKS: Final = 64
+"""The same where each worker has a core of its own."""
+
 MOST_AT_ONCE: Final = 2048
 """Credits that a writer takes at once, at most: with them it does not look whether the loop should turn."""
 
@@ -54,71 +57,64 @@ class CrossingWriter(LateWriter):
     """The sending end of one edge that crosses a process border.
 
     Args:
-        hub: of the running loop.
+        carrier: what carries the items.
         edge: id of the edge.
-        send, take_credits: fds of the channel; this object makes its own of them.
         capacity: of the channel, in items.
-        give_credits: where credits that are not used at once are given back, for an edge that is not alone on
-            its channel; None for one that is.
-        share: how many edges write to the channel.
+        share: how many edges write to the channel. One that is not alone gives credits back that it does not use.
         work: seconds of work per item as the readers measured it, when several processes read; else None.
+        spin: whether each worker has a core of its own.
         bad: called with an item that cannot be serialised, and why.
         forgotten: called when a put that had to wait was never awaited.
     """
 
     def __init__(  # noqa: C901  # functions in a function: what `put` uses is at hand in its closure, and nowhere faster
         self,
-        hub: Hub,
+        carrier: SendingCarrier,
         edge: int,
-        send: int,
-        take_credits: int,
         capacity: int,
         *,
-        give_credits: int | None = None,
         share: int = 1,
         work: Callable[[], float] | None = None,
+        spin: bool = False,
         bad: Callable[[Any, Exception], None],
         forgotten: Callable[[], None] = lambda: None,
     ) -> None:
         line = Line()
         super().__init__(edge, line, forgotten)
-        self._hub = hub
+        self._carrier = carrier
         self._loop = line.loop
-        self._socket = socket(fileno=os.dup(send))
-        self._credit = os.dup(take_credits)
-        self._give = None if give_credits is None else os.dup(give_credits)
+        self._alone = alone = share == 1
         self._unsent: deque[frames.Frame] = deque()
         self._drained = asyncio.Event()
         self._retrying = False
         self._hung_up = False
         self._finished = False
-        self._awaits_credit = self._awaits_socket = False
-        hub.watch(self._credit, 0, self._on_credit)
-        hub.watch(self._socket.fileno(), 0, self._on_socket)
+        carrier.watch(self)
 
         most = min(max(1, capacity // (2 * share)), MOST_AT_ONCE)
         fill = most if work is None else 1  # items that go into one frame, at most
-        credit = self._credit
+        take = carrier.take
         credits = 0
         spare = 0  # credits in hand of which a put must ask first whether others come before it
         taken = 0  # credits taken, less those given back: the items put, and the credits in hand
-        patience = LOOKS
+        looks = SPINNING_LOOKS if spin else LOOKS
+        patience = looks
         armed = False
         flushed_at = perf_counter()
         pending: list[Any] = []
         call_soon = self._loop.call_soon
-        limit = min(frames.INLINE_LIMIT, self._socket.getsockopt(SOL_SOCKET, SO_SNDBUF) // 2)
+        limit = carrier.limit
 
         def put(item: Any) -> Any:
             nonlocal credits, armed
             if credits:
                 credits -= 1
                 pending.append(item)
-                if not armed:
-                    armed = True
-                    call_soon(turn)
                 if not credits or len(pending) >= fill or perf_counter() - flushed_at > FLUSH_S:
                     flush()
+                elif not armed:
+                    armed = True
+                    call_soon(turn)
                 return DONE
             if (
                 self.over
@@ -135,7 +131,7 @@ class CrossingWriter(LateWriter):
             nonlocal patience
             for _ in range(patience):
                 if top_up():
-                    patience = LOOKS
+                    patience = looks
                     return credits
             patience = patience // 2 or 1
             return 0
@@ -145,7 +141,7 @@ class CrossingWriter(LateWriter):
             if spare:
                 credits, spare = spare, 0
             else:
-                credits = take(credit, most)
+                credits = take(most)
                 taken += credits
             return credits
 
@@ -154,16 +150,15 @@ class CrossingWriter(LateWriter):
             if credits:
                 credits, spare = 0, spare + credits
             elif not spare and not line.granted and not self.over:  # who was granted room comes back here
-                spare = take(credit, most)
+                spare = take(most)
                 taken += spare
             hand_out()
 
         def hand_out() -> None:
             nonlocal spare, armed
             spare -= line.grant(spare)
-            if line.waiting and not self._awaits_credit:
-                self._awaits_credit = True
-                hub.change(credit, READABLE)
+            if line.waiting:
+                carrier.want_room()
             if spare and not armed:
                 armed = True
                 call_soon(turn)  # gives back what is not used, if others could
@@ -193,7 +188,7 @@ class CrossingWriter(LateWriter):
             armed = False
             line.turned = perf_counter()
             flush()
-            if self._give is not None:
+            if not alone:
                 give_up()
 
         def give_up() -> None:
@@ -203,8 +198,8 @@ class CrossingWriter(LateWriter):
             if back:
                 credits = spare = 0
                 taken -= back
-                if self._give is not None:
-                    give(self._give, back)
+                if not alone:
+                    carrier.give(back)
 
         def flush() -> None:
             nonlocal flushed_at, fill
@@ -230,8 +225,8 @@ class CrossingWriter(LateWriter):
             nonlocal taken
             bad(item, problem)
             # No reader will ever give the credit of this item back.
-            if self._give is not None:
-                give(self._give, 1)
+            if not alone:
+                carrier.give(1)
             elif not self.over:
                 taken += 1
                 room_back()
@@ -267,14 +262,15 @@ class CrossingWriter(LateWriter):
         return self._hung_up or self._finished
 
     def flush(self) -> None:
-        self._flush()
+        if self._pending:
+            self._flush()
 
     # -- the socket
 
     def _transmit(self, frame: frames.Frame) -> None:
         if not self._unsent:
             try:
-                frames.transmit(self._socket, frame)
+                self._carrier.transmit(frame)
                 return
             except OSError as problem:
                 if self._is_over(problem):
@@ -282,9 +278,7 @@ class CrossingWriter(LateWriter):
                     return
         self._drained.clear()
         self._unsent.append(frame)
-        if not self._awaits_socket:
-            self._awaits_socket = True
-            self._hub.change(self._socket.fileno(), WRITABLE)
+        self._carrier.want_passage()
 
     def _is_over(self, problem: OSError) -> bool:
         """Whether a send failed for good. Otherwise it is tried again, when writable or a little later."""
@@ -295,7 +289,7 @@ class CrossingWriter(LateWriter):
                 self._retrying = True
                 self._loop.call_later(_RETRY_S, self._retry)  # the kernel is short: nothing will wake us
             return False
-        self._hang_up()
+        self.hang_up()
         return True
 
     def _retry(self) -> None:
@@ -305,9 +299,10 @@ class CrossingWriter(LateWriter):
     def _send_unsent(self) -> None:
         while self._unsent:
             try:
-                frames.transmit(self._socket, self._unsent[0])
+                self._carrier.transmit(self._unsent[0])
             except OSError as problem:
-                self._is_over(problem)
+                if not self._is_over(problem):
+                    self._carrier.want_passage()
                 return
             self._unsent.popleft()
             if not self._unsent:
@@ -319,25 +314,23 @@ class CrossingWriter(LateWriter):
         if frame.fd >= 0:
             os.close(frame.fd)
 
-    def _on_socket(self, events: int) -> None:
-        if events & HUNG_UP:
-            self._hang_up()
-        elif self._unsent:
-            self._send_unsent()
-        else:  # readers make room all the time: only who waits for it shall be woken
-            self._awaits_socket = False
-            self._hub.change(self._socket.fileno(), 0)
+    # -- told by the carrier
 
-    def _on_credit(self, events: int) -> None:
-        if self._line.waiting:
-            self._pump()
-        elif events & READABLE:
-            self._awaits_credit = False
-            self._hub.change(self._credit, 0)
+    def on_passage(self) -> bool:
+        if not self._unsent:
+            return False
+        self._send_unsent()
+        return True
+
+    def on_room(self) -> bool:
+        if not self._line.waiting:
+            return False
+        self._pump()
+        return True
 
     # -- the end
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
         """No reader is left: what was not sent cannot be."""
         self._hung_up = True
         self._end()
@@ -373,206 +366,7 @@ class CrossingWriter(LateWriter):
             return
         self._finished = True
         self._end()
-        self._hub.forget(self._credit)
-        self._hub.forget(self._socket.fileno())
-        os.close(self._credit)
-        if self._give is not None:
-            give(self._give, len(self._line.granted))  # they will find that it is over
-            os.close(self._give)
-            self._give = None
-        self._socket.close()
-
-
-class CrossingReader:
-    """The receiving end of a channel that crosses a process border, for one process.
-
-    Args:
-        hub: of the running loop.
-        receive, give_credits: fds of the channel; this object makes its own of them.
-        users: nodes that take from it.
-        bad: called with the edge, the count and the error of items that cannot be unpickled.
-        seen: called with the edge of each frame that comes in, and how many items were sent on it up to then.
-        measured: called with the seconds of work that an item took, when several processes read.
-    """
-
-    def __init__(
-        self,
-        hub: Hub,
-        receive: int,
-        give_credits: int,
-        *,
-        users: int = 1,
-        bad: Callable[[int, int, Exception], None],
-        seen: Callable[[int, int], None] = lambda edge, total: None,  # noqa: ARG005
-        measured: Callable[[float], None] | None = None,
-    ) -> None:
-        self._measured = measured
-        self.items: deque[Any] = deque()
-        self._received: dict[int, int] = {}  # edge -> items that came in here
-        self._tally = Tally()
-        self._hub = hub
-        self._loop = asyncio.get_running_loop()
-        self._socket = socket(fileno=os.dup(receive))
-        self._credit = os.dup(give_credits)
-        self._users = users
-        self._bad = bad
-        self._seen = seen
-        self._buffer = bytearray(frames.HEADER.size + frames.INLINE_LIMIT)
-        self._came = 0
-        self._released = 0
-        self._armed = False
-        self._looking = False
-        self._look_s = LOOK_S
-        self._turned = perf_counter()
-        self._takers: deque[asyncio.Future[None]] = deque()
-        self._ended = False
-        hub.watch(self._socket.fileno(), READABLE, self._on_readable)
-
-    def worked(self, seconds: float) -> None:
-        if self._measured is not None:
-            self._measured(seconds)
-
-    # -- room
-
-    def taking(self) -> None:
-        if not self._armed:
-            self._armed = True
-            self._loop.call_soon(self._turn)
-
-    def _turn(self) -> None:
-        self._armed = False
-        self._turned = perf_counter()
-        self.release()
-        if self.items and not self._looking and self._users:
-            self._looking = True
-            self._look_s = LOOK_S
-            self._loop.call_later(LOOK_S, self._look)
-
-    def _look(self) -> None:
-        """A batch that suspends again and again says nothing of what it takes in between."""
-        released = self._released
-        self.release()
-        self._looking = bool(self.items) and self._users > 0
-        if self._looking:
-            self._look_s = LOOK_S if self._released > released else min(2 * self._look_s, LONGEST_LOOK_S)
-            self._loop.call_later(self._look_s, self._look)
-
-    def release(self) -> None:
-        owed = self._came - len(self.items) - self._released
-        if owed and self._users:
-            self._released += owed
-            give(self._credit, owed)
-
-    # -- items
-
-    def _receive(self) -> bool:
-        """Takes one frame if there is one. True when there may be items, or the end has come."""
-        while True:
-            try:
-                message = frames.receive(self._socket, self._buffer)
-            except BlockingIOError:
-                return False
-            except OSError as problem:
-                if problem.errno == errno.ECONNRESET:
-                    continue  # said once, before frames that are still queued
-                raise
-            break
-        if message is None:
-            self._ended = True
-            self._wake(len(self._takers))
-            return True
-        view, fd = message
-        _, edge, total, count = frames.HEADER.unpack_from(view)
-        self._received[edge] = self._received.get(edge, 0) + count
-        self._seen(edge, total)
-        self._came += count
-        try:
-            items = frames.decode(view, fd, lambda problem: self._bad(edge, 1, problem)).items
-        except Exception as problem:
-            self._bad(edge, count, problem)
-        else:
-            self.items.extend(items)
-            self._tally.came(edge, len(items))
-        return True
-
-    async def wait(self) -> bool:
-        items = self.items
-        while not items:
-            if self._ended:
-                return False
-            if perf_counter() - self._turned > SLICE_S:
-                await asyncio.sleep(0)
-                self._turned = perf_counter()
-                continue
-            if self._receive():
-                if self._takers:
-                    self._share()
-                continue
-            self.release()
-            taker = self._loop.create_future()
-            self._takers.append(taker)
-            try:
-                await taker
-            except BaseException:
-                if taker in self._takers:
-                    self._takers.remove(taker)
-                else:
-                    self._wake(1)  # this wake-up was for an item: somebody else must see it
-                raise
-            self._turned = perf_counter()
-        return True
-
-    def _share(self) -> None:
-        """There are items. Sees that others who wait here get those that this one leaves, and what else has come."""
-        while self._takers and len(self.items) <= len(self._takers) and not self._ended and self._receive():
-            pass
-        self._wake(len(self.items) - 1)
-
-    def pass_on(self) -> None:
-        if self.items:
-            self._wake(1)
-
-    def _on_readable(self, events: int) -> None:
-        self._wake(1)
-
-    def _wake(self, count: int) -> None:
-        while count > 0 and self._takers:
-            taker = self._takers.popleft()
-            if not taker.done():
-                taker.set_result(None)
-                count -= 1
-
-    # -- accounts, and the end
-
-    @property
-    def ready(self) -> bool:
-        return bool(self.items)
-
-    @property
-    def ended(self) -> bool:
-        return self._ended and not self.items
-
-    def finish(self) -> None:
-        self._ended = True
-        self._wake(len(self._takers))
-
-    def received(self) -> Mapping[int, int]:
-        return self._received
-
-    def taken(self) -> Mapping[int, int]:
-        return self._tally.settle(len(self.items))
-
-    def last_edges(self) -> Mapping[int, int]:
-        self._tally.settle(len(self.items))
-        return self._tally.last_edges()
-
-    def close(self) -> Mapping[int, int]:
-        self._users -= 1
-        if self._users:
-            self._wake(1)
-            return {}
-        self._tally.settle(len(self.items))
-        self._hub.forget(self._socket.fileno())
-        self._socket.close()
-        os.close(self._credit)
-        return self._tally.left()
+        if not self._alone:
+            self._carrier.give(len(self._line.granted))  # they will find that it is over
+            self._alone = True
+        self._carrier.close()

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from ..errors import SerializationError
 from ..model import ChannelSpec, EdgeSpec, GraphSpec, Plan
 from ..observe.board import Board
-from .crossing import CrossingReader, CrossingWriter, Pair, make_pair
+from . import ring
+from .carriers import ReceivingCarrier, SendingCarrier, SocketReceiver, SocketSender
+from .crossing import CrossingWriter
 from .hub import Hub
 from .misfits import unreadable, unsendable
+from .pair import Pair, RingPair, make_pair, make_ring_pairs
+from .receiving import CrossingReader
 
-__all__ = ["ChannelEnds", "Ends", "LinkedEnds", "ends_for", "make_pairs"]
+__all__ = ["AnyPair", "ChannelEnds", "Ends", "LinkedEnds", "ends_for", "make_pairs"]
+
+
+_FDS: Final = ("receive", "send", "take", "give", "room_bell", "item_bell", "memory")
 
 
 @dataclass(slots=True)
@@ -26,9 +35,14 @@ class ChannelEnds:
     send: int | None = None
     take: int | None = None
     give: int | None = None
+    room_bell: int | None = None
+    item_bell: int | None = None
+    memory: int | None = None
+    lane: tuple[int, int] | None = None
+    """Of a ring: which lane of the memory, and how many bytes each has."""
 
     def fds(self) -> dict[str, int]:
-        found = {name: getattr(self, name) for name in ("receive", "send", "take", "give")}
+        found = {name: getattr(self, name) for name in _FDS}
         return {name: fd for name, fd in found.items() if fd is not None}
 
 
@@ -39,18 +53,51 @@ class Ends:
     channels: dict[int, ChannelEnds] = field(default_factory=dict)
     divided: frozenset[int] = frozenset()
     """Channels that several workers read."""
+    spin: bool = False
+    """Whether each part of the run has a core of its own, so that it may look for a moment before it waits."""
+
+    def fds(self) -> set[int]:
+        return {fd for held in self.channels.values() for fd in held.fds().values()}
+
+    def numbered(self, number: Callable[[int], int]) -> Ends:
+        """The same with other numbers for the fds; `number` is called once for each."""
+        numbers = {fd: number(fd) for fd in self.fds()}
+        channels = {}
+        for channel, held in self.channels.items():
+            channels[channel] = other = replace(held)
+            for name, fd in held.fds().items():
+                setattr(other, name, numbers[fd])
+        return replace(self, channels=channels)
 
 
-def make_pairs(spec: GraphSpec, plan: Plan) -> dict[int, Pair]:
+AnyPair = Pair | RingPair
+
+
+def _placed(plan: Plan) -> dict[str, int]:
+    return {node: index for index, nodes in enumerate(plan.parts) for node in nodes}
+
+
+def _is_ring(channel: ChannelSpec, placed: Mapping[str, int]) -> bool:
+    """Whether a channel has one writer and one reading process."""
+    readers = {placed[reader.node] for reader in channel.readers}
+    return ring.AVAILABLE and len(channel.edges) == 1 and len(readers) == 1
+
+
+def make_pairs(spec: GraphSpec, plan: Plan) -> dict[int, AnyPair]:
     """The kernel's side of each crossing channel.
 
     Raises:
         OSError: the system is short of fds or of memory; nothing is left open then.
     """
-    pairs: dict[int, Pair] = {}
+    placed = _placed(plan)
+    crossing = sorted(plan.crossing)
+    rings = [channel for channel in crossing if _is_ring(spec.channels[channel], placed)]
+    made = make_ring_pairs(spec.channels[channel].capacity for channel in rings)
+    pairs: dict[int, AnyPair] = dict(zip(rings, made, strict=True))
     try:
-        for channel in sorted(plan.crossing):
-            pairs[channel] = make_pair(spec.channels[channel].capacity)
+        for channel in crossing:
+            if channel not in pairs:
+                pairs[channel] = make_pair(spec.channels[channel].capacity)
     except BaseException:
         for pair in pairs.values():
             pair.close()
@@ -58,10 +105,10 @@ def make_pairs(spec: GraphSpec, plan: Plan) -> dict[int, Pair]:
     return pairs
 
 
-def ends_for(worker: int, spec: GraphSpec, plan: Plan, pairs: Mapping[int, Pair]) -> Ends:
+def ends_for(worker: int, spec: GraphSpec, plan: Plan, pairs: Mapping[int, AnyPair]) -> Ends:
     """The fds that a worker gets, as the parent's numbers."""
-    placed = {node: index for index, nodes in enumerate(plan.parts) for node in nodes}
-    ends = Ends()
+    placed = _placed(plan)
+    ends = Ends(spin=len(plan.parts) <= len(os.sched_getaffinity(0)))
     divided = set()
     for channel, pair in pairs.items():
         specified = spec.channels[channel]
@@ -69,11 +116,20 @@ def ends_for(worker: int, spec: GraphSpec, plan: Plan, pairs: Mapping[int, Pair]
         if len(readers) > 1:
             divided.add(channel)
         held = ChannelEnds(pair.capacity)
-        if worker in readers:
-            held.receive, held.give = pair.receive, pair.give
-        if any(placed[spec.edges[edge].source.node] == worker for edge in specified.edges):
-            held.send, held.take = pair.send, pair.take
-            if len(specified.edges) > 1:
+        reads = worker in readers
+        writes = any(placed[spec.edges[edge].source.node] == worker for edge in specified.edges)
+        if reads:
+            held.receive = pair.receive
+        if writes:
+            held.send = pair.send
+        if isinstance(pair, RingPair):
+            if reads or writes:
+                held.room_bell, held.item_bell = pair.room_bell, pair.item_bell
+                held.memory, held.lane = pair.memory.fd, (pair.index, pair.memory.lane_size)
+        else:
+            if writes:
+                held.take = pair.take
+            if reads or (writes and len(specified.edges) > 1):
                 held.give = pair.give
         if held.fds():
             ends.channels[channel] = held
@@ -108,11 +164,36 @@ class LinkedEnds:
         self._board = board
         self._worker = worker
         self._refused = refused
+        self._memories: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()  # the lanes keep them
+
+    def _lane(self, held: ChannelEnds) -> ring.Lane:
+        assert held.lane is not None  # `ends_for` gave it
+        assert held.memory is not None
+        memory = self._memories.get(held.memory)
+        if memory is None:
+            memory = self._memories[held.memory] = mmap.mmap(held.memory, 0)
+        return ring.map_lane(memory, *held.lane)
+
+    def _receiver(self, held: ChannelEnds) -> ReceivingCarrier:
+        assert held.receive is not None  # `ends_for` gave it
+        if held.lane is not None:
+            assert held.item_bell is not None
+            assert held.room_bell is not None
+            return ring.RingReceiver(self._hub, self._lane(held), held.receive, held.item_bell, held.room_bell)
+        assert held.give is not None
+        return SocketReceiver(self._hub, held.receive, held.give)
+
+    def _sender(self, held: ChannelEnds, *, shared: bool) -> SendingCarrier:
+        assert held.send is not None  # `ends_for` gave it
+        if held.lane is not None:
+            assert held.item_bell is not None
+            assert held.room_bell is not None
+            return ring.RingSender(self._hub, self._lane(held), held.send, held.room_bell, held.item_bell)
+        assert held.take is not None
+        return SocketSender(self._hub, held.send, held.take, held.give if shared else None)
 
     def reader(self, channel: ChannelSpec, users: int) -> CrossingReader:
         held = self._ends.channels[channel.id]
-        assert held.receive is not None  # `ends_for` gave it
-        assert held.give is not None
         measured: Callable[[float], None] | None = None
         if channel.id in self._ends.divided:
             board, worker = self._board, self._worker
@@ -131,13 +212,19 @@ class LinkedEnds:
             for _ in range(count):
                 self._refused(error, readers, f"<an item of {source} that could not be unpickled>")
 
-        return CrossingReader(self._hub, held.receive, held.give, users=users, bad=bad, seen=seen, measured=measured)
+        return CrossingReader(
+            self._receiver(held),
+            held.capacity,
+            users=users,
+            bad=bad,
+            seen=seen,
+            measured=measured,
+            spin=self._ends.spin,
+        )
 
     def writer(self, edge: EdgeSpec, forgotten: Callable[[], None]) -> CrossingWriter:
         channel = self._spec.channels[edge.channel]
         held = self._ends.channels[channel.id]
-        assert held.send is not None  # `ends_for` gave it
-        assert held.take is not None
         work: Callable[[], float] | None = None
         if channel.id in self._ends.divided:
             board = self._board
@@ -152,20 +239,17 @@ class LinkedEnds:
 
         share = len(channel.edges)
         return CrossingWriter(
-            self._hub,
+            self._sender(held, shared=share > 1),
             edge.id,
-            held.send,
-            held.take,
             held.capacity,
-            give_credits=held.give if share > 1 else None,
             share=share,
             work=work,
+            spin=self._ends.spin,
             bad=bad,
             forgotten=forgotten,
         )
 
     def release(self) -> None:
         """Closes the fds that came with the worker's set-up: readers and writers have their own."""
-        for held in self._ends.channels.values():
-            for fd in held.fds().values():
-                os.close(fd)
+        for fd in self._ends.fds():
+            os.close(fd)

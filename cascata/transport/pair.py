@@ -1,17 +1,21 @@
-"""The kernel's side of a crossing channel: its four ends, made by the parent and handed to the workers."""
+"""The kernel's side of a crossing channel: its ends, made by the parent and handed to the workers."""
 
 from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from socket import AF_UNIX, SO_SNDBUF, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
-from typing import Final, NamedTuple
+from socket import AF_UNIX, SHUT_RDWR, SHUT_WR, SO_SNDBUF, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
+from typing import Final
 
-from . import frames
+from . import credit, frames, ring
+from .carriers import ReceivingCarrier, SendingCarrier, SocketReceiver, SocketSender, Unread
 from .credit import credit_pipe
+from .hub import Hub
 
-__all__ = ["Pair", "Unread", "count_unread", "make_pair"]
+__all__ = ["Pair", "RingPair", "Unread", "count_unread", "make_pair", "make_ring_pairs"]
 
 SOCKET_BYTES: Final = 1 << 20
 
@@ -26,31 +30,137 @@ class Pair:
     give: int
     capacity: int
 
+    def sender(self, hub: Hub, *, shared: bool = False) -> SendingCarrier:
+        """A sending end in this process; `shared` when others write, too."""
+        return SocketSender(hub, self.send, self.take, self.give if shared else None)
+
+    def receiver(self, hub: Hub) -> ReceivingCarrier:
+        """A receiving end in this process."""
+        return SocketReceiver(hub, self.receive, self.give)
+
+    def end_writing(self) -> None:
+        """No writer is left: the reader gets what is there, then the end."""
+        self._shut(SHUT_WR)
+
+    def end_reading(self) -> None:
+        """No reader is left: writers are told."""
+        self._shut(SHUT_RDWR)
+
+    def _shut(self, how: int) -> None:
+        with socket(fileno=os.dup(self.send)) as sock, suppress(OSError):
+            sock.shutdown(how)
+
+    def grow(self, capacity: int, extra: int) -> None:
+        """Makes room for more items than `capacity`, as far as the system allows."""
+        credit.grow(self.give, capacity, extra)
+
+    def count_unread(self) -> dict[int, Unread]:
+        """What nobody has received, by edge, when nobody reads or writes any more. Takes it."""
+        return count_unread(self.receive)
+
     def close(self) -> None:
         for fd in (self.send, self.receive, self.take, self.give):
             os.close(fd)
 
 
-def make_pair(capacity: int) -> Pair:
-    """Makes the kernel's side of a crossing channel."""
+@dataclass(slots=True)
+class RingPair:
+    """The ends of a crossing channel with one writer and one reader: a ring, a socket beside it, and two bells."""
+
+    send: int
+    receive: int
+    room_bell: int
+    item_bell: int
+    capacity: int
+    memory: ring.RingMemory
+    index: int
+    lane: ring.Lane
+
+    def sender(self, hub: Hub) -> SendingCarrier:
+        """The sending end, in this process."""
+        return ring.RingSender(hub, self.lane.share(), self.send, self.room_bell, self.item_bell)
+
+    def receiver(self, hub: Hub) -> ReceivingCarrier:
+        """The receiving end, in this process."""
+        return ring.RingReceiver(hub, self.lane.share(), self.receive, self.item_bell, self.room_bell)
+
+    def end_writing(self) -> None:
+        """No writer is left: the reader gets what is there, then the end."""
+        self.lane.words[ring.ENDED] = 1
+        os.eventfd_write(self.item_bell, 1)
+
+    def end_reading(self) -> None:
+        """No reader is left: the writer is told."""
+        self.lane.words[ring.ENDED] = self.lane.words[ring.CLOSED] = 1
+        os.eventfd_write(self.item_bell, 1)
+        os.eventfd_write(self.room_bell, 1)
+
+    def grow(self, capacity: int, extra: int) -> None:
+        """Makes room for more items than `capacity`."""
+        self.lane.words[ring.CAPACITY] = capacity + extra
+        os.eventfd_write(self.room_bell, 1)
+
+    def count_unread(self) -> dict[int, Unread]:
+        """What nobody has received, by edge, when nobody reads or writes any more."""
+        return self.lane.count_unread()
+
+    def close(self) -> None:
+        for fd in (self.send, self.receive, self.room_bell, self.item_bell):
+            os.close(fd)
+        self.lane.close()
+        self.memory.close_one()
+
+
+def _sockets() -> tuple[int, int]:
     near, far = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
     near.setsockopt(SOL_SOCKET, SO_SNDBUF, SOCKET_BYTES)
     near.setblocking(False)
     far.setblocking(False)
+    return near.detach(), far.detach()
+
+
+def make_pair(capacity: int) -> Pair:
+    """Makes the kernel's side of a crossing channel."""
+    send, receive = _sockets()
     try:
         reading, writing, capacity = credit_pipe(capacity)
     except BaseException:
-        near.close()
-        far.close()
+        os.close(send)
+        os.close(receive)
         raise
-    return Pair(near.detach(), far.detach(), reading, writing, capacity)
+    return Pair(send, receive, reading, writing, capacity)
 
 
-class Unread(NamedTuple):
-    """What nobody has received of an edge: how many items, and how many were sent on it as their frames say."""
+def make_ring_pairs(capacities: Iterable[int]) -> list[RingPair]:
+    """Makes the kernel's side of crossing channels that have one writer and one reader each.
 
-    items: int
-    sent: int
+    Raises:
+        OSError: the system is short of fds or of memory; nothing is left open then.
+    """
+    capacities = list(capacities)
+    pairs: list[RingPair] = []
+    if not capacities:
+        return pairs
+    memory = ring.RingMemory(len(capacities))
+    fds: list[int] = []
+    try:
+        for index, capacity in enumerate(capacities):
+            fds += _sockets()
+            fds += (os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in range(2))
+            lane = memory.lane(index)
+            limited = lane.words[ring.CAPACITY] = min(capacity, credit.MOST_CREDITS)
+            send, receive, room_bell, item_bell = fds
+            pairs.append(RingPair(send, receive, room_bell, item_bell, limited, memory, index, lane))
+            fds = []
+    except BaseException:
+        for fd in fds:
+            os.close(fd)
+        for pair in pairs:
+            pair.close()
+        for _ in range(len(capacities) - len(pairs)):
+            memory.close_one()
+        raise
+    return pairs
 
 
 def count_unread(receive: int) -> dict[int, Unread]:

@@ -11,22 +11,27 @@ What a writer does: `put`, `put_all`, `put_until_full`, `close`, `stop`. What a 
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
-import socket
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import pytest
+
 from cascata import Channel
 from cascata.channel.local import LocalChannel
 from cascata.errors import ChannelClosed
 from cascata.transport.brokered import BrokeredReader, BrokeredWriter
-from cascata.transport.crossing import CrossingReader, CrossingWriter
+from cascata.transport.carriers import SocketReceiver, SocketSender
+from cascata.transport.crossing import CrossingWriter
 from cascata.transport.handshake import new_secret
 from cascata.transport.hub import Hub
-from cascata.transport.pair import Pair, make_pair
+from cascata.transport.pair import Pair, RingPair, make_pair, make_ring_pairs
+from cascata.transport.receiving import CrossingReader
+from cascata.transport.ring import AVAILABLE, RingReceiver, RingSender, map_lane
 from cascata.transport.station import Address, Station
 from tests.contract.actors import Actor, Agent, Here, InProcess, InThread
 from tests.transport.ends import generator, unexpected
@@ -258,7 +263,7 @@ class Made:
     capacity: int
     writers: list[Actor] = field(default_factory=list)
     readers: list[Actor] = field(default_factory=list)
-    pair: Pair | None = None
+    pair: Pair | RingPair | None = None
     home: Actor | None = None
     public: Channel[Any] | None = None
 
@@ -279,16 +284,14 @@ class Made:
     def end_writing(self) -> None:
         """What the supervisor of a run does when it hears that the last writer has closed."""
         if self.pair is not None:
-            with socket.socket(fileno=os.dup(self.pair.send)) as sending:
-                sending.shutdown(socket.SHUT_WR)
+            self.pair.end_writing()
         if self.home is not None:
             self.home.start("end_writing")
 
     def end_reading(self) -> None:
         """The same, when the last reader has closed."""
         if self.pair is not None:
-            with socket.socket(fileno=os.dup(self.pair.send)) as sending:
-                sending.shutdown(socket.SHUT_RDWR)
+            self.pair.end_reading()
         if self.home is not None:
             self.home.start("end_reading")
 
@@ -422,21 +425,43 @@ class Brokered(Kind):
 def _crossing_writer(edge: int, share: int, capacity: int, send: Any, take: Any, give: Any) -> EdgeWriter:
     hub = Hub()
     fds = [_fd(end) for end in (send, take, give)]
-    writer = CrossingWriter(
-        hub, edge, fds[0], fds[1], capacity, share=share, give_credits=fds[2] if share > 1 else None, bad=unexpected
-    )
+    wire = SocketSender(hub, fds[0], fds[1], fds[2] if share > 1 else None)
+    writer = CrossingWriter(wire, edge, capacity, share=share, bad=unexpected)
     for fd in fds:
         os.close(fd)
     return EdgeWriter(writer, hub)
 
 
-def _crossing_reader(receive: Any, give: Any) -> EdgeReader:
+def _crossing_reader(capacity: int, receive: Any, give: Any) -> EdgeReader:
     hub = Hub()
     fds = [_fd(end) for end in (receive, give)]
-    reader = CrossingReader(hub, *fds, bad=unexpected)
+    reader = CrossingReader(SocketReceiver(hub, *fds), capacity, bad=unexpected)
     for fd in fds:
         os.close(fd)
     return EdgeReader(reader, hub)
+
+
+def _ring_end(make: Any, memory: Any, ends: Sequence[Any], wire: Any) -> Any:
+    """An end of a ring, made of fds that came from elsewhere."""
+    hub = Hub()
+    fds = [_fd(end) for end in (memory, *ends)]
+    mapped = mmap.mmap(fds[0], 0)
+    end = make(wire(hub, map_lane(mapped, 0, len(mapped)), *fds[1:]))
+    for fd in fds:
+        os.close(fd)
+    return end, hub
+
+
+def _ring_writer(capacity: int, memory: Any, *ends: Any) -> EdgeWriter:
+    return EdgeWriter(
+        *_ring_end(lambda wire: CrossingWriter(wire, 0, capacity, spin=True, bad=unexpected), memory, ends, RingSender)
+    )
+
+
+def _ring_reader(capacity: int, memory: Any, *ends: Any) -> EdgeReader:
+    return EdgeReader(
+        *_ring_end(lambda wire: CrossingReader(wire, capacity, spin=True, bad=unexpected), memory, ends, RingReceiver)
+    )
 
 
 def _fd(end: Any) -> int:
@@ -459,11 +484,29 @@ class Crossing(Kind):
             arguments = edge, writers, pair.capacity, *(self.passed(fd) for fd in (pair.send, pair.take, pair.give))
             made.writers.append(self._actor(_crossing_writer, *arguments))
         for _ in range(readers):
-            made.readers.append(self._actor(_crossing_reader, *(self.passed(fd) for fd in (pair.receive, pair.give))))
+            ends = (self.passed(fd) for fd in (pair.receive, pair.give))
+            made.readers.append(self._actor(_crossing_reader, pair.capacity, *ends))
         return made
 
     def passed(self, fd: int) -> Any:
         return os.dup(fd)
+
+
+class Ring(Crossing):
+    """The same over a ring, which is for one writer and one reader."""
+
+    async def make(self, capacity: int, writers: int, readers: int, *, opened: bool = True) -> Made:
+        if not AVAILABLE or (writers, readers) != (1, 1):
+            pytest.skip("no channel for a ring")
+        (pair,) = make_ring_pairs([capacity])
+        made = Made(pair.capacity, pair=pair)
+        for make, fds, actors in (
+            (_ring_writer, (pair.send, pair.room_bell, pair.item_bell), made.writers),
+            (_ring_reader, (pair.receive, pair.item_bell, pair.room_bell), made.readers),
+        ):
+            ends = (self.passed(fd) for fd in (pair.memory.fd, *fds))
+            actors.append(self._actor(make, pair.capacity, *ends))
+        return made
 
 
 class CrossingProcesses(Crossing):
@@ -476,6 +519,10 @@ class CrossingProcesses(Crossing):
 
     def passed(self, fd: int) -> Any:
         return _Passed(fd, self._dup_fd, forks=self._forks)
+
+
+class RingProcesses(CrossingProcesses, Ring):
+    """The ends of a ring in processes."""
 
 
 class _Passed:
@@ -546,6 +593,7 @@ def _kinds() -> dict[str, Kind]:
         "crossing, one loop": Crossing(Here),
         "crossing, threads": Crossing(InThread),
         "brokered, one loop": Brokered(Here),
+        "ring, one loop": Ring(Here),
         "public, one loop": Public(Here),
         "public, threads": Public(InThread),
         "public, plain threads": Public(Here, SyncWriter, SyncReader, cancels=False),
@@ -557,6 +605,8 @@ def _kinds() -> dict[str, Kind]:
                 kinds[f"brokered, {name}"] = Brokered(
                     lambda make, *arguments, context=context: InProcess(context, make, *arguments)
                 )
+        if name == "multiprocess fork":
+            kinds[f"ring, {name}"] = RingProcesses(context, DupFd)
         kinds[f"public, {name}"] = Public(
             lambda make, *arguments, context=context: InProcess(context, make, *arguments), crosses=True
         )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from cascata.transport.brokered import BrokeredReader, BrokeredWriter
-from cascata.transport.crossing import CrossingReader, CrossingWriter
+from cascata.transport.crossing import CrossingWriter
 from cascata.transport.handshake import new_secret
 from cascata.transport.hub import Hub
-from cascata.transport.pair import make_pair
+from cascata.transport.pair import Pair, RingPair, make_pair, make_ring_pairs
+from cascata.transport.receiving import CrossingReader
 from cascata.transport.station import Station
 
 __all__ = ["Brokered", "Crossing", "brokered", "crossing", "generator", "open_fds", "unexpected"]
@@ -37,6 +36,8 @@ def open_fds() -> int:
 class Crossing:
     """A pair with writers and readers, and what they complained about.
 
+    `over_a_ring` says which wires it is made of.
+
     Args:
         capacity: of the channel.
         writers: how many edges write to it.
@@ -45,35 +46,41 @@ class Crossing:
         work: of the writers.
     """
 
+    over_a_ring = False
+
     def __init__(
         self, capacity: int, writers: int = 1, users: int = 1, readers: int = 1, work: Callable[[], float] | None = None
     ) -> None:
         self.hub = Hub()
-        self.pair = make_pair(capacity)
+        pair: Pair | RingPair
+        if Crossing.over_a_ring:
+            assert (writers, readers) == (1, 1)
+            (pair,) = make_ring_pairs([capacity])
+            senders = [pair.sender(self.hub)]
+        else:
+            pair = make_pair(capacity)
+            senders = [pair.sender(self.hub, shared=writers > 1) for _ in range(writers)]
+        self.pair: Any = pair
         self.forgotten = 0
         self.bad_items: list[tuple[Any, Exception]] = []
         self.bad_frames: list[tuple[int, int, Exception]] = []
         self.writers = [
             CrossingWriter(
-                self.hub,
+                sender,
                 edge,
-                self.pair.send,
-                self.pair.take,
                 self.pair.capacity,
-                give_credits=self.pair.give if writers > 1 else None,
                 share=writers,
                 work=work,
                 bad=lambda item, problem: self.bad_items.append((item, problem)),
                 forgotten=self._forget,
             )
-            for edge in range(writers)
+            for edge, sender in enumerate(senders)
         ]
         self.users = users
         self.readers = [
             CrossingReader(
-                self.hub,
-                self.pair.receive,
-                self.pair.give,
+                self.pair.receiver(self.hub),
+                self.pair.capacity,
                 users=users,
                 bad=lambda edge, count, problem: self.bad_frames.append((edge, count, problem)),
             )
@@ -91,10 +98,15 @@ class Crossing:
     def reader(self) -> CrossingReader:
         return self.readers[0]
 
-    def shut(self, how: int) -> None:
-        """What the supervisor of a run does when no writer is left, or no reader."""
-        with socket.socket(fileno=os.dup(self.pair.send)) as sending:
-            sending.shutdown(how)
+    def frames_waiting(self) -> int:
+        """How many frames have left the writer and were not received. Takes them."""
+        count = 0
+        wire = self.pair.receiver(self.hub)
+        while wire.receive() is not None:
+            wire.done()
+            count += 1
+        wire.close()
+        return count
 
     async def take(self, reader: CrossingReader | None = None) -> Any:
         reader = reader or self.reader

@@ -6,17 +6,20 @@ import asyncio
 import os
 import random
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import multiprocess
+import pytest
 
 from cascata import Channel
 from cascata.errors import ChannelClosed
-from cascata.transport.crossing import CrossingReader, CrossingWriter, Pair, make_pair
+from cascata.transport import ring
+from cascata.transport.crossing import CrossingWriter
 from cascata.transport.hub import Hub
+from cascata.transport.pair import Pair, RingPair, make_pair, make_ring_pairs
+from cascata.transport.receiving import CrossingReader
 from tests.transport.ends import unexpected
 
 FORK = multiprocess.get_context("fork")
@@ -188,16 +191,7 @@ def publish_numbers(channel: Channel[int], count: int) -> None:
 
 def write_forever(pair: Pair, edge: int, share: int) -> None:
     async def write() -> None:
-        writer = CrossingWriter(
-            Hub(),
-            edge,
-            pair.send,
-            pair.take,
-            pair.capacity,
-            give_credits=pair.give if share > 1 else None,
-            share=share,
-            bad=unexpected,
-        )
+        writer = CrossingWriter(pair.sender(Hub(), shared=share > 1), edge, pair.capacity, share=share, bad=unexpected)
         item = 0
         while True:
             await writer.put((edge, item, payload(edge, item)))
@@ -206,16 +200,11 @@ def write_forever(pair: Pair, edge: int, share: int) -> None:
     asyncio.run(write())
 
 
-def shut(pair: Pair, how: int) -> None:
-    with socket.socket(fileno=os.dup(pair.send)) as sending:
-        sending.shutdown(how)
-
-
 async def test_what_killed_writers_had_sent_arrives_whole_and_without_a_gap() -> None:
     rng = random.Random(5)
     for _ in range(60):
         pair, hub = make_pair(rng.choice([1, 10, 100])), Hub()
-        reader = CrossingReader(hub, pair.receive, pair.give, bad=unexpected)
+        reader = CrossingReader(pair.receiver(hub), pair.capacity, bad=unexpected)
         with processes((write_forever, pair, 0, 2), (write_forever, pair, 1, 2)) as running:
             taken = [0, 0]
             kill_at = rng.randrange(1, 300)
@@ -229,8 +218,44 @@ async def test_what_killed_writers_had_sent_arrives_whole_and_without_a_gap() ->
                         for process in running:
                             process.kill()
                             process.join()
-                        shut(pair, socket.SHUT_WR)
+                        pair.end_writing()
             assert sum(taken) >= kill_at
+        reader.close()
+        hub.close()
+        pair.close()
+
+
+def write_into_a_ring_forever(pair: RingPair) -> None:
+    async def write() -> None:
+        writer = CrossingWriter(pair.sender(Hub()), 0, pair.capacity, bad=unexpected)
+        item = 0
+        while True:
+            await writer.put((item, bytes(50_000 if item % 7 == 3 else item % 50)))  # some go through the socket
+            item += 1
+
+    asyncio.run(write())
+
+
+@pytest.mark.skipif(not ring.AVAILABLE, reason="needs total store order")
+async def test_what_a_killed_writer_had_put_into_a_ring_arrives_whole_and_without_a_gap() -> None:
+    rng = random.Random(7)
+    for number in range(40):
+        (pair,), hub = make_ring_pairs([rng.choice([1, 10, 100])]), Hub()
+        reader = CrossingReader(pair.receiver(hub), pair.capacity, spin=number % 2 == 0, bad=unexpected)
+        with processes((write_into_a_ring_forever, pair)) as running:
+            taken = 0
+            kill_at = rng.randrange(1, 300)
+            async with asyncio.timeout(HANGS_S):
+                while reader.items or await reader.wait():
+                    item, content = reader.items.popleft()
+                    reader.release()
+                    assert (item, len(content)) == (taken, 50_000 if taken % 7 == 3 else taken % 50)
+                    taken += 1
+                    if taken == kill_at:
+                        running[0].kill()
+                        running[0].join()
+                        pair.end_writing()
+            assert taken >= kill_at
         reader.close()
         hub.close()
         pair.close()
@@ -238,7 +263,7 @@ async def test_what_killed_writers_had_sent_arrives_whole_and_without_a_gap() ->
 
 def read_forever(pair: Pair, reports: int) -> None:
     async def read() -> None:
-        reader = CrossingReader(Hub(), pair.receive, pair.give, bad=unexpected)
+        reader = CrossingReader(pair.receiver(Hub()), pair.capacity, bad=unexpected)
         while reader.items or await reader.wait():
             os.write(reports, reader.items.popleft().to_bytes(4, "little"))
             reader.release()
@@ -251,7 +276,7 @@ async def test_when_a_reader_is_killed_the_others_go_on_with_what_it_had_not_rec
     for _ in range(40):
         pair, hub = make_pair(100), Hub()
         reports_r, reports = os.pipe()
-        writer = CrossingWriter(hub, 0, pair.send, pair.take, pair.capacity, work=lambda: 0.001, bad=unexpected)
+        writer = CrossingWriter(pair.sender(hub), 0, pair.capacity, work=lambda: 0.001, bad=unexpected)
         with processes((read_forever, pair, reports), (read_forever, pair, reports)) as running:
             os.close(reports)
             kill_at = rng.randrange(150)
@@ -261,7 +286,7 @@ async def test_when_a_reader_is_killed_the_others_go_on_with_what_it_had_not_rec
                         running[0].kill()
                     await writer.put(item)
                 await writer.aclose()
-            shut(pair, socket.SHUT_WR)
+            pair.end_writing()
             reported = read_reports(reports_r)
         os.close(reports_r)
         hub.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 from typing import Any
 
@@ -12,11 +11,12 @@ import numpy as np
 import pytest
 
 from cascata.errors import ChannelClosed
-from cascata.transport import frames
+from cascata.transport import frames, ring
+from cascata.transport.carriers import SocketSender
 from cascata.transport.crossing import FLUSH_S
 from cascata.transport.pair import count_unread, make_pair
 from tests.coroutines import turn
-from tests.transport.ends import crossing, generator, open_fds
+from tests.transport.ends import Crossing, crossing, generator, open_fds
 
 SETTLED = 20
 """Turns of the loop after which nothing more happens by itself."""
@@ -28,6 +28,16 @@ def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cascata.transport.crossing.FLUSH_S", 1_000.0)
 
 
+@pytest.fixture(params=["sockets", "ring"])
+def wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """For a channel of one writer and one reader, which has a wire of its own on machines that allow it."""
+    if request.param == "ring" and not ring.AVAILABLE:
+        pytest.skip("needs total store order")
+    monkeypatch.setattr(Crossing, "over_a_ring", request.param == "ring")
+    chosen: str = request.param
+    return chosen
+
+
 def explode(text: str) -> Any:
     raise ValueError(text)
 
@@ -37,18 +47,6 @@ class Explosive:
 
     def __reduce__(self) -> Any:
         return explode, ("boom",)
-
-
-def frames_in(fd: int) -> int:
-    """How many frames lie in the socket. Takes them."""
-    count = 0
-    with socket.socket(fileno=os.dup(fd)) as sock:
-        while True:
-            try:
-                sock.recv(1 << 20, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return count
-            count += 1
 
 
 # --- credits ----------------------------------------------------------------------------------------
@@ -144,7 +142,9 @@ async def test_a_writer_that_has_room_is_not_woken_by_readers_that_make_more() -
         await ends.writer.put(0)
         await turn(SETTLED)
         woken: list[int] = []
-        for fd in (ends.writer._credit, ends.writer._socket.fileno()):
+        wire = ends.writer._carrier
+        assert isinstance(wire, SocketSender)
+        for fd in (wire.credit, wire.socket.fileno()):
             ends.hub._callbacks[fd] = woken.append
         for item in range(10):
             assert await ends.take() == item
@@ -156,16 +156,18 @@ async def test_a_writer_that_has_room_is_not_woken_by_readers_that_make_more() -
 # --- frames -----------------------------------------------------------------------------------------
 
 
-async def test_what_was_put_leaves_when_the_loop_turns() -> None:
+async def test_what_was_put_leaves_when_the_loop_turns(wire: str) -> None:
     async with crossing(100) as ends:
         for item in range(10):
             await ends.writer.put(item)
-        assert frames_in(ends.pair.receive) == 0
+        assert ends.frames_waiting() == 0
         await turn()
-        assert frames_in(ends.pair.receive) == 1
+        assert ends.frames_waiting() == 1
 
 
-async def test_a_producer_that_never_suspends_does_not_hold_its_items_back(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_producer_that_never_suspends_does_not_hold_its_items_back(
+    monkeypatch: pytest.MonkeyPatch, wire: str
+) -> None:
     monkeypatch.setattr("cascata.transport.crossing.FLUSH_S", FLUSH_S)
     async with crossing(100) as ends:
         await ends.writer.put(0)
@@ -173,7 +175,7 @@ async def test_a_producer_that_never_suspends_does_not_hold_its_items_back(monke
         while time.perf_counter() < until:
             pass
         await ends.writer.put(1)
-        assert frames_in(ends.pair.receive) == 1
+        assert ends.frames_waiting() == 1
 
 
 @pytest.fixture
@@ -209,7 +211,7 @@ async def test_large_items_that_wait_hold_no_fds(small_sockets: None) -> None:
             assert len(await ends.take()) == len(item)
 
 
-async def test_arrays_that_are_kept_hold_no_fds() -> None:
+async def test_arrays_that_are_kept_hold_no_fds(wire: str) -> None:
     async with crossing(10) as ends:
         kept = []
         before = open_fds()
@@ -226,21 +228,21 @@ async def test_frames_are_cut_to_little_work_when_several_processes_read() -> No
     async with crossing(1_000, work=lambda: seconds) as ends:
         for item in range(5):
             await ends.writer.put(item)
-        assert frames_in(ends.pair.receive) == 5  # nobody has told yet: one by one
+        assert ends.frames_waiting() == 5  # nobody has told yet: one by one
         seconds = 0.000_05
-        ends.writer.flush()
+        ends.writer._flush()
         for item in range(12):
             await ends.writer.put(item)
         await turn()
-        assert 3 <= frames_in(ends.pair.receive) <= 4
+        assert 3 <= ends.frames_waiting() <= 4
         seconds = 10.0
-        ends.writer.flush()
+        ends.writer._flush()
         for item in range(3):
             await ends.writer.put(item)
-        assert frames_in(ends.pair.receive) == 3
+        assert ends.frames_waiting() == 3
 
 
-async def test_a_bad_item_fails_alone_and_the_order_of_the_others_is_kept() -> None:
+async def test_a_bad_item_fails_alone_and_the_order_of_the_others_is_kept(wire: str) -> None:
     async with crossing(100) as ends:
         items = [generator() if item % 7 == 3 else (lambda: None) if item % 7 == 5 else item for item in range(50)]
         for item in items:
@@ -252,7 +254,7 @@ async def test_a_bad_item_fails_alone_and_the_order_of_the_others_is_kept() -> N
         assert ends.writer.sent == 50
 
 
-async def test_an_item_that_cannot_be_unpickled_fails_alone() -> None:
+async def test_an_item_that_cannot_be_unpickled_fails_alone(wire: str) -> None:
     async with crossing(100) as ends:
         for item in range(50):
             await ends.writer.put(Explosive() if item % 10 == 5 else item)
@@ -289,7 +291,7 @@ async def test_a_kernel_that_is_short_of_something_is_asked_again(monkeypatch: p
 # --- readers ----------------------------------------------------------------------------------------
 
 
-async def test_who_shares_the_reading_end_is_woken_for_each_item() -> None:
+async def test_who_shares_the_reading_end_is_woken_for_each_item(wire: str) -> None:
     async with crossing(10, users=2) as ends, asyncio.timeout(10):
         first, second = (asyncio.ensure_future(ends.take()) for _ in range(2))
         await turn(SETTLED)
@@ -299,7 +301,7 @@ async def test_who_shares_the_reading_end_is_woken_for_each_item() -> None:
         assert sorted([await first, await second]) == [1, 2]
 
 
-async def test_who_gives_up_waiting_passes_its_wake_up_on() -> None:
+async def test_who_gives_up_waiting_passes_its_wake_up_on(wire: str) -> None:
     async with crossing(10, users=2) as ends, asyncio.timeout(10):
         first, second = (asyncio.ensure_future(ends.take()) for _ in range(2))
         await turn(SETTLED)
@@ -315,7 +317,7 @@ async def test_who_gives_up_waiting_passes_its_wake_up_on() -> None:
         await second
 
 
-async def test_a_batch_that_suspends_again_and_again_keeps_no_writer_waiting() -> None:
+async def test_a_batch_that_suspends_again_and_again_keeps_no_writer_waiting(wire: str) -> None:
     async with crossing(4) as ends, asyncio.timeout(20):
         for item in range(4):
             await ends.writer.put(item)
@@ -363,7 +365,7 @@ async def test_a_reader_that_always_finds_frames_lets_the_loop_turn() -> None:
 # --- ends -------------------------------------------------------------------------------------------
 
 
-async def test_a_stopped_writer_uses_no_credits_that_it_has_in_hand() -> None:
+async def test_a_stopped_writer_uses_no_credits_that_it_has_in_hand(wire: str) -> None:
     async with crossing(100) as ends:
         await ends.writer.put(1)
         ends.writer.stop()
@@ -371,26 +373,26 @@ async def test_a_stopped_writer_uses_no_credits_that_it_has_in_hand() -> None:
             await ends.writer.put(2)
         assert ends.writer.sent == 1
         await ends.writer.aclose()
-        ends.shut(socket.SHUT_WR)
+        ends.pair.end_writing()
         assert await ends.take_all() == [1]
 
 
-async def test_what_a_closed_writer_had_not_sent_is_lost_and_counted() -> None:
+async def test_what_a_closed_writer_had_not_sent_is_lost_and_counted(wire: str) -> None:
     async with crossing(100) as ends:
         for item in range(10):
             await ends.writer.put(item)
         ends.writer.close()
         assert (ends.writer.sent, ends.writer.lost) == (10, 10)
-        ends.shut(socket.SHUT_WR)
+        ends.pair.end_writing()
         assert await ends.take_all() == []
 
 
-async def test_what_could_not_be_sent_when_the_readers_left_is_lost_and_counted() -> None:
+async def test_what_could_not_be_sent_when_the_readers_left_is_lost_and_counted(wire: str) -> None:
     async with crossing(100) as ends:
         ends.writer.refusal = lambda: None
         for item in range(10):
             await ends.writer.put(item)
-        ends.shut(socket.SHUT_RDWR)
+        ends.pair.end_reading()
         for item in range(200):
             await ends.writer.put(item)
         await turn(SETTLED)
@@ -411,7 +413,7 @@ async def test_a_cancelled_aclose_closes_and_drops_the_rest(small_sockets: None)
         with pytest.raises(asyncio.CancelledError):
             await closing
         assert ends.writer.closed
-        ends.shut(socket.SHUT_WR)
+        ends.pair.end_writing()
         assert len(await ends.take_all()) + ends.writer.lost == ends.writer.sent == 2_000
 
 
@@ -457,6 +459,48 @@ async def test_what_is_left_in_a_channel_is_counted_by_edge() -> None:
         before = open_fds()
         assert count_unread(ends.pair.receive) == {0: (3, 3), 1: (3, 3)}
         assert open_fds() == before
+
+
+@pytest.mark.skipif(not ring.AVAILABLE, reason="needs total store order")
+async def test_what_is_left_in_a_ring_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Crossing, "over_a_ring", True)
+    async with crossing(100) as ends:
+        for item in range(5):
+            await ends.writer.put(item)
+            ends.writer.flush()
+        for size in (50_000, 100_000, 3_000):  # through the socket; in memory of its own; in the ring
+            await ends.writer.put(bytes(size))
+            ends.writer.flush()
+        assert await ends.take() == 0
+        assert ends.pair.count_unread() == {0: (7, 8)}
+        assert [await ends.take() for _ in range(4)] == [1, 2, 3, 4]
+        assert [len(await ends.take()) for _ in range(3)] == [50_000, 100_000, 3_000]
+        assert ends.pair.count_unread() == {}
+
+
+@pytest.mark.skipif(not ring.AVAILABLE, reason="needs total store order")
+async def test_a_ring_that_is_full_of_bytes_keeps_its_items_until_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Crossing, "over_a_ring", True)
+    async with crossing(1_000) as ends, asyncio.timeout(20):
+        for item in range(1_000):
+            await ends.writer.put((item, bytes(item * 7)))
+            ends.writer.flush()
+        assert ends.writer._unsent  # 3.5 MB do not fit
+        assert [await ends.take() for _ in range(1_000)] == [(item, bytes(item * 7)) for item in range(1_000)]
+
+
+@pytest.mark.skipif(not ring.AVAILABLE, reason="needs total store order")
+async def test_frames_that_meet_the_end_of_a_ring_are_whole_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Crossing, "over_a_ring", True)
+    async with crossing(100) as ends, asyncio.timeout(20):
+        for item in range(300):
+            await ends.writer.put((item, bytes(item * 61)))
+            ends.writer.flush()
+            if item >= 4:
+                assert ends.pair.count_unread() == {0: (5, item + 1)}
+                assert await ends.take() == (item - 4, bytes((item - 4) * 61))
 
 
 def test_a_pair_that_cannot_be_made_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
