@@ -29,8 +29,8 @@ def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=["sockets", "ring"])
-def wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """For a channel of one writer and one reader, which has a wire of its own on machines that allow it."""
+def carrier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """For a channel of one writer and one reader, which has a carrier of its own on machines that allow it."""
     if request.param == "ring" and not ring.AVAILABLE:
         pytest.skip("needs total store order")
     monkeypatch.setattr(Crossing, "over_a_ring", request.param == "ring")
@@ -142,9 +142,9 @@ async def test_a_writer_that_has_room_is_not_woken_by_readers_that_make_more() -
         await ends.writer.put(0)
         await turn(SETTLED)
         woken: list[int] = []
-        wire = ends.writer._carrier
-        assert isinstance(wire, SocketSender)
-        for fd in (wire.credit, wire.socket.fileno()):
+        carrier = ends.writer._carrier
+        assert isinstance(carrier, SocketSender)
+        for fd in (carrier.credit, carrier.socket.fileno()):
             ends.hub._callbacks[fd] = woken.append
         for item in range(10):
             assert await ends.take() == item
@@ -156,7 +156,7 @@ async def test_a_writer_that_has_room_is_not_woken_by_readers_that_make_more() -
 # --- frames -----------------------------------------------------------------------------------------
 
 
-async def test_what_was_put_leaves_when_the_loop_turns(wire: str) -> None:
+async def test_what_was_put_leaves_when_the_loop_turns(carrier: str) -> None:
     async with crossing(100) as ends:
         for item in range(10):
             await ends.writer.put(item)
@@ -166,7 +166,7 @@ async def test_what_was_put_leaves_when_the_loop_turns(wire: str) -> None:
 
 
 async def test_a_producer_that_never_suspends_does_not_hold_its_items_back(
-    monkeypatch: pytest.MonkeyPatch, wire: str
+    monkeypatch: pytest.MonkeyPatch, carrier: str
 ) -> None:
     monkeypatch.setattr("cascata.transport.crossing.FLUSH_S", FLUSH_S)
     async with crossing(100) as ends:
@@ -211,7 +211,7 @@ async def test_large_items_that_wait_hold_no_fds(small_sockets: None) -> None:
             assert len(await ends.take()) == len(item)
 
 
-async def test_arrays_that_are_kept_hold_no_fds(wire: str) -> None:
+async def test_arrays_that_are_kept_hold_no_fds(carrier: str) -> None:
     async with crossing(10) as ends:
         kept = []
         before = open_fds()
@@ -242,7 +242,7 @@ async def test_frames_are_cut_to_little_work_when_several_processes_read() -> No
         assert ends.frames_waiting() == 3
 
 
-async def test_a_bad_item_fails_alone_and_the_order_of_the_others_is_kept(wire: str) -> None:
+async def test_a_bad_item_fails_alone_and_the_order_of_the_others_is_kept(carrier: str) -> None:
     async with crossing(100) as ends:
         items = [generator() if item % 7 == 3 else (lambda: None) if item % 7 == 5 else item for item in range(50)]
         for item in items:
@@ -254,7 +254,7 @@ async def test_a_bad_item_fails_alone_and_the_order_of_the_others_is_kept(wire: 
         assert ends.writer.sent == 50
 
 
-async def test_an_item_that_cannot_be_unpickled_fails_alone(wire: str) -> None:
+async def test_an_item_that_cannot_be_unpickled_fails_alone(carrier: str) -> None:
     async with crossing(100) as ends:
         for item in range(50):
             await ends.writer.put(Explosive() if item % 10 == 5 else item)
@@ -291,7 +291,7 @@ async def test_a_kernel_that_is_short_of_something_is_asked_again(monkeypatch: p
 # --- readers ----------------------------------------------------------------------------------------
 
 
-async def test_who_shares_the_reading_end_is_woken_for_each_item(wire: str) -> None:
+async def test_who_shares_the_reading_end_is_woken_for_each_item(carrier: str) -> None:
     async with crossing(10, users=2) as ends, asyncio.timeout(10):
         first, second = (asyncio.ensure_future(ends.take()) for _ in range(2))
         await turn(SETTLED)
@@ -301,7 +301,7 @@ async def test_who_shares_the_reading_end_is_woken_for_each_item(wire: str) -> N
         assert sorted([await first, await second]) == [1, 2]
 
 
-async def test_who_gives_up_waiting_passes_its_wake_up_on(wire: str) -> None:
+async def test_who_gives_up_waiting_passes_its_wake_up_on(carrier: str) -> None:
     async with crossing(10, users=2) as ends, asyncio.timeout(10):
         first, second = (asyncio.ensure_future(ends.take()) for _ in range(2))
         await turn(SETTLED)
@@ -317,7 +317,7 @@ async def test_who_gives_up_waiting_passes_its_wake_up_on(wire: str) -> None:
         await second
 
 
-async def test_a_batch_that_suspends_again_and_again_keeps_no_writer_waiting(wire: str) -> None:
+async def test_a_batch_that_suspends_again_and_again_keeps_no_writer_waiting(carrier: str) -> None:
     async with crossing(4) as ends, asyncio.timeout(20):
         for item in range(4):
             await ends.writer.put(item)
@@ -365,7 +365,7 @@ async def test_a_reader_that_always_finds_frames_lets_the_loop_turn() -> None:
 # --- ends -------------------------------------------------------------------------------------------
 
 
-async def test_a_stopped_writer_uses_no_credits_that_it_has_in_hand(wire: str) -> None:
+async def test_a_stopped_writer_uses_no_credits_that_it_has_in_hand(carrier: str) -> None:
     async with crossing(100) as ends:
         await ends.writer.put(1)
         ends.writer.stop()
@@ -377,7 +377,7 @@ async def test_a_stopped_writer_uses_no_credits_that_it_has_in_hand(wire: str) -
         assert await ends.take_all() == [1]
 
 
-async def test_what_a_closed_writer_had_not_sent_is_lost_and_counted(wire: str) -> None:
+async def test_what_a_closed_writer_had_not_sent_is_lost_and_counted(carrier: str) -> None:
     async with crossing(100) as ends:
         for item in range(10):
             await ends.writer.put(item)
@@ -387,7 +387,7 @@ async def test_what_a_closed_writer_had_not_sent_is_lost_and_counted(wire: str) 
         assert await ends.take_all() == []
 
 
-async def test_what_could_not_be_sent_when_the_readers_left_is_lost_and_counted(wire: str) -> None:
+async def test_what_could_not_be_sent_when_the_readers_left_is_lost_and_counted(carrier: str) -> None:
     async with crossing(100) as ends:
         ends.writer.refusal = lambda: None
         for item in range(10):
