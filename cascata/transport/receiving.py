@@ -179,13 +179,16 @@ class CrossingReader:
     async def _look_again(self) -> bool:
         """Looks for a moment whether something comes. Cancelled: nothing was taken."""
         until = perf_counter() + self._patience
-        while perf_counter() < until:
+        while True:
             for _ in range(LOOKS_A_TURN):
                 if self._receive():
                     if self._takers:
                         self._share()
                     self._patience = self._spin_s
                     return True
+            # Who is going to wait has just looked: the loop does not turn in between, and nothing goes by unseen.
+            if perf_counter() >= until:
+                break
             await asyncio.sleep(0)
             self._turned = perf_counter()
             if self.items or self._ended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import time
 from typing import Any
@@ -15,6 +16,7 @@ from cascata.transport import frames, ring
 from cascata.transport.carriers import SocketSender
 from cascata.transport.crossing import FLUSH_S
 from cascata.transport.pair import count_unread, make_pair
+from cascata.transport.receiving import SPIN_S
 from tests.coroutines import turn
 from tests.transport.ends import Crossing, crossing, generator, open_fds
 
@@ -315,6 +317,21 @@ async def test_who_gives_up_waiting_passes_its_wake_up_on(carrier: str) -> None:
         if not first.cancelled():
             await ends.writer.put(2)
         await second
+
+
+async def test_what_comes_while_a_reader_lets_the_loop_turn_between_two_looks_is_seen(
+    carrier: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = (number * 0.8 * SPIN_S for number in itertools.count())
+    monkeypatch.setattr("cascata.transport.receiving.perf_counter", lambda: next(clock))
+    async with crossing(10) as ends, asyncio.timeout(10):
+        ends.reader._patience = SPIN_S
+        taking = asyncio.ensure_future(ends.take())
+        await turn()  # it has looked, found nothing, and will see at its clock that it has looked long enough
+        await ends.writer.put(1)
+        ends.writer.flush()
+        ends.hub._dispatch()  # as when another channel has made it look: nobody waits here yet
+        assert await taking == 1
 
 
 async def test_a_batch_that_suspends_again_and_again_keeps_no_writer_waiting(carrier: str) -> None:
