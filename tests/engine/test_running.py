@@ -177,7 +177,8 @@ def test_a_run_that_is_awaited_can_be_cancelled(engine: Options, notes: Notes, f
     expected: dict[str, type[BaseException]] = {"cancel": asyncio.CancelledError, "sibling": ExceptionGroup}
     with pytest.raises(expected.get(how, TimeoutError)):
         asyncio.run(main())
-    assert notes.read() == ["cancelled"]
+    # On a busy machine the time may be up before the node has begun.
+    assert notes.read() == (["cancelled"] if flags[0].is_set() else [])
 
 
 def test_a_run_can_be_cancelled_at_once(engine: Options, notes: Notes) -> None:
