@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from ..errors import ComponentError, RunTimeout
+from ..errors import CascataError, ComponentError, RunTimeout
 from ..model import GraphSpec, Plan
 from ..observe.board import Board, BoardShape
 from ..observe.report import RunReport
@@ -41,10 +41,11 @@ class InlineRun:
         self._worker: Worker | None = None
         self._early: list[supervisor.Event] = []
         self._cancelled = False
-        self._given_up: asyncio.Future[None]
+        self._ending: asyncio.Future[None]
+        self._killed: asyncio.Future[None]
         self._capacity = {channel.id: channel.capacity for channel in spec.channels}
         self.abandoned = False
-        """Whether nodes that resist cancellation were left behind: nobody can wait for them."""
+        """Whether nodes that resist cancellation are left behind: nobody can wait for them."""
 
     # -- from any thread
 
@@ -64,26 +65,30 @@ class InlineRun:
                     asyncio.get_running_loop().call_later(within, self._handle, supervisor.CancelAsked())
             case supervisor.CancelAsked() | supervisor.KillAsked():
                 self._cancelled = True
-                self._worker.cancel()
+                self._end()
+                if isinstance(event, supervisor.KillAsked) and not self._killed.done():
+                    self._killed.set_result(None)
             case _:
                 raise AssertionError(f"no event for a run in this process: {event}")
 
     # -- told by the worker
 
     def failed(self, error: BaseException) -> None:
-        self._errors.append(error)
+        self._end(error)
+
+    def _end(self, error: BaseException | None = None) -> None:
+        """What still runs is to end within `grace` from now."""
+        if error is not None:
+            self._errors.append(error)
+        if not self._ending.done():
+            self._ending.set_result(None)
 
     def overdue(self, error: ComponentError) -> None:
         loop = self._loop
         assert loop is not None  # a call runs in it
 
-        def give_up() -> None:
-            self._errors.append(error)
-            if not self._given_up.done():
-                self._given_up.set_result(None)
-
         with suppress(RuntimeError):  # the loop is closed: the run is over
-            loop.call_soon_threadsafe(give_up)
+            loop.call_soon_threadsafe(self._end, error)
 
     def writers_done(self, edges: Sequence[int]) -> None:
         """Nothing crosses here."""
@@ -108,8 +113,7 @@ class InlineRun:
         full = room_that_helps(self._spec, [report])
         waits = who_waits(self._spec, [report])
         if not full:
-            self._errors.append(supervisor.stuck(waits))
-            self._worker.cancel()
+            self._end(supervisor.stuck(waits))
             return
         channel = min(full, key=lambda each: (self._capacity[each], each))
         capacity = self._capacity[channel]
@@ -130,9 +134,11 @@ class InlineRun:
             CancelledError: the run was cancelled.
         """
         began = time.perf_counter()
+        interrupted: asyncio.CancelledError | None = None
         spec, options = self._spec, self._options
         loop = self._loop = asyncio.get_running_loop()
-        self._given_up = loop.create_future()
+        self._ending = loop.create_future()
+        self._killed = loop.create_future()
         board = Board(BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), 1))
         worker = self._worker = Worker(
             0,
@@ -154,7 +160,7 @@ class InlineRun:
         watch = InlineWatch(worker, spec, options.slow_after)
         try:
             done, _ = await asyncio.wait(
-                [running, self._given_up], timeout=options.timeout, return_when=asyncio.FIRST_COMPLETED
+                [running, self._ending], timeout=options.timeout, return_when=asyncio.FIRST_COMPLETED
             )
             if not done:
                 told = worker.doing()
@@ -165,14 +171,27 @@ class InlineRun:
                         doing={0: told},
                     )
                 )
-        except asyncio.CancelledError:
-            self._cancelled = True
+        except asyncio.CancelledError as error:
+            interrupted = error
+        try:
+            if not running.done():
+                worker.cancel()
+                self.abandoned = True  # until it has ended: a second Ctrl-C may end this wait
+                until = loop.time() + options.grace
+                while not (running.done() or self._killed.done()) and (left := until - loop.time()) > 0:
+                    try:
+                        await asyncio.wait([running, self._killed], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                    except asyncio.CancelledError as error:  # again: the nodes have their grace all the same
+                        interrupted = error
+                self.abandoned = not running.done()
+                if self.abandoned and self._errors and isinstance(self._errors[0], CascataError):
+                    resist = ", ".join(node.name for node in worker.nodes if not node.has_ended)
+                    self._errors[0].add_note(
+                        f"{resist} did not stop within {options.grace:g} s, and was left behind: in this process "
+                        f"nothing can kill it"
+                    )
         finally:
             watch.stop()
-        if not running.done() or self._errors:
-            worker.cancel()
-            _, resisting = await asyncio.wait([running], timeout=options.grace)
-            self.abandoned = bool(resisting)
             worker.deadlines.close()
         wall_s = time.perf_counter() - began
         report = make_report(
@@ -187,5 +206,7 @@ class InlineRun:
         if not self.abandoned:
             board.close()
         warn_of_unawaited(worker.unawaited)
+        if interrupted is not None:
+            raise interrupted
         raise_outcome(self._errors, report, cancelled=self._cancelled)
         return report

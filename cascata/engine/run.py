@@ -288,7 +288,10 @@ def _run_in_new_loop(engine: _Engine) -> RunReport:
         return runner.run(engine.main())
     finally:
         if getattr(engine, "abandoned", False):
-            runner.get_loop().close()  # what resists cancellation would keep `Runner.close` waiting for ever
+            loop = runner.get_loop()
+            for task in asyncio.all_tasks(loop):
+                task._log_destroy_pending = False  # type: ignore[attr-defined]  # the run's error says it
+            loop.close()  # what resists cancellation would keep `Runner.close` waiting for ever
         else:
             runner.close()
 

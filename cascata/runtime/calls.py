@@ -185,7 +185,7 @@ class Calls:
             finally:
                 self._handover = None
                 handover.abandon()
-                await asyncio.wait([making])
+                await asyncio.gather(making, return_exceptions=True)  # which a second cancellation does not cut short
             making.result()
 
         return run_generator if spec.form == "generator" else run, result
@@ -351,10 +351,11 @@ class Calls:
     async def abandon(self) -> None:
         """Cancels the calls that are still running, and waits for their ends."""
         self._consuming = None
-        for task in list(self._running):
+        running = list(self._running)
+        for task in running:
             task.cancel()
-        if self._running:
-            await asyncio.wait(list(self._running))
+        if running:
+            await asyncio.gather(*running, return_exceptions=True)  # which a second cancellation does not cut short
         if self._failed is not None:
             raise self._failed
 

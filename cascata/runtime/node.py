@@ -213,7 +213,7 @@ class Node:
         finally:
             self.undoing = False
         # Looked at here and not in the `except`: a state that suppresses errors does not make a failure a success.
-        if isinstance(raised, asyncio.CancelledError) and self.host.cancelling:
+        if isinstance(raised, GeneratorExit) or (isinstance(raised, asyncio.CancelledError) and self.host.cancelling):
             raise raised
         if raised is not None:
             raise self.failure(raised, self.in_hand)

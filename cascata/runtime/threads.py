@@ -12,11 +12,12 @@ import queue
 import threading
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import CancelledError, Future
-from contextlib import closing
+from contextlib import closing, suppress
 from time import perf_counter
 from typing import Any, Final
 
 from ..channel.given import Guard
+from ..errors import in_words
 from .outport import Stopped
 
 __all__ = ["BlockingPort", "CallThread", "Handover"]
@@ -28,48 +29,70 @@ AHEAD_S: Final = 0.001
 """Fewer, when it takes longer than this to make so many."""
 
 
+async def _outlast(future: asyncio.Future[Any]) -> None:
+    """Waits for the end of what cannot be cancelled, however often the waiting task is."""
+    while not future.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
+
+
+def _settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
+    if error is None:
+        future.set_result(value)
+        return
+    if isinstance(error, StopIteration):  # which a future refuses, since it would end the coroutine that waits for it
+        told = RuntimeError(f"the runner raised {in_words(error)}")
+        told.__cause__ = error
+        error = told
+    future.set_exception(error)
+
+
 class CallThread:
     """A daemon thread that makes one call at a time. A blocked call must not keep the program from ending."""
 
     def __init__(self, name: str) -> None:
-        self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
         self.aborted = threading.Event()
         """Set when the node is cancelled: the next `send` in the thread raises."""
-        self._loop = asyncio.get_running_loop()
         self._awaited: Future[Any] | None = None
 
     def _work(self) -> None:
         while (given := self._calls.get()) is not None:
             call, future = given
+            value: Any = None
+            error: BaseException | None = None
             try:
                 value = call()
-            except BaseException as error:  # goes to who waits, whatever it is
-                future.set_exception(error)
-            else:
-                future.set_result(value)
+            except BaseException as raised:  # goes to who waits, whatever it is
+                error = raised
+            try:
+                self._loop.call_soon_threadsafe(_settle, future, value, error)
+            except RuntimeError:  # the loop is closed: the run has left this call behind
+                return
+            del given, call, future, value, error  # nothing is kept alive until the next call
 
     async def run(self, call: Callable[[], Any]) -> Any:
         """Makes a call in the thread and waits for it.
 
-        Cancelled: its next `send` raises, and it is waited for: its state must not be torn down under it.
+        Cancelled, however often: its next `send` raises, and it is waited for. Its state is not torn down under it.
         """
-        future: Future[Any] = Future()
+        future: asyncio.Future[Any] = self._loop.create_future()
         self.aborted.clear()
         context = contextvars.copy_context()  # log records made there belong to the same node
         self._calls.put((lambda: context.run(call), future))
-        waiting = asyncio.wrap_future(future)
         try:
-            return await asyncio.shield(waiting)
+            return await asyncio.shield(future)
         except asyncio.CancelledError:
-            if waiting.done():
+            if future.done():
                 raise
             self.aborted.set()
             if self._awaited is not None:
                 self._awaited.cancel()
-            await asyncio.wait([waiting])
-            waiting.exception()
+            await _outlast(future)
+            future.exception()
             raise
 
     def await_in_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -237,6 +237,8 @@ class Worker:
             await node.run()
         except asyncio.CancelledError:
             return  # the worker is cancelling: `Node.run` lets no other cancellation pass
+        except GeneratorExit:  # left behind by a run in this process, and its loop is gone
+            raise
         except BaseException as error:  # told to whoever watches over the run
             self._events.failed(error)
             self.cancel()

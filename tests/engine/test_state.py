@@ -478,3 +478,66 @@ def test_state_is_made_before_the_first_item_and_only_once_there_is_a_worker(eng
     graph.count.number >> graph.held.number
     graph.run(**engine)
     assert notes.read() == TORN_DOWN
+
+
+# --- calls that outlive their cancellation ----------------------------------------------------------
+
+
+@component(thread=True)
+def WorksInThread(begun: In[Flag], go_on: In[Flag], notes: In[Notes], state: State[str] = State(noting)) -> None:
+    begun.set()
+    go_on.wait_blocking()
+    notes.add("its call ended")
+
+
+@component(thread=True)
+def YieldsInThread(
+    begun: In[Flag], go_on: In[Flag], notes: In[Notes], out: Out[int], state: State[str] = State(noting)
+) -> Iterator[int]:
+    yield 1
+    begun.set()
+    go_on.wait_blocking()
+    notes.add("its call ended")
+
+
+@component(concurrency=2)
+async def Resists(
+    item: In[int], begun: In[Flag], go_on: In[Flag], notes: In[Notes], state: State[str] = State(noting)
+) -> None:
+    begun.set()
+    while not go_on.is_set():
+        try:
+            await go_on.wait()
+        except asyncio.CancelledError:
+            pass
+    notes.add("its call ended")
+
+
+@component
+async def FailsThenLets(begun: In[Flag], out: Out[int]) -> None:
+    await out.send(1)
+    await begun.wait()
+    raise ValueError("as asked")
+
+
+@pytest.mark.parametrize("what", [WorksInThread, YieldsInThread, Resists], ids=lambda each: each.__name__)
+def test_state_is_never_torn_down_under_a_call_however_often_it_is_cancelled(
+    engine: Options, notes: Notes, flags: list[Flag], what: Any
+) -> None:
+    """A node that still works is cancelled again and again; what it uses stays until its calls have ended."""
+    graph = Graph()
+    graph.fails = FailsThenLets
+    graph.fails.begun < flags[0]
+    graph.works = what
+    graph.works.state < notes
+    graph.works.notes < notes
+    graph.works.begun < flags[0]
+    graph.works.go_on < flags[1]
+    if what is Resists:
+        graph.fails.out >> graph.works.item
+    later = threading.Timer(0.8, flags[1].set)  # after three cancellations
+    later.start()
+    with pytest.raises(ComponentError, match="as asked"):
+        graph.run(**engine)
+    later.join()
+    assert notes.read() == [("state", "made"), "its call ended", ("state", "torn down")]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import signal
+import threading
 import time
 from typing import Any, Final
 
@@ -198,6 +200,49 @@ def test_a_failure_ends_the_run_within_grace_whatever_else_runs(flags: list[Flag
     if node is not WaitsInThread:  # there only a thread stays behind: the node itself has ended
         (note,) = caught.value.__notes__
         assert "worker 1 (busy) did not stop within 0.4 s" in note
+
+
+@component(thread=True)
+def BlocksItsThread(flag: In[Flag], over: In[Flag]) -> None:
+    flag.set()
+    over.wait_blocking()
+
+
+def test_inline_what_resists_is_left_behind_after_grace(flags: list[Flag], capfd: Any) -> None:
+    graph = Graph()
+    graph.fails = Fails
+    graph.busy = Resists
+    graph.fails.flag < flags[0]
+    graph.busy.flag < flags[0]
+    began = time.monotonic()
+    with pytest.raises(ComponentError, match="as asked") as caught:
+        graph.run(engine="inline", grace=GRACE_S)
+    assert time.monotonic() - began < GRACE_S + SOON_S
+    (note,) = caught.value.__notes__
+    assert note.startswith("busy did not stop within 0.4 s, and was left behind")
+    gc.collect()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_inline_a_blocked_thread_is_left_behind_after_grace(flags: list[Flag], capfd: Any) -> None:
+    """Nobody can kill a thread, but nobody waits for it either."""
+    graph = Graph()
+    graph.fails = Fails
+    graph.busy = BlocksItsThread
+    graph.fails.flag < flags[0]
+    graph.busy.flag < flags[0]
+    graph.busy.over < flags[1]
+    began = time.monotonic()
+    try:
+        with pytest.raises(ComponentError, match="as asked"):
+            graph.run(engine="inline", grace=GRACE_S)
+        assert time.monotonic() - began < GRACE_S + SOON_S
+    finally:
+        left = [each for each in threading.enumerate() if each.name.startswith("busy")]
+        flags[1].set()
+        for each in left:
+            each.join()
+    assert capfd.readouterr() == ("", "")
 
 
 @component

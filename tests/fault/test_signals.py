@@ -147,6 +147,14 @@ graph = Graph()
 """
 
 
+INLINE_IN_A_LOOP: Final = """
+async def cell():
+    graph.run(engine='inline', grace=60)
+
+asyncio.run(cell())
+"""
+
+
 @pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
 def test_a_second_ctrl_c_kills_what_resists_the_first(program: Any, start_method: str) -> None:
     running: Program = program(
@@ -162,11 +170,37 @@ def test_a_second_ctrl_c_kills_what_resists_the_first(program: Any, start_method
     assert code == -signal.SIGINT
 
 
-def test_ctrl_c_ends_within_grace_what_resists_it(program: Any) -> None:
-    running: Program = program(
-        RESISTS + "graph.one = Resists\ngraph.two = Blocks\ngraph.run(num_workers=2, grace=0.5)\n"
-    )
-    running.lines_until("running", 2)
+@pytest.mark.parametrize("run", ["graph.run(engine='inline', grace=60)", INLINE_IN_A_LOOP])
+def test_inline_a_second_ctrl_c_leaves_what_resists_the_first(program: Any, run: str) -> None:
+    running: Program = program(RESISTS + "graph.one = Resists\n" + run)
+    running.lines_until("running")
+    running.signal_group(signal.SIGINT)
+    running.lines_until("resists")
+    running.signal_group(signal.SIGINT)
+    code, _ = running.end()
+    assert code == -signal.SIGINT
+    assert running.errors().rstrip().endswith("KeyboardInterrupt")
+
+
+def test_inline_a_second_ctrl_c_interrupts_code_that_blocks(program: Any) -> None:
+    """The first one only asks, which a loop that is blocked does not hear."""
+    running: Program = program(RESISTS + "graph.one = Blocks\ngraph.run(engine='inline', grace=60)\n")
+    running.lines_until("running")
+    running.signal_group(signal.SIGINT)
+    time.sleep(0.1)  # two that come at once are one
+    running.signal_group(signal.SIGINT)
+    code, _ = running.end()
+    assert code == -signal.SIGINT
+    assert running.errors().rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "options"),
+    [("graph.one = Resists\ngraph.two = Blocks\n", "num_workers=2"), ("graph.one = Resists\n", "engine='inline'")],
+)
+def test_ctrl_c_ends_within_grace_what_resists_it(program: Any, nodes: str, options: str) -> None:
+    running: Program = program(RESISTS + nodes + f"graph.run({options}, grace=0.5)\n")
+    running.lines_until("running", nodes.count("graph"))
     running.signal_group(signal.SIGINT)
     code, _ = running.end(0.5 + SOON_S)
     assert code == -signal.SIGINT
