@@ -13,7 +13,7 @@ from ..errors import CascataError, CascataWarning, LedgerError
 from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..observe.report import EdgeReport, NodeReport, RunReport
-from ..transport.pair import Unread
+from ..transport.unread import Unread
 
 __all__ = ["make_report", "raise_outcome", "tell_of_growth", "warn_of_unawaited"]
 

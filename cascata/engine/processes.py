@@ -17,7 +17,6 @@ import socket
 import sys
 import threading
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -26,15 +25,14 @@ from typing import Any, Final
 from ..errors import CascataError, in_words
 from ..model import GraphSpec, Plan
 from ..observe.board import Board, BoardShape
-from ..observe.log import replay, worker_level
+from ..observe.log import worker_level
 from ..observe.report import RunReport
 from ..options import RunOptions
 from ..transport import forked
 from ..transport.links import AnyPair, ends_for, make_pairs
-from ..transport.pair import Unread
 from . import definitions, supervisor
-from .account import make_report, raise_outcome, tell_of_growth, warn_of_unawaited
 from .caller import Caller, Seat, own_ends
+from .supervised import SupervisedRun
 from .watch import WorkerWatch
 
 __all__ = ["ProcessRun"]
@@ -109,61 +107,19 @@ class _Handle:
                 self.process._popen.close()
 
 
-class ProcessRun:
-    """One run on worker processes. `main` is its whole life; `post` tells it something, from any thread.
-
-    Args:
-        spec: the graph, checked.
-        plan: which node runs on which worker.
-        options: of the run.
-        caller: has the graph's sources and sinks, if there are any.
-    """
+class ProcessRun(SupervisedRun):
+    """One run on worker processes. See `SupervisedRun`."""
 
     def __init__(self, spec: GraphSpec, plan: Plan, options: RunOptions, caller: Caller | None = None) -> None:
-        self._spec = spec
-        self._plan = plan
-        self._options = options
-        self._caller = caller
+        super().__init__(spec, plan, options, caller)
         self._method = options.start_method or _launch().default_start_method()
-        self._supervisor = supervisor.Supervisor(spec, plan, options.grace)
         self._handles: list[_Handle] = []
-        self._watch: WorkerWatch | None = None
         self._pairs: dict[int, AnyPair] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._doing: dict[int, str] = {}
-        self._unawaited: Counter[str] = Counter()
-        self._unread: dict[int, Unread] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._events: asyncio.Queue[supervisor.Event] = asyncio.Queue()
-        self._early: list[supervisor.Event] = []
-        self._tasks: set[asyncio.Future[None]] = set()
-
-    # -- from any thread
-
-    def post(self, event: supervisor.Event) -> None:
-        """Hands an event to the run: `StopAsked`, `CancelAsked`, `KillAsked`."""
-        loop = self._loop
-        if loop is None:
-            self._early.append(event)
-            return
-        with suppress(RuntimeError):  # the loop is closed: the run is over
-            loop.call_soon_threadsafe(self._events.put_nowait, event)
 
     # -- its life
 
     async def main(self) -> RunReport:
-        """Runs the graph to its end; leaves no process, thread, fd or memory behind.
-
-        Returns:
-            The report.
-
-        Raises:
-            CascataError: the first failure, with the others in `.others`.
-            CancelledError: the run was cancelled from outside.
-        """
-        loop = self._loop = asyncio.get_running_loop()
-        for event in self._early:
-            self._events.put_nowait(event)
+        self._begin()
         began = time.perf_counter()
         plan, spec = self._plan, self._spec
         count = len(plan.workers)
@@ -179,10 +135,7 @@ class ProcessRun:
             board = Board(shape, board_fd)
             self._watch = self._watch_over(board)
             self._pairs = make_pairs(spec, plan)
-            if self._options.timeout is not None:
-                loop.call_later(
-                    self._options.timeout, self._events.put_nowait, supervisor.TimedOut(self._options.timeout)
-                )
+            self._limit_time()
             with _launch().server.needed() if self._method == "forkserver" else nullcontext():
                 try:
                     self._seat_caller(shape, board_fd)
@@ -195,7 +148,7 @@ class ProcessRun:
             wall_s = time.perf_counter() - began
             for pair in self._pairs.values():
                 self._unread.update(pair.count_unread())
-            return self._outcome(board, wall_s)
+            return self._outcome(board, wall_s, "processes", self._method)
         finally:
             executor.shutdown()
             for pair in self._pairs.values():
@@ -212,7 +165,7 @@ class ProcessRun:
             self._plan,
             self._options.slow_after,
             board,
-            ask=lambda worker: self._handles[worker].send(b"where"),
+            ask=lambda worker: self._tell(worker, b"where"),
             signal_to=self._signal,
             pid_of=lambda worker: int(self._handles[worker].process.pid),
         )
@@ -220,27 +173,21 @@ class ProcessRun:
     def _seat_caller(self, shape: BoardShape, board_fd: int) -> None:
         if not self._plan.caller:
             return
-        assert self._caller is not None  # a graph with sources and sinks is run by who holds their ends
         index = len(self._plan.workers)
-        seat = Seat(
-            index,
-            self._spec,
-            self._plan.caller,
-            self._plan.crossing,
-            own_ends(ends_for(index, self._spec, self._plan, self._pairs)),
-            shape,
-            os.dup(board_fd),
-            self._options.on_error == "skip",
-            self._options.grace,
-            self._options.debug,
+        self._seat(
+            Seat(
+                index,
+                self._spec,
+                self._plan.caller,
+                self._plan.crossing,
+                own_ends(ends_for(index, self._spec, self._plan, self._pairs)),
+                shape,
+                os.dup(board_fd),
+                self._options.on_error == "skip",
+                self._options.grace,
+                self._options.debug,
+            )
         )
-        loop = asyncio.get_running_loop()
-
-        def hear(*message: Any) -> None:
-            with suppress(RuntimeError):  # the loop is closed: the run is over
-                loop.call_soon_threadsafe(self._hear, index, message)
-
-        self._caller.take(seat, hear)
 
     def _start(self, payload: bytes, shape: BoardShape, board_fd: int, executor: ThreadPoolExecutor) -> None:
         launch = _launch()
@@ -289,7 +236,7 @@ class ProcessRun:
                     os.fstat(number)
                     streams[number] = position(number)
         cores = len(os.sched_getaffinity(0))
-        setup = _worker_main().Setup(
+        setup = _worker_main().FdSetup(
             index=index,
             nodes=self._plan.workers[index],
             crossing=self._plan.crossing,
@@ -312,60 +259,25 @@ class ProcessRun:
         setup.fds = len(positions)
         return setup, list(positions)
 
-    async def _supervise(self, board: Board) -> None:
-        while self._supervisor.phase is not supervisor.Phase.OVER:
-            event = await self._events.get()
-            # Told by memory, not by a message, which could come after what the worker did as soon as it was ready.
-            ready = [supervisor.Ready(worker) for worker in sorted(self._supervisor.booting) if board.beat(worker)]
-            for each in (*ready, event):
-                for instruction in self._supervisor.handle(each):
-                    self._carry_out(instruction)
+    # -- what the supervisor instructs
 
-    def _carry_out(self, instruction: supervisor.Instruction) -> None:  # noqa: C901  # one line for each kind of them
-        loop = asyncio.get_running_loop()
-        match instruction:
-            case supervisor.DrainWorker(worker):
-                self._tell(worker, b"drain")
-            case supervisor.CancelWorker(worker):
-                self._tell(worker, b"cancel")
-            case supervisor.KillWorker(worker):
-                self._signal(worker, signal.SIGKILL)
-            case supervisor.EndCycle(worker, cycle):
-                self._tell(worker, b"end_cycle %d" % cycle)
-            case supervisor.StopCycle(worker, cycle):
-                self._tell(worker, b"stop_cycle %d" % cycle)
-            case supervisor.ConfirmIdle(worker, attempt):
-                self._tell(worker, b"confirm_idle %d" % attempt)
-            case supervisor.Grow(channel, capacity, extra, worker, waits):
-                tell_of_growth(self._spec, channel, capacity, extra, waits)
-                if worker is None:
-                    self._pairs[channel].grow(capacity, extra)
-                else:
-                    self._tell(worker, b"grow %d %d" % (channel, extra))
-            case supervisor.EndWriting(channel):
-                self._pairs[channel].end_writing()
-            case supervisor.EndReading(channel):
-                self._pairs[channel].end_reading()
-            case supervisor.SetTimer(seconds):
-                if self._timer is not None:
-                    self._timer.cancel()
-                self._timer = loop.call_later(seconds, self._events.put_nowait, supervisor.GraceOver())
-            case supervisor.DescribeWorkers(seconds):
-                self._spawn(self._describe(seconds))
-            case supervisor.Finish():
-                pass
+    def _send(self, worker: int, command: bytes) -> None:
+        if worker < len(self._handles):
+            self._handles[worker].send(command)
 
-    def _tell(self, part: int, command: bytes) -> None:
-        if part < len(self._handles):
-            self._handles[part].send(command)
-        elif self._caller is not None and part == len(self._plan.workers):
-            self._caller.send(command)
+    def _kill(self, worker: int) -> None:
+        self._signal(worker, signal.SIGKILL)
+
+    def _end_writing(self, channel: int) -> None:
+        self._pairs[channel].end_writing()
+
+    def _end_reading(self, channel: int) -> None:
+        self._pairs[channel].end_reading()
+
+    def _grow(self, channel: int, capacity: int, extra: int) -> None:
+        self._pairs[channel].grow(capacity, extra)
 
     def _signal(self, worker: int, number: int) -> None:
-        if worker == len(self._plan.workers):
-            if self._caller is not None:
-                self._caller.abandon()
-            return
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._handles[worker].pidfd, number)
 
@@ -379,42 +291,6 @@ class ProcessRun:
                 return
             self._hear(handle.index, message)
 
-    def _hear(self, part: int, message: tuple[Any, ...]) -> None:  # noqa: C901  # one line for each kind of message
-        """A part of the run has said something: a worker, or the caller's part."""
-        match message:
-            case ("log", record):
-                replay(record)
-            case ("writers_done", edges):
-                self._events.put_nowait(supervisor.WritersDone(edges))
-            case ("reader_done", channel):
-                self._events.put_nowait(supervisor.ReaderDone(channel, part))
-            case ("cycle_rests", cycle, rest):
-                self._events.put_nowait(supervisor.CycleRests(part, cycle, rest))
-            case ("cycle_unread", cycle):
-                self._events.put_nowait(supervisor.CycleUnread(part, cycle))
-            case ("idle", report):
-                self._events.put_nowait(supervisor.Idle(part, report))
-            case ("idle_confirmed", attempt, report):
-                self._events.put_nowait(supervisor.IdleConfirmed(part, attempt, report))
-            case ("failed", error):
-                self._events.put_nowait(supervisor.Failed(part, error))
-            case ("where", answer):
-                if self._watch is not None:
-                    self._watch.answered(part, answer)
-            case ("overdue", error):
-                self._events.put_nowait(supervisor.Overdue(part, error))
-            case ("doing", what):
-                self._doing[part] = what
-            case ("finished", unawaited):
-                self._unawaited.update(unawaited)
-                self._events.put_nowait(supervisor.Finished(part))
-            case ("cancelled",):
-                self._events.put_nowait(supervisor.CancelAsked())
-            case ("gone",):
-                self._events.put_nowait(supervisor.Exited(part, 0))
-            case _:
-                raise AssertionError(f"worker {part} said what nobody understands: {message!r}")
-
     def _gone(self, handle: _Handle) -> None:
         asyncio.get_running_loop().remove_reader(handle.pidfd)
         self._spawn(self._bury(handle))
@@ -426,22 +302,6 @@ class ProcessRun:
             handle.hush()
         await asyncio.get_running_loop().run_in_executor(None, handle.process.join, HEARD_S)
         self._events.put_nowait(supervisor.Exited(handle.index, handle.process.exitcode))
-
-    async def _describe(self, seconds: float) -> None:
-        self._doing.clear()
-        for part in range(len(self._plan.parts)):
-            self._tell(part, b"describe")
-        for _ in range(10):
-            await asyncio.sleep(seconds / 10)
-            if len(self._doing) == len(self._plan.parts):
-                break
-        self._events.put_nowait(supervisor.TimeoutReported(dict(self._doing)))
-
-    def _spawn(self, coroutine: Any) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.ensure_future(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     # -- its end
 
@@ -462,23 +322,6 @@ class ProcessRun:
         executor.shutdown()
         for handle in self._handles:
             handle.close()
-
-    def _outcome(self, board: Board, wall_s: float) -> RunReport:
-        warn_of_unawaited(self._unawaited)
-        run = self._supervisor
-        report = make_report(
-            self._spec,
-            self._plan,
-            board,
-            wall_s,
-            "processes",
-            start_method=self._method,
-            unread=self._unread,
-            complete=not run.errors and not run.cancelled,
-            lost=run.lost,
-        )
-        raise_outcome(run.errors, report, cancelled=run.cancelled)
-        return report
 
 
 def _make_room_for_fds(wanted: int) -> None:

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from .unread import Unread
 from .wire import Frame, Kind
 
 __all__ = ["Broker", "initial_credits"]
@@ -65,7 +66,7 @@ class Broker:
         self._due: dict[int, int] = {}  # of those, on their way to a reader that has left, and back
         self._ended = False
         self._refusing = False
-        self._unread: dict[int, int] = {}
+        self._unread: dict[int, Unread] = {}
 
     # -- from the ends
 
@@ -132,7 +133,7 @@ class Broker:
         """No reader is left: writers are refused."""
         self._refusing = True
         while self._frames:
-            self._count_unread(self._frames.popleft())
+            _count(self._unread, self._frames.popleft())
         for edge, worker in self._writers.items():
             self._post(worker, Frame(Kind.REFUSED, edge))
 
@@ -145,27 +146,24 @@ class Broker:
         """Whether no end is left that could need it."""
         return not self._writers and not self._readers and not any(self._due.values())
 
-    def unread(self) -> Mapping[int, int]:
-        """edge -> items that nobody took."""
+    def unread(self) -> Mapping[int, Unread]:
+        """What nobody took of each edge."""
         left = dict(self._unread)
         for frame in self._frames:
-            left[frame.id] = left.get(frame.id, 0) + frame.amount
+            _count(left, frame)
         return left
 
     # -- items
 
     def _keep(self, frame: Frame, *, first: bool = False) -> None:
         if self._refusing:
-            self._count_unread(frame)
+            _count(self._unread, frame)
             return
         if first:
             self._frames.appendleft(frame)
         else:
             self._frames.append(frame)
         self._match()
-
-    def _count_unread(self, frame: Frame) -> None:
-        self._unread[frame.id] = self._unread.get(frame.id, 0) + frame.amount
 
     def _match(self) -> None:
         while self._asking and self._frames:
@@ -212,6 +210,11 @@ class Broker:
             return 0
         slowest = max(self._work.values(), default=0)
         return max(1, SHARED_WORK_NS // slowest) if slowest else 1
+
+
+def _count(unread: dict[int, Unread], frame: Frame) -> None:
+    before = unread.get(frame.id, Unread(0, 0))
+    unread[frame.id] = Unread(before.items + frame.amount, max(before.sent, frame.seq))
 
 
 def initial_credits(capacity: int, writers: int) -> int:

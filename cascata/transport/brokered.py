@@ -357,6 +357,7 @@ class BrokeredReader:
         home: the worker that keeps it.
         users: nodes that take from this end.
         bad: called with the edge, the count and the error of items that cannot be unpickled.
+        seen: called with the edge of each frame that comes in, and how many items were sent on it up to then.
     """
 
     def __init__(
@@ -367,6 +368,7 @@ class BrokeredReader:
         *,
         users: int = 1,
         bad: Callable[[int, int, Exception], None],
+        seen: Callable[[int, int], None] = lambda edge, total: None,  # noqa: ARG005
     ) -> None:
         self.items: deque[Any] = deque()
         self._channel = channel
@@ -375,6 +377,7 @@ class BrokeredReader:
         self._loop = asyncio.get_running_loop()
         self._users = users
         self._bad = bad
+        self._seen = seen
         self._frames: deque[Frame] = deque()  # came, and not read yet
         self._heard = 0  # frames of items that came
         self._closed = False
@@ -467,6 +470,7 @@ class BrokeredReader:
             return True
         edge, count = frame.id, frame.amount
         self._received[edge] = self._received.get(edge, 0) + count
+        self._seen(edge, frame.seq)
         self._came += count
         try:
             items = unpack(count, frame.body, frame.buffers, lambda problem: self._bad(edge, 1, problem))
@@ -543,6 +547,10 @@ class BrokeredReader:
     @property
     def ended(self) -> bool:
         return self._ended and not self.items
+
+    def finish(self) -> None:
+        self._ended = True
+        self._wake(len(self._takers))
 
     def received(self) -> Mapping[int, int]:
         return self._received

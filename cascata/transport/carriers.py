@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from socket import SO_SNDBUF, SOL_SOCKET, socket
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from . import credit, frames
 from .hub import HUNG_UP, READABLE, WRITABLE, Hub
@@ -25,7 +25,6 @@ __all__ = [
     "SendingUser",
     "SocketReceiver",
     "SocketSender",
-    "Unread",
 ]
 
 Message = tuple[memoryview, int]
@@ -33,13 +32,6 @@ Message = tuple[memoryview, int]
 
 END: Final[Message] = (memoryview(b""), -1)
 """Is received when no more will come."""
-
-
-class Unread(NamedTuple):
-    """What nobody has received of an edge: how many items, and how many were sent on it as their frames say."""
-
-    items: int
-    sent: int
 
 
 class SendingUser(Protocol):

@@ -48,7 +48,7 @@ class BrokeredEnds:
         self._homes: dict[int, int] = {}
         self._divided: set[int] = set()
         me = station.me
-        placed = {node: worker for worker, nodes in enumerate(plan.workers) for node in nodes}
+        placed = {node: worker for worker, nodes in enumerate(plan.parts) for node in nodes}
         edges: dict[int, int] = {}
         peers: set[int] = set()
         for number in sorted(plan.crossing):
@@ -71,6 +71,9 @@ class BrokeredEnds:
     def reader(self, channel: ChannelSpec, users: int) -> BrokeredReader:
         """The receiving end for this worker, taken from by `users` nodes."""
 
+        def seen(edge: int, total: int) -> None:
+            self._board.set_seen(edge, self._station.me, total)
+
         def bad(edge: int, count: int, problem: Exception) -> None:
             self._board.add_failed(edge, self._station.me, count)
             source = self._spec.edges[edge].source
@@ -79,7 +82,7 @@ class BrokeredEnds:
             for _ in range(count):
                 self._refused(error, readers, f"<an item of {source} that could not be unpickled>")
 
-        return BrokeredReader(self._station, channel.id, self._homes[channel.id], users=users, bad=bad)
+        return BrokeredReader(self._station, channel.id, self._homes[channel.id], users=users, bad=bad, seen=seen)
 
     def writer(self, edge: EdgeSpec, forgotten: Callable[[], None]) -> BrokeredWriter:
         """The sending end of an edge."""

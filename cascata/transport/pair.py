@@ -11,11 +11,12 @@ from socket import AF_UNIX, SHUT_RDWR, SHUT_WR, SO_SNDBUF, SOCK_CLOEXEC, SOCK_SE
 from typing import Final
 
 from . import credit, frames, ring
-from .carriers import ReceivingCarrier, SendingCarrier, SocketReceiver, SocketSender, Unread
+from .carriers import ReceivingCarrier, SendingCarrier, SocketReceiver, SocketSender
 from .credit import credit_pipe
 from .hub import Hub
+from .unread import Unread
 
-__all__ = ["Pair", "RingPair", "Unread", "count_unread", "make_pair", "make_ring_pairs"]
+__all__ = ["Pair", "RingPair", "count_unread", "make_pair", "make_ring_pairs"]
 
 SOCKET_BYTES: Final = 1 << 20
 

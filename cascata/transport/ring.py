@@ -31,8 +31,9 @@ from socket import SO_SNDBUF, SOL_SOCKET, socket
 from typing import Final
 
 from . import frames
-from .carriers import END, Message, SendingUser, Unread
+from .carriers import END, Message, SendingUser
 from .hub import READABLE, Hub
+from .unread import Unread
 
 __all__ = ["AVAILABLE", "Lane", "RingMemory", "RingReceiver", "RingSender", "lane_bytes", "map_lane"]
 

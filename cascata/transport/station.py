@@ -46,6 +46,7 @@ from . import forked
 from .broker import Broker
 from .handshake import Handshake, HandshakeError
 from .link import Connection, Link
+from .unread import Unread
 from .wire import Frame, Kind, WireError
 
 __all__ = ["Address", "End", "Station"]
@@ -209,14 +210,10 @@ class Station:
         with self._lock:
             self._brokers[channel].grow(extra)
 
-    def unread(self) -> dict[int, int]:
-        """edge -> items of the channels kept here that nobody took."""
-        left: dict[int, int] = {}
+    def unread(self) -> dict[int, Unread]:
+        """What nobody took of the edges of the channels kept here."""
         with self._lock:
-            for broker in self._brokers.values():
-                for edge, count in broker.unread().items():
-                    left[edge] = left.get(edge, 0) + count
-        return left
+            return {edge: left for broker in self._brokers.values() for edge, left in broker.unread().items()}
 
     # -- frames
 

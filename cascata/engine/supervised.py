@@ -1,0 +1,252 @@
+"""What every engine with workers does alike: it asks the supervisor, and has its instructions carried out.
+
+    workers ── messages ──> hear ─── events ──> Supervisor ── instructions ──> carry_out ── commands ──> workers
+    post, from any thread ─────────────┘                                            └──> kill, end a channel, a timer
+
+An engine brings the rest: how workers start, how a command reaches one, and what a channel's end is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+from ..model import GraphSpec, Plan
+from ..observe.board import Board
+from ..observe.log import replay
+from ..observe.report import RunReport
+from ..options import RunOptions
+from ..transport.unread import Unread
+from . import supervisor
+from .account import make_report, raise_outcome, tell_of_growth, warn_of_unawaited
+from .caller import Caller, Seat
+from .watch import WorkerWatch
+
+__all__ = ["SupervisedRun"]
+
+
+class SupervisedRun(ABC):
+    """One run on workers. `main` is its whole life; `post` tells it something, from any thread.
+
+    Args:
+        spec: the graph, checked.
+        plan: which node runs on which worker.
+        options: of the run.
+        caller: has the graph's sources and sinks, if there are any.
+    """
+
+    def __init__(self, spec: GraphSpec, plan: Plan, options: RunOptions, caller: Caller | None = None) -> None:
+        self._spec = spec
+        self._plan = plan
+        self._options = options
+        self._caller = caller
+        self._supervisor = supervisor.Supervisor(spec, plan, options.grace)
+        self._watch: WorkerWatch | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._doing: dict[int, str] = {}
+        self._unawaited: Counter[str] = Counter()
+        self._unread: dict[int, Unread] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._events: asyncio.Queue[supervisor.Event] = asyncio.Queue()
+        self._early: list[supervisor.Event] = []
+        self._tasks: set[asyncio.Future[None]] = set()
+
+    def post(self, event: supervisor.Event) -> None:
+        """Hands an event to the run, from any thread: `StopAsked`, `CancelAsked`, `KillAsked`."""
+        loop = self._loop
+        if loop is None:
+            self._early.append(event)
+            return
+        with suppress(RuntimeError):  # the loop is closed: the run is over
+            loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    @abstractmethod
+    async def main(self) -> RunReport:
+        """Runs the graph to its end; leaves no process, thread, fd or memory behind.
+
+        Returns:
+            The report.
+
+        Raises:
+            CascataError: the first failure, with the others in `.others`.
+            CancelledError: the run was cancelled from outside.
+        """
+
+    # -- what an engine brings
+
+    @abstractmethod
+    def _send(self, worker: int, command: bytes) -> None:
+        """Sends a worker a command; one that is gone needs none."""
+
+    @abstractmethod
+    def _kill(self, worker: int) -> None:
+        """Ends a worker at once."""
+
+    @abstractmethod
+    def _end_writing(self, channel: int) -> None:
+        """No writer of a crossing channel is left: its readers get what is queued, then its end."""
+
+    @abstractmethod
+    def _end_reading(self, channel: int) -> None:
+        """No reader of a crossing channel is left: its writers are refused."""
+
+    @abstractmethod
+    def _grow(self, channel: int, capacity: int, extra: int) -> None:
+        """Gives a crossing channel room for more items."""
+
+    # -- its life
+
+    def _begin(self) -> asyncio.AbstractEventLoop:
+        """First in `main`: from now on events are heard."""
+        loop = self._loop = asyncio.get_running_loop()
+        for event in self._early:
+            self._events.put_nowait(event)
+        return loop
+
+    def _limit_time(self) -> None:
+        """From now on the run's `timeout` counts."""
+        seconds = self._options.timeout
+        if seconds is not None:
+            asyncio.get_running_loop().call_later(seconds, self._events.put_nowait, supervisor.TimedOut(seconds))
+
+    async def _supervise(self, board: Board) -> None:
+        """Hands events to the supervisor and carries its instructions out, until the run is over."""
+        while self._supervisor.phase is not supervisor.Phase.OVER:
+            event = await self._events.get()
+            # Told by memory, not by a message, which could come after what the worker did as soon as it was ready.
+            ready = [supervisor.Ready(worker) for worker in sorted(self._supervisor.booting) if board.beat(worker)]
+            for each in (*ready, event):
+                for instruction in self._supervisor.handle(each):
+                    self._carry_out(instruction)
+
+    def _carry_out(self, instruction: supervisor.Instruction) -> None:  # noqa: C901  # one line for each kind of them
+        match instruction:
+            case supervisor.DrainWorker(worker):
+                self._tell(worker, b"drain")
+            case supervisor.CancelWorker(worker):
+                self._tell(worker, b"cancel")
+            case supervisor.KillWorker(worker):
+                if worker < len(self._plan.workers):
+                    self._kill(worker)
+                elif self._caller is not None:
+                    self._caller.abandon()
+            case supervisor.EndCycle(worker, cycle):
+                self._tell(worker, b"end_cycle %d" % cycle)
+            case supervisor.StopCycle(worker, cycle):
+                self._tell(worker, b"stop_cycle %d" % cycle)
+            case supervisor.ConfirmIdle(worker, attempt):
+                self._tell(worker, b"confirm_idle %d" % attempt)
+            case supervisor.Grow(channel, capacity, extra, worker, waits):
+                tell_of_growth(self._spec, channel, capacity, extra, waits)
+                if worker is None:
+                    self._grow(channel, capacity, extra)
+                else:
+                    self._tell(worker, b"grow %d %d" % (channel, extra))
+            case supervisor.EndWriting(channel):
+                self._end_writing(channel)
+            case supervisor.EndReading(channel):
+                self._end_reading(channel)
+            case supervisor.SetTimer(seconds):
+                if self._timer is not None:
+                    self._timer.cancel()
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(seconds, self._events.put_nowait, supervisor.GraceOver())
+            case supervisor.DescribeWorkers(seconds):
+                self._spawn(self._describe(seconds))
+            case supervisor.Finish():
+                pass
+
+    def _tell(self, part: int, command: bytes) -> None:
+        """Sends a command to a part of the run: a worker, or the caller's part."""
+        if part < len(self._plan.workers):
+            self._send(part, command)
+        elif self._caller is not None:
+            self._caller.send(command)
+
+    async def _describe(self, seconds: float) -> None:
+        self._doing.clear()
+        parts = range(len(self._plan.parts))
+        for part in parts:
+            self._tell(part, b"describe")
+        for _ in range(10):
+            await asyncio.sleep(seconds / 10)
+            if len(self._doing) == len(parts):
+                break
+        self._events.put_nowait(supervisor.TimeoutReported(dict(self._doing)))
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # -- what workers say
+
+    def _seat(self, seat: Seat) -> None:
+        """Has the caller's part of the run begin."""
+        assert self._caller is not None  # a graph with sources and sinks is run by who holds their ends
+        loop = asyncio.get_running_loop()
+
+        def hear(*message: Any) -> None:
+            with suppress(RuntimeError):  # the loop is closed: the run is over
+                loop.call_soon_threadsafe(self._hear, seat.index, message)
+
+        self._caller.take(seat, hear)
+
+    def _hear(self, part: int, message: tuple[Any, ...]) -> None:  # noqa: C901  # one line for each kind of message
+        """A part of the run has said something: a worker, or the caller's part."""
+        match message:
+            case ("log", record):
+                replay(record)
+            case ("writers_done", edges):
+                self._events.put_nowait(supervisor.WritersDone(edges))
+            case ("reader_done", channel):
+                self._events.put_nowait(supervisor.ReaderDone(channel, part))
+            case ("cycle_rests", cycle, rest):
+                self._events.put_nowait(supervisor.CycleRests(part, cycle, rest))
+            case ("cycle_unread", cycle):
+                self._events.put_nowait(supervisor.CycleUnread(part, cycle))
+            case ("idle", report):
+                self._events.put_nowait(supervisor.Idle(part, report))
+            case ("idle_confirmed", attempt, report):
+                self._events.put_nowait(supervisor.IdleConfirmed(part, attempt, report))
+            case ("failed", error):
+                self._events.put_nowait(supervisor.Failed(part, error))
+            case ("where", answer):
+                if self._watch is not None:
+                    self._watch.answered(part, answer)
+            case ("overdue", error):
+                self._events.put_nowait(supervisor.Overdue(part, error))
+            case ("doing", what):
+                self._doing[part] = what
+            case ("finished", unawaited):
+                self._unawaited.update(unawaited)
+                self._events.put_nowait(supervisor.Finished(part))
+            case ("cancelled",):
+                self._events.put_nowait(supervisor.CancelAsked())
+            case ("gone",):
+                self._events.put_nowait(supervisor.Exited(part, 0))
+            case _:
+                raise AssertionError(f"worker {part} said what nobody understands: {message!r}")
+
+    def _outcome(self, board: Board, wall_s: float, engine: str, start_method: str | None) -> RunReport:
+        """The report of the run, or its first failure."""
+        warn_of_unawaited(self._unawaited)
+        run = self._supervisor
+        report = make_report(
+            self._spec,
+            self._plan,
+            board,
+            wall_s,
+            engine,
+            start_method=start_method,
+            unread=self._unread,
+            complete=not run.errors and not run.cancelled,
+            lost=run.lost,
+        )
+        raise_outcome(run.errors, report, cancelled=run.cancelled)
+        return report

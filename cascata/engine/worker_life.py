@@ -1,0 +1,169 @@
+"""What the workers of every engine do alike: they take over the parent's ways, run their nodes, tell, and obey.
+
+parent ── commands ──> a thread reads: drain, cancel, describe ──> Worker, in the main thread's loop
+       <── events, log records, failures ── Reporter ─────────────────┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from ..errors import CascataError, ComponentError, in_words
+from ..model import GraphSpec
+from ..observe.board import Board, BoardShape
+from ..runtime.worker import Links, Worker
+from .commands import carry_out
+from .reporter import Reporter
+from .watch import where_it_stands
+
+__all__ = ["Setup", "Wire", "by_connection", "flush_streams", "load_failure", "make_worker", "obey", "take_over"]
+
+ANSWER_S: Final = 0.2
+"""A loop that does not turn within this many seconds counts as blocked."""
+
+
+@dataclass(slots=True)
+class Setup:
+    """What a worker is told first."""
+
+    index: int
+    nodes: tuple[str, ...]
+    crossing: frozenset[int]
+    shape: BoardShape
+    skip_errors: bool
+    grace: float
+    debug: bool
+    log_level: int
+    authkeys: dict[str, bytes]
+    environment: dict[str, str]
+    thread_cap: int
+    tracked: bool
+
+
+class Wire(Protocol):
+    """What a `Connection` of `multiprocess` is to a worker."""
+
+    def send_bytes(self, data: bytes) -> None:
+        """Sends one message."""
+
+    def recv_bytes(self) -> bytes:
+        """Waits for one message. Raises `EOFError` or `OSError` at the end."""
+
+
+def by_connection(connection: Wire) -> Callable[..., None]:
+    """Sends messages to the parent, from any thread."""
+    lock = threading.Lock()
+
+    def send(*message: Any) -> None:
+        """When the parent is gone there is nobody to tell, and this process ends as well."""
+        data = pickle.dumps(message)
+        try:
+            with lock:
+                connection.send_bytes(data)
+        except OSError:
+            pass
+
+    return send
+
+
+def take_over(setup: Setup) -> None:
+    """Makes this process look like the parent does now: its environment and keys."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)  # what was printed must not die with the process
+    os.environ.clear()
+    os.environ.update(setup.environment)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, str(setup.thread_cap))
+    import multiprocessing
+
+    import multiprocess
+    from multiprocess import resource_tracker
+
+    for package in (multiprocess, multiprocessing):
+        package.current_process().authkey = setup.authkeys[package.__name__]
+    if not setup.tracked:
+        resource_tracker._resource_tracker._fd = None  # there is none yet: who needs one starts it
+
+
+def flush_streams() -> None:
+    """What was printed must not die with the process."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # a program may have been started without
+            stream.flush()
+
+
+def load_failure(setup: Setup, error: BaseException) -> CascataError:
+    """The error for definitions that could not be loaded here."""
+    failure = ComponentError(
+        f"worker {setup.index} could not load its nodes ({', '.join(setup.nodes)}): {in_words(error)}. What a "
+        f"component uses must be importable in a worker as it is here (same sys.path, same packages)",
+        node=", ".join(setup.nodes),
+        worker=setup.index,
+    )
+    failure.__cause__ = error
+    return failure
+
+
+def make_worker(setup: Setup, spec: GraphSpec, board: Board, reporter: Reporter, links: Links) -> Worker:
+    """The worker's nodes in the running loop; `links` makes the ends of the channels that cross."""
+    return Worker(
+        setup.index,
+        spec,
+        setup.nodes,
+        setup.crossing,
+        links,
+        board,
+        reporter,
+        skip_errors=setup.skip_errors,
+        grace=setup.grace,
+        debug=setup.debug,
+    )
+
+
+def obey(
+    connection: Wire,
+    loop: asyncio.AbstractEventLoop,
+    worker: Worker,
+    reporter: Reporter,
+    others: Mapping[bytes, Callable[..., None]],
+) -> None:
+    """Reads the parent's commands until it closes the connection, in a thread of its own.
+
+    Args:
+        connection: to the parent.
+        loop: in which the worker runs.
+        worker: that obeys.
+        reporter: answers.
+        others: command -> what is called with its numbers, in this thread.
+    """
+    main_thread = threading.main_thread().ident
+    while True:
+        try:
+            command = connection.recv_bytes()
+        except (EOFError, OSError):
+            return
+        what, *given = command.split()
+        try:
+            if what in others:
+                others[what](*map(int, given))
+            elif carry_out(command, loop, worker, reporter):
+                pass
+            elif what == b"where":
+                reporter.send("where", where_it_stands(worker, loop, main_thread))
+            elif what == b"describe":
+                turned = threading.Event()
+                loop.call_soon_threadsafe(turned.set)
+                doing = worker.doing()
+                if not turned.wait(ANSWER_S):
+                    doing += f"; its event loop is blocked at\n{where_it_stands(worker, loop, main_thread).stack}"
+                reporter.send("doing", doing)
+        except RuntimeError:
+            return  # the loop is closed: the worker has ended
