@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from bench import baselines, channels, components, costs, peers, startup, topologies
+from bench import baselines, batches, channels, components, costs, peers, startup, topologies
 from bench.items import KINDS
 from bench.measure import Case, Key
 
@@ -128,6 +128,7 @@ def _peers(_: Scope) -> Iterator[Case]:
         yield Case(Key("peers", "mpire", "ints"), peers.mpire_imap, _probe(1))
     if peers.installed("ray"):
         yield Case(Key("peers", "ray.util.queue", "ints", 100), partial(peers.ray_queue, 100), 200)
+    yield Case(Key("peers", "dag.stream", "ints"), batches.dag_stream, 100_000)
 
 
 SUITES: Final[dict[str, Callable[[Scope], Iterator[Case]]]] = {
@@ -198,6 +199,9 @@ def _targets() -> Iterator[Target]:
         text = f"whole graph, 2 workers, ints, capacity {capacity}, against cascata {peers.EARLIER}"
         other = Key("peers", f"cascata {peers.EARLIER}", "ints", capacity)
         yield Target(text, "rate", Key("peers", "cascata", "ints", capacity), other, least=least)
+    text = f"dag.stream, batches of {batches.BATCH} ints, against one ray.util.queue.Queue"
+    stream, queue = Key("peers", "dag.stream", "ints"), Key("peers", "ray.util.queue", "ints", 100)
+    yield Target(text, "rate", stream, queue, least=50.0)
     for suite, most in (("round trip", 1.0), ("delay", None)):
         text = f"{suite}, median, against multiprocessing.Queue"
         yield Target(text, "median", Key(suite, "cascata"), Key(suite, "multiprocessing.Queue"), most=most)

@@ -169,11 +169,13 @@ def component(function: Any = None, /, **options: Any) -> Any:
 
 
 def _make_class(function: Any, options: Mapping[str, Any], scope: Mapping[str, Any]) -> type[Component]:
-    return make_class(ComponentType, build_spec(function, options, scope))
+    made = make_class(ComponentType, build_spec(function, options, scope))
+    registry.add(made)
+    return made
 
 
 def make_class(kind: type[ComponentType], spec: ComponentSpec) -> type[Component]:
-    """The component class of a spec, and its place in the registry."""
+    """The component class of a spec. The registry does not know it: that is for what can be found by its name."""
     ports: tuple[InPortSpec | OutPortSpec | StateSpec, ...] = (*spec.inports, *spec.outports, *spec.states)
     namespace: dict[str, Any] = {each.name: PortAttribute(each) for each in ports}
     namespace |= {
@@ -184,6 +186,5 @@ def make_class(kind: type[ComponentType], spec: ComponentSpec) -> type[Component
         "spec": spec,
     }
     made: Any = kind(spec.name, (Component,), namespace)
-    registry.add(made)
     component_class: type[Component] = made
     return component_class

@@ -7,6 +7,7 @@ from inspect import signature
 from typing import Any
 
 from ..dsl.component import ComponentType, make_class
+from ..dsl.registry import registry
 from ..model import ComponentSpec, InPortSpec, OutPortSpec
 
 __all__ = ["Sink", "Source"]
@@ -28,7 +29,7 @@ def _sink(inp: object) -> None:
 
 
 def _declare(name: str, runner: Callable[[object], None], doc: str, **ports: Any) -> Any:
-    return make_class(
+    made = make_class(
         CallerType,
         ComponentSpec(
             name=name,
@@ -42,6 +43,8 @@ def _declare(name: str, runner: Callable[[object], None], doc: str, **ports: Any
             **ports,
         ),
     )
+    registry.add(made)
+    return made
 
 
 Source: Any = _declare(

@@ -86,12 +86,12 @@ def cut(
     for what, value, least in (("batch_size", batch_size, 1), ("first_index", first_index, 0)):
         if not is_whole(value, least):
             raise DefinitionError(f"{where}: {what} must be a whole number of at least {least}, not {value!r}.")
-    for number, each in enumerate(streams, 1):
+    labels = [f"data stream {n}{f' (for {name})' if name else ''}" for n, name in _numbered(streams, names)]
+    for label, each in zip(labels, streams, strict=True):
         if not isinstance(each, Iterable):
             raise DefinitionError(
-                f"{where}: data stream {number} is {each!r}, of type {type(each).__name__}: it must be an iterable."
+                f"{where}: {label} is {each!r}, of type {type(each).__name__}: it must be an iterable."
             )
-    labels = [f"data stream {n}{f' (for {name})' if name else ''}" for n, name in _numbered(streams, names)]
     if strict:
         _compare_lengths(streams, labels, where, "batches" if prebatched else "items")
     if prebatched:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cascata.engine import server
 from tests.workflow.saving import KINDS, Kind
+from tests.workflow.tasks import ENGINES, Square
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,3 +36,18 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 def path(tmp_path: Path) -> Path:
     """Where results are saved."""
     return tmp_path / "results"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def the_fork_server_stays() -> Iterator[None]:
+    """The fork server ends with the last run that uses it; held here, it need not start for each of these tests."""
+    with server.needed():
+        list(Square().map([1], num_workers=1))
+        yield
+
+
+@pytest.fixture(params=ENGINES.values(), ids=[*ENGINES])
+def engine(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Options of a start: each engine, and with processes several numbers of workers."""
+    options: dict[str, Any] = request.param
+    return options

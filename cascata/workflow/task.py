@@ -1,0 +1,88 @@
+"""A task: what is done to each batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+__all__ = ["Task"]
+
+
+class Task(ABC):
+    """Base of tasks. A subclass says in `do` what becomes of a batch.
+
+        class SquareTask(Task):
+            def do(self, batch: list[int]) -> list[int]:
+                return [x**2 for x in batch]
+
+    The instance travels to the workers as it is when the DAG starts, and each of them has a copy of its own. What is
+    expensive to make, or cannot travel (a model, a connection), is made in `setup`.
+    """
+
+    @abstractmethod
+    def do(self, *args: Any, **kwargs: Any) -> Any:
+        """Works on one batch. May be an `async def`.
+
+        Args:
+            *args: the batch; with several inputs one argument for each, in the order of `inputs`.
+            **kwargs: `task_kwargs`.
+
+        Returns:
+            The batch for the tasks and sinks behind: of any type, and not necessarily as long.
+        """
+
+    def setup(self) -> None:  # noqa: B027  # to be overridden, or not
+        """Called in the worker before the first batch, once for each member of the node."""
+
+    def teardown(self) -> None:  # noqa: B027  # ...
+        """Called in the worker at the end, whatever ended it, once for each `setup` that succeeded."""
+
+    def map(
+        self,
+        data: Iterable[Any],
+        batch_size: int | None = None,
+        num_workers: int | None = None,
+        engine: str = "processes",
+        *,
+        in_parallel: bool = True,
+        task_kwargs: Mapping[str, Any] | None = None,
+        prebatched: bool = False,
+        **options: Any,
+    ) -> Iterator[Any]:
+        """Does the task for all data, batch by batch.
+
+        The data are read as they are needed, a few batches ahead of what was yielded. Works also where a loop already
+        runs in this thread. Closing the iterator ends the workers.
+
+        Args:
+            data: any iterable.
+            batch_size: items in a batch; None: chosen by the cores, the length of the data when they have one, and the
+                measured time: the first batches are small, later ones are about 75 ms of work.
+            num_workers: worker processes; None: one for each core, and no more than there are batches.
+            engine: "processes", "inline", or "ray".
+            in_parallel: False is the same as `engine="inline"`.
+            task_kwargs: keyword arguments of `do`.
+            prebatched: whether the items of `data` are batches already.
+            **options: of the run, see `cascata.options.RUN_OPTIONS`.
+
+        Yields:
+            What `do` returned for each batch, in order.
+
+        Raises:
+            DefinitionError: (at once) an argument is not allowed.
+            ComponentError: `do` raised.
+            CascataError: any other failure of the run.
+        """
+        from .mapping import run_map
+
+        return run_map(
+            self,
+            data,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            engine=engine if in_parallel else "inline",
+            task_kwargs=task_kwargs,
+            prebatched=prebatched,
+            options=options,
+        )
