@@ -220,13 +220,17 @@ def test_a_stream_ends_when_the_dag_is_stopped_meanwhile(engine: dict[str, Any])
 
 @pytest.mark.parametrize("options", [{"engine": "inline"}, {"num_workers": 1}], ids=["inline", "1 worker"])
 def test_a_dag_that_is_forgotten_warns_and_ends(options: dict[str, Any]) -> None:
-    dag = line_of(Square())[0]
-    dag.start(**options)
-    session = dag._session
+    held = [line_of(Square())[0]]
+    held[0].start(**options)
+    session = held[0]._session
     assert session is not None
-    del dag
-    with pytest.warns(ResourceWarning, match="was not stopped"):
+
+    def forget() -> None:
+        held.clear()
         gc.collect()  # the queues of a DAG know it, and it knows them
+
+    with pytest.warns(ResourceWarning, match="was not stopped"):
+        forget()
     session._thread.join()
 
 
