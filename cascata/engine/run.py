@@ -50,7 +50,7 @@ class _Engine(Protocol):
     def post(self, event: supervisor.Event) -> None: ...
 
 
-_LATER: Final = {"progress": False, "on_worker_death": "fail", "address": None, "runtime_env": None}
+_LATER: Final = {"progress": False, "on_worker_death": "fail"}
 """Options that this version does not act on, with the value that asks for nothing."""
 
 
@@ -83,6 +83,9 @@ def _engine(spec: GraphSpec, options: RunOptions, caller: Caller | None = None) 
     _refuse_what_comes_later(spec, options)
     if caller is None:
         _refuse_what_a_caller_holds(spec)
+    for name in ("address", "runtime_env"):
+        if getattr(options, name) is not None and options.engine != "ray":
+            raise CascataError(f"option {name}= says something about a Ray cluster: add engine='ray', or leave it out")
     spec = separate(put_in_order(share_batches(spec)))
     if options.engine == "inline":
         return InlineRun(spec, options, caller)
@@ -91,7 +94,9 @@ def _engine(spec: GraphSpec, options: RunOptions, caller: Caller | None = None) 
 
         weights, traffic = measured(options.plan_from)
         return ProcessRun(spec, partition(spec, options.num_workers, weights, traffic), options, caller)
-    raise CascataError(f"engine {options.engine!r} is not part of this version. There are: 'processes', 'inline'")
+    from .ray import RayRun
+
+    return RayRun(spec, options, caller)
 
 
 class Run:

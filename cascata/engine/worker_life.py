@@ -134,6 +134,7 @@ def obey(
     worker: Worker,
     reporter: Reporter,
     others: Mapping[bytes, Callable[..., None]],
+    thread: int | None = None,
 ) -> None:
     """Reads the parent's commands until it closes the connection, in a thread of its own.
 
@@ -143,8 +144,9 @@ def obey(
         worker: that obeys.
         reporter: answers.
         others: command -> what is called with its numbers, in this thread.
+        thread: that the loop runs in; None: the main thread.
     """
-    main_thread = threading.main_thread().ident
+    thread = thread or threading.main_thread().ident
     while True:
         try:
             command = connection.recv_bytes()
@@ -157,13 +159,13 @@ def obey(
             elif carry_out(command, loop, worker, reporter):
                 pass
             elif what == b"where":
-                reporter.send("where", where_it_stands(worker, loop, main_thread))
+                reporter.send("where", where_it_stands(worker, loop, thread))
             elif what == b"describe":
                 turned = threading.Event()
                 loop.call_soon_threadsafe(turned.set)
                 doing = worker.doing()
                 if not turned.wait(ANSWER_S):
-                    doing += f"; its event loop is blocked at\n{where_it_stands(worker, loop, main_thread).stack}"
+                    doing += f"; its event loop is blocked at\n{where_it_stands(worker, loop, thread).stack}"
                 reporter.send("doing", doing)
         except RuntimeError:
             return  # the loop is closed: the worker has ended

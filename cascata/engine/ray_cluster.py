@@ -1,0 +1,185 @@
+"""A Ray cluster: joining it, or starting one and stopping it again; and what its nodes have to give."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from .. import log
+from ..errors import CascataError, in_words
+from ..model import GraphSpec, Plan
+
+__all__ = ["Demand", "check_demands", "default_workers", "demands", "import_ray", "joined", "pins_by_resources"]
+
+Demand = Mapping[str, float]
+"""Resource name, as Ray spells it ("CPU", "GPU", "memory", or a name of the user's), to amount."""
+
+_SPELLED: Final = {"num_cpus": "CPU", "num_gpus": "GPU"}
+
+_lock: Final = threading.Lock()
+_users = 0
+"""Runs that use a connection which the first of them made: the last one ends it."""
+
+
+def import_ray() -> Any:
+    """The package.
+
+    Raises:
+        CascataError: it is not installed.
+    """
+    try:
+        import ray
+        import ray.util
+    except ImportError as problem:
+        raise CascataError(
+            "engine='ray' needs the package ray, which is not installed: pip install \"cascata[ray]\". "
+            "engine='processes' needs nothing"
+        ) from problem
+    return ray
+
+
+@contextmanager
+def joined(ray: Any, address: str | None, runtime_env: Mapping[str, Any] | None) -> Iterator[None]:
+    """A connection to a cluster, for the time of the block. Takes seconds to begin.
+
+    A connection that the program has made already is used, and left alone. Otherwise `address`, or the environment
+    variable RAY_ADDRESS, names a cluster to join; it goes on when the block ends. With neither, or with "local", a
+    cluster is started on this machine, and stopped when the last block that uses it ends.
+
+    Raises:
+        CascataError: there is no cluster at the address, it could not be started, or the program uses another.
+    """
+    global _users  # noqa: PLW0603  # a process has one connection
+    with _lock:
+        if ray.is_initialized():
+            if not _users and address not in (None, "auto", ray.get_runtime_context().gcs_address):
+                raise CascataError(
+                    f"address={address!r}: this program is connected to the Ray cluster at "
+                    f"{ray.get_runtime_context().gcs_address} already. Leave address= out, or call ray.shutdown() first"
+                )
+            ours = bool(_users)
+        else:
+            wanted = address or os.environ.get("RAY_ADDRESS") or "local"
+            _connect(ray, wanted, runtime_env)
+            ours = True
+        _users += ours
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= ours
+            if ours and not _users:
+                ray.shutdown()
+
+
+def _connect(ray: Any, address: str, runtime_env: Mapping[str, Any] | None) -> None:
+    local = {"include_dashboard": False} if address == "local" else {}
+    try:
+        ray.init(address=address, runtime_env=runtime_env, logging_level=logging.WARNING, **local)
+    except Exception as problem:
+        what = "a local Ray cluster could not be started" if local else f"there is no Ray cluster at {address!r}"
+        hint = "" if local else "; `ray start --head` starts one, address='local' starts one for this run alone"
+        raise CascataError(f"{what}: {in_words(problem)}{hint}") from problem
+    log.info("ray: %s", "started a cluster on this machine" if local else f"joined the cluster at {address}")
+
+
+def _nodes(ray: Any) -> list[Demand]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def default_workers(ray: Any, spec: GraphSpec) -> int:
+    """One worker for each CPU of the cluster, and enough for the nodes that ask for different things."""
+    cpus = int(sum(node.get("CPU", 0) for node in _nodes(ray)))
+    return max(1, min(len(spec.nodes), max(cpus, len(_kinds(spec)))))
+
+
+def _demand_of(spec: GraphSpec, node: str) -> dict[str, float]:
+    asked = spec.nodes[node].component.options.get("resources") or {}
+    return {_SPELLED.get(name, name): float(amount) for name, amount in asked.items() if amount}
+
+
+def _kinds(spec: GraphSpec) -> dict[tuple[tuple[str, float], ...], list[str]]:
+    """What nodes ask for -> those nodes, without those that ask for nothing."""
+    kinds: dict[tuple[tuple[str, float], ...], list[str]] = {}
+    for node in spec.nodes:
+        asked = _demand_of(spec, node)
+        if asked:
+            kinds.setdefault(tuple(sorted(asked.items())), []).append(node)
+    return kinds
+
+
+def pins_by_resources(spec: GraphSpec, num_workers: int) -> dict[str, int]:
+    """Pins that keep nodes which ask for different things apart: no machine may have both.
+
+    Each kind gets workers of its own, in turn, as long as there are any; nodes of one kind are spread over its workers.
+    Nodes that the user has pinned, and those that ask for nothing, are left alone.
+    """
+    kinds = {kind: [node for node in nodes if node not in spec.pins] for kind, nodes in _kinds(spec).items()}
+    kinds = {kind: nodes for kind, nodes in kinds.items() if nodes}
+    free = [worker for worker in range(num_workers) if worker not in set(spec.pins.values())]
+    others = sum(not _demand_of(spec, node) for node in spec.nodes) > 0
+    if not kinds or not free or (len(kinds) == 1 and not others and not spec.pins):
+        return {}  # nothing to keep apart
+    share = max(1, (len(free) - others) // len(kinds))
+    pins = {}
+    for number, nodes in enumerate(kinds.values()):
+        own = free[number * share : (number + 1) * share] or free[-1:]
+        for place, node in enumerate(nodes):
+            pins[node] = own[place % len(own)]
+    return pins
+
+
+def demands(ray: Any, spec: GraphSpec, plan: Plan) -> list[dict[str, float]]:
+    """What each worker asks for: the sum of its nodes. One that asks for no CPU gets one, if there are enough."""
+    asked: list[dict[str, float]] = []
+    for nodes in plan.workers:
+        total: dict[str, float] = {}
+        for node in nodes:
+            for name, amount in _demand_of(spec, node).items():
+                total[name] = total.get(name, 0.0) + amount
+        asked.append(total)
+    idle = ray.available_resources().get("CPU", 0) - sum(each.get("CPU", 0) for each in asked)
+    modest = [each for each in asked if "CPU" not in each]
+    if len(modest) <= idle:
+        for each in modest:
+            each["CPU"] = 1.0
+    return asked
+
+
+def check_demands(ray: Any, plan: Plan, asked: Sequence[Demand]) -> None:
+    """Raises `CascataError` when a worker asks for what no node of the cluster has, whoever uses it now."""
+    nodes = _nodes(ray)
+    for worker, demand in enumerate(asked):
+        if not any(all(node.get(name, 0) >= amount for name, amount in demand.items()) for node in nodes):
+            most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in demand}
+            raise CascataError(
+                f"worker {worker} ({', '.join(plan.workers[worker])}) asks for {_words(demand)}, which no single node "
+                f"of the Ray cluster has: the most is {_words(most)}. Ask for less with @component(resources=...), use "
+                f"more workers, or add a node that has it"
+            )
+
+
+def _words(amounts: Demand) -> str:
+    return ", ".join(f"{amount:g} {name}" for name, amount in amounts.items()) or "nothing"
+
+
+def options_of(demand: Demand) -> dict[str, Any]:
+    """What a worker asks for, as options of a Ray actor."""
+    own = {name: amount for name, amount in demand.items() if name not in ("CPU", "GPU", "memory")}
+    options: dict[str, Any] = {"num_cpus": demand.get("CPU", 0), "num_gpus": demand.get("GPU", 0)}
+    if "memory" in demand:
+        options["memory"] = demand["memory"]
+    if own:
+        options["resources"] = own
+    return options
+
+
+def short_of(ray: Any, demand: Demand) -> str:
+    """What a demand lacks now because others use it, in words; nothing when it does not."""
+    available = ray.available_resources()
+    lacking = {name: amount for name, amount in demand.items() if available.get(name, 0) < amount}
+    return _words(lacking) if lacking else ""

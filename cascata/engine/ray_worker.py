@@ -1,0 +1,187 @@
+"""A worker of a run on Ray: an actor, and what it does from its first call to its last.
+
+    driver ── tell(command) ──> inbox ──> a thread obeys        (runtime of every engine: engine.worker_life)
+           <── listen() ─────── outbox <── Reporter ────────────┘
+    actor  <══ frames, TCP ══>  other actors                    (transport.station)
+
+A class without `async def`: an async actor does not keep the order of calls, and runs on a loop of Ray's own. `run`
+starts a thread for the nodes; `tell` and `listen` have threads of Ray's. Errors travel as messages, never by being
+raised: Ray would wrap them, and loses those with odd constructors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..errors import SerializationError
+from ..model import Plan
+from ..observe.board import Board
+from ..observe.log import install_forwarding
+from ..transport.homes import BrokeredEnds
+from ..transport.station import Address, Station
+from . import definitions
+from .reporter import Reporter
+from .worker_life import Setup, by_connection, flush_streams, load_failure, make_worker, obey
+
+__all__ = ["GROUPS", "HEARD_S", "Place", "WorkerActor"]
+
+GROUPS: Final = {"tell": 1, "listen": 1}
+"""Ray's concurrency groups: methods that have a thread of their own."""
+
+HEARD_S: Final = 0.3
+"""Seconds that a call of `listen` waits for something to tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker runs.
+
+    Attributes:
+        address: of its station.
+        actor: id of the actor.
+        node: id of the Ray node.
+        host: address of the node.
+        pid: id of the process there.
+    """
+
+    address: Address
+    actor: str
+    node: str
+    host: str
+    pid: int
+
+
+class _Wire:
+    """The control connection, as far as a worker sees it: two queues."""
+
+    def __init__(self) -> None:
+        self.inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+    def send_bytes(self, data: bytes) -> None:
+        self.outbox.put(data)
+
+    def recv_bytes(self) -> bytes:
+        command = self.inbox.get()
+        if command is None:
+            raise EOFError
+        return command
+
+
+class WorkerActor:
+    """One worker. The driver calls `place`, then `run`, and beside it `tell` and `listen`.
+
+    Args:
+        index: of the worker.
+        secret: of the run.
+    """
+
+    def __init__(self, index: int, secret: bytes) -> None:
+        import ray.util
+
+        self._index = index
+        self._wire = _Wire()
+        self._reporter = Reporter(by_connection(self._wire))
+        self._board: Board | None = None
+        self._host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call, unused-ignore]
+        self._station = Station(index, secret, self._host, lost=self._lost, refused=self._refused)
+
+    def _lost(self, peer: int, why: str) -> None:
+        self._reporter.send("lost", peer, why)
+
+    def _refused(self, text: str) -> None:
+        self._reporter.send("refused", text)
+
+    def place(self) -> Place:
+        """Where this worker runs, and where its station listens."""
+        import ray
+
+        context = ray.get_runtime_context()
+        return Place(
+            self._station.address, context.get_actor_id() or "", context.get_node_id(), self._host, os.getpid()
+        )
+
+    def tell(self, command: bytes) -> None:
+        """Hands over a command."""
+        self._wire.inbox.put(command)
+
+    def listen(self) -> tuple[list[bytes | None], bytes]:
+        """Waits a moment for messages.
+
+        Returns:
+            The messages so far, the last one None when there will be no more; and the counts of this worker.
+        """
+        found: list[bytes | None] = []
+        try:
+            found.append(self._wire.outbox.get(timeout=HEARD_S))
+            while True:
+                found.append(self._wire.outbox.get_nowait())
+        except queue.Empty:
+            pass
+        return found, b"" if self._board is None else self._board.snapshot()
+
+    def run(self, setup: Setup, plan: Plan, payload: bytes, addresses: Mapping[int, Address]) -> None:
+        """Has the nodes run to their end, in a thread of their own: Ray's have loops already. Returns at once.
+
+        Args:
+            setup: what every worker is told first.
+            plan: which node runs on which worker.
+            payload: the definitions.
+            addresses: where the other workers' stations listen.
+        """
+        self._board = Board(setup.shape)
+        nodes = threading.Thread(target=self._run, args=(setup, plan, payload, addresses), name="cascata-nodes")
+        nodes.daemon = True  # what is not over is ended by the driver
+        nodes.start()
+
+    def _run(self, setup: Setup, plan: Plan, payload: bytes, addresses: Mapping[int, Address]) -> None:
+        install_forwarding(self._reporter.log, setup.log_level)
+        try:
+            spec = definitions.load(payload)
+        except BaseException as error:  # whatever a user's module raises when it is imported
+            self._reporter.failed(load_failure(setup, error))
+            self._reporter.send("finished", {})
+        else:
+            try:
+                with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # Ray's policy may be uvloop's
+                    runner.run(self._live(setup, plan, spec, addresses))
+            except BaseException as error:  # a fault of this house; raised, Ray would keep it to itself
+                self._reporter.failed(error)
+                self._reporter.send("finished", {})
+        self._station.close()
+        flush_streams()
+        self._wire.inbox.put(None)
+        self._wire.outbox.put(None)
+
+    async def _live(self, setup: Setup, plan: Plan, spec: Any, addresses: Mapping[int, Address]) -> None:
+        board = self._board
+        assert board is not None
+
+        def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
+            worker.refused(error, owners, item)
+
+        ends = BrokeredEnds(self._station, spec, plan, board, refused)
+        worker = make_worker(setup, spec, board, self._reporter, ends)
+        self._station.open(addresses)
+        others = {
+            b"end_writing": self._station.end_writing,
+            b"end_reading": self._station.end_reading,
+            b"give_room": self._station.grow,
+        }
+        threading.Thread(
+            target=obey,
+            args=(self._wire, asyncio.get_running_loop(), worker, self._reporter, others, threading.get_ident()),
+            name="cascata-control",
+            daemon=True,
+        ).start()
+        await worker.run()
+        if not worker.cancelling:
+            await self._station.served()
+        self._reporter.send("unread", self._station.unread())
+        self._reporter.send("finished", dict(worker.unawaited))
