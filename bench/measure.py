@@ -34,6 +34,7 @@ UNITS: Final[Mapping[str, str]] = {
     "added": "s",
     "item": "s",
     "component": "s",
+    "span": "s",
     "memory": "B",
 }
 """The unit of each metric, whichever case takes it. bench/README.md says what they mean."""

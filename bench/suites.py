@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from bench import baselines, batches, channels, components, costs, peers, startup, topologies
+from bench import baselines, batches, channels, components, costs, peers, sharing, startup, topologies
 from bench.items import KINDS
 from bench.measure import Case, Key
 
@@ -22,6 +22,10 @@ DELAY_CAPACITY: Final = 100
 
 SHAPED_CAPACITY: Final = 100
 """Of every in-port where the shape of the graph is what is compared."""
+
+
+SHARED_ITEMS: Final = 420
+"""Two seconds of work for a group with a slow member: its last item, a tenth of a second, is not much of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,11 @@ def _topology(_: Scope) -> Iterator[Case]:
     yield Case(Key("topology", "1 to 1, aioprocessing.AioQueue", "ints"), aio, _probe(1))
 
 
+def _sharing(_: Scope) -> Iterator[Case]:
+    yield Case(Key("sharing", "one of three members ten times slower"), sharing.one_slow_member, SHARED_ITEMS)
+    yield Case(Key("sharing", "ideal"), sharing.ideal, SHARED_ITEMS)
+
+
 def _costs(scope: Scope) -> Iterator[Case]:
     yield Case(Key("memory", "worker"), costs.worker_memory, 0)
     yield Case(Key("memory", "bare process"), costs.bare_memory, 0)
@@ -137,6 +146,7 @@ SUITES: Final[dict[str, Callable[[Scope], Iterator[Case]]]] = {
     "latency": _latency,
     "startup": _startup,
     "topology": _topology,
+    "sharing": _sharing,
     "costs": _costs,
     "peers": _peers,
 }
@@ -205,6 +215,9 @@ def _targets() -> Iterator[Target]:
     for suite, most in (("round trip", 1.0), ("delay", None)):
         text = f"{suite}, median, against multiprocessing.Queue"
         yield Target(text, "median", Key(suite, "cascata"), Key(suite, "multiprocessing.Queue"), most=most)
+    text = "a stream shared by three, one of them ten times slower, against the ideal"
+    slow = Key("sharing", "one of three members ten times slower")
+    yield Target(text, "span", slow, Key("sharing", "ideal"), most=1.2)
     text = "census, one worker against two"
     yield Target(text, "process", Key("census", "one worker"), Key("census", "two workers"), least=1.8)
     nodes = Key("start", "two nodes on two workers")

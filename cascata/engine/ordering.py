@@ -60,6 +60,12 @@ class _Ordering:
 
     def _shared_port(self) -> str:
         first = self._members[0]
+        streams = [port for port, given in first.inputs.items() if given.port.stream]
+        if streams:
+            raise self._refuse(
+                f"its members read the stream {streams[0]!r} themselves, so that nobody can say which item a result "
+                f"belongs to. Let them receive one item (`{streams[0]}: In[...]`)"
+            )
         if len(first.triggers) != 1 or len(first.triggers[0]) != 1 or first.sampled:
             raise self._refuse("its members must be triggered by one in-port, and give the others constants")
         ((port,),) = first.triggers

@@ -80,12 +80,14 @@ def test_graphs_of_every_shape_are_measured(quick: tuple[str, dict[str, Any]], s
     assert metrics["rate"]["median"] > 0
 
 
-def test_memory_components_and_cores_are_measured(quick: tuple[str, dict[str, Any]]) -> None:
+def test_memory_components_shares_and_cores_are_measured(quick: tuple[str, dict[str, Any]]) -> None:
     for suite, what, metric in (
         ("memory", "worker", "memory"),
         ("memory", "bare process", "memory"),
         ("another component", "in a chain of one worker", "item"),
         ("another component", "at the start", "component"),
+        ("sharing", "one of three members ten times slower", "span"),
+        ("sharing", "ideal", "span"),
         ("census", "one worker", "process"),
         ("census", "two workers", "process"),
     ):

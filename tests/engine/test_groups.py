@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -201,3 +202,25 @@ def test_a_fan_out_gives_every_item_to_a_group_and_to_a_node(engine: Options, no
     keep(graph, graph.members.same, notes, "group")
     graph.run(**engine)
     assert Counter(notes.read()) == Counter([*range(200)] * 2)
+
+
+@component
+async def TakesItsTime(item: In[int], pause: In[float] = 0.002) -> None:
+    await asyncio.sleep(pause)
+
+
+def test_a_slow_member_gets_few_of_the_items(engine: Options) -> None:
+    """One that is ten times slower than both others would get a 21st of the items, dealt out in turn a third.
+
+    A busy machine makes all of them slower by the same time, so that it may get more than a 21st.
+    """
+    graph = Graph()
+    graph.count = Count
+    graph.count.upto < 210
+    graph.members = TakesItsTime * 3
+    graph.members_2.pause < 0.02
+    graph.count >> graph.members
+    report = graph.run(**engine)
+    shares = [report.nodes[f"members_{member}"].received for member in range(3)]
+    assert sum(shares) == 210
+    assert 1 <= shares[2] <= 42, shares

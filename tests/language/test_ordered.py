@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cascata import Graph, In, Out, State, component, inport
+from cascata import Graph, In, Out, State, Stream, component, inport
 from cascata.errors import DefinitionError
 from tests.engine.parts import Count, Each, Keep, KeepPair, Notes, Pass, keep
 
@@ -456,9 +456,21 @@ def no_stream(graph: Graph) -> None:
     graph.members.item < 1
 
 
+@component
+async def Reads(item: Stream[int], same: Out[int]) -> None:
+    async for each in item:
+        await same.send(each)
+
+
+def a_stream_that_they_read_themselves(graph: Graph) -> None:
+    graph.members = Reads * 2
+    graph.count >> graph.members
+
+
 @pytest.mark.parametrize(
     "wire",
     [
+        a_stream_that_they_read_themselves,
         two_on_their_own,
         one_sampled,
         member_to_member,
