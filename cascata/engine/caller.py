@@ -153,6 +153,7 @@ class Caller:
                 worker.refused(error, owners, item)
 
             links = LinkedEnds(hub, seat.ends, seat.spec, board, seat.index, refused)
+            stack.callback(links.close)
             worker = Worker(
                 seat.index,
                 seat.spec,

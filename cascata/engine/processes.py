@@ -29,7 +29,8 @@ from ..observe.log import worker_level
 from ..observe.report import RunReport
 from ..options import RunOptions
 from ..transport import forked
-from ..transport.links import AnyPair, ends_for, make_pairs
+from ..transport.blocks import keep_only, release_all
+from ..transport.links import AnyPair, ends_for, make_arenas, make_pairs
 from . import definitions, supervisor
 from .caller import Caller, Seat, own_ends
 from .supervised import SupervisedRun
@@ -115,6 +116,7 @@ class ProcessRun(SupervisedRun):
         self._method = options.start_method or _launch().default_start_method()
         self._handles: list[_Handle] = []
         self._pairs: dict[int, AnyPair] = {}
+        self._arenas: dict[int, int] = {}
 
     # -- its life
 
@@ -135,6 +137,7 @@ class ProcessRun(SupervisedRun):
             board = Board(shape, board_fd)
             self._watch = self._watch_over(board)
             self._pairs = make_pairs(spec, plan)
+            self._arenas = make_arenas(spec, plan)
             self._limit_time()
             with _launch().server.needed() if self._method == "forkserver" else nullcontext():
                 try:
@@ -155,6 +158,10 @@ class ProcessRun(SupervisedRun):
                 pair.close()
             if self._watch is not None:
                 self._watch.close()
+            for arena in self._arenas.values():
+                if plan.caller:
+                    keep_only(arena, count)  # what the caller received may be kept for long
+                os.close(arena)
             os.close(board_fd)
             if board is not None:
                 board.close()  # a traceback that somebody keeps would keep its memory
@@ -180,7 +187,7 @@ class ProcessRun(SupervisedRun):
                 self._spec,
                 self._plan.caller,
                 self._plan.crossing,
-                own_ends(ends_for(index, self._spec, self._plan, self._pairs)),
+                own_ends(ends_for(index, self._spec, self._plan, self._pairs, self._arenas)),
                 shape,
                 os.dup(board_fd),
                 self._options.on_error == "skip",
@@ -228,7 +235,7 @@ class ProcessRun(SupervisedRun):
         def position(fd: int) -> int:
             return positions.setdefault(fd, len(positions))
 
-        ends = ends_for(index, self._spec, self._plan, self._pairs)
+        ends = ends_for(index, self._spec, self._plan, self._pairs, self._arenas)
         streams = {}
         for number, stream in ((1, sys.__stdout__), (2, sys.__stderr__)):
             if stream is not None:  # else the number may be in use for something else
@@ -301,6 +308,8 @@ class ProcessRun(SupervisedRun):
             await asyncio.wait([handle.heard], timeout=HEARD_S)  # a child of its own may keep the socket open
             handle.hush()
         await asyncio.get_running_loop().run_in_executor(None, handle.process.join, HEARD_S)
+        for arena in self._arenas.values():
+            release_all(arena, handle.index)
         self._events.put_nowait(supervisor.Exited(handle.index, handle.process.exitcode))
 
     # -- its end

@@ -159,6 +159,10 @@ class OutPort:
             await asyncio.gather(*waiting)
 
         self._fanned = lambda: fanned
+        for writer in self.writers:
+            sharing = getattr(writer, "sharing", None)  # of those that cross
+            if sharing is not None:
+                sharing.round = self._fanned
         return send
 
     def _guarded(self, guard: Guard, send: Callable[[Any], Any]) -> Callable[[Any], Any]:

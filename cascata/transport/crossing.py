@@ -21,16 +21,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..channel.base import DONE
 from ..channel.line import SLICE_S, LateWriter, Line
 from . import frames
+from .budget import Purse
 from .carriers import SendingCarrier
+
+if TYPE_CHECKING:
+    from .arena import Arena
 
 __all__ = ["CrossingWriter"]
 
@@ -62,6 +65,8 @@ class CrossingWriter(LateWriter):
         capacity: of the channel, in items.
         share: how many edges write to the channel. One that is not alone gives credits back that it does not use.
         work: seconds of work per item as the readers measured it, when several processes read; else None.
+        arena: where large items go; see `frames.Encoder`.
+        sharing: with the other edges of its out-port that cross; None for an edge that does so alone.
         spin: whether each worker has a core of its own.
         bad: called with an item that cannot be serialised, and why.
         forgotten: called when a put that had to wait was never awaited.
@@ -75,6 +80,8 @@ class CrossingWriter(LateWriter):
         *,
         share: int = 1,
         work: Callable[[], float] | None = None,
+        arena: Callable[[], Arena | None] | None = None,
+        sharing: frames.Sharing | None = None,
         spin: bool = False,
         bad: Callable[[Any, Exception], None],
         forgotten: Callable[[], None] = lambda: None,
@@ -92,7 +99,7 @@ class CrossingWriter(LateWriter):
         carrier.watch(self)
 
         most = min(max(1, capacity // (2 * share)), MOST_AT_ONCE)
-        fill = most if work is None else 1  # items that go into one frame, at most
+        fill = 1  # items that go into one frame, at most
         take = carrier.take
         credits = 0
         spare = 0  # credits in hand of which a put must ask first whether others come before it
@@ -103,7 +110,8 @@ class CrossingWriter(LateWriter):
         flushed_at = perf_counter()
         pending: list[Any] = []
         call_soon = self._loop.call_soon
-        limit = carrier.limit
+        purse = Purse(take, capacity, share)
+        self.sharing = sharing
 
         def put(item: Any) -> Any:
             nonlocal credits, armed
@@ -112,7 +120,7 @@ class CrossingWriter(LateWriter):
                 pending.append(item)
                 if not credits or len(pending) >= fill or perf_counter() - flushed_at > FLUSH_S:
                     flush()
-                elif not armed:
+                if not armed and (pending or not alone):  # others may need the credits in hand
                     armed = True
                     call_soon(turn)
                 return DONE
@@ -195,18 +203,19 @@ class CrossingWriter(LateWriter):
             """Lets go of the credits in hand: gives them back, if others could use them."""
             nonlocal credits, spare, taken
             back = credits + spare
-            if back:
-                credits = spare = 0
-                taken -= back
-                if not alone:
-                    carrier.give(back)
+            credits = spare = 0
+            taken -= back
+            if not line.waiting:
+                back += purse.give_up()
+            if back and not alone:
+                carrier.give(back)
 
         def flush() -> None:
             nonlocal flushed_at, fill
             flushed_at = perf_counter()
             if work is not None:
                 each = work()
-                fill = max(1, min(most, int(SHARED_WORK_S / each))) if each > 0 else 1
+                fill = max(1, min(most, int(SHARED_WORK_S / each))) if each > 0 and not encoder.eager else 1
             # While a frame waits for room in the socket, items wait for it as items: frames may hold fds.
             while pending and not self._unsent:
                 if self._hung_up:
@@ -218,8 +227,19 @@ class CrossingWriter(LateWriter):
                 else:
                     items = pending[:fill]
                     del pending[:fill]
-                for frame in frames.encode(edge, sent() - len(pending), items, refuse, limit):
+                for frame in encoder.encode(sent() - len(pending), items, refuse):
                     self._transmit(frame)
+                if work is None:
+                    fill = 1 if encoder.eager else most
+
+        def pay(surcharge: int) -> int:
+            """Takes credits for a heavy frame: those in hand first."""
+            nonlocal credits, spare, taken, take
+            take = purse.draw  # from now on there may be debts
+            in_hand = min(credits + spare, surcharge)
+            taken -= in_hand
+            credits, spare = max(0, credits - in_hand), spare - max(0, in_hand - credits)
+            return in_hand + purse.pay(surcharge - in_hand)
 
         def refuse(item: Any, problem: Exception) -> None:
             nonlocal taken
@@ -242,6 +262,7 @@ class CrossingWriter(LateWriter):
             nonlocal taken
             taken += 1
 
+        encoder = frames.Encoder(edge, carrier.limit, purse=purse, pay=pay, arena=arena, sharing=sharing)
         self.put: Callable[[Any], Any] = put
         self._pump = pump
         self._take = take_granted
@@ -310,9 +331,7 @@ class CrossingWriter(LateWriter):
         self._drained.set()
 
     def _drop(self, frame: frames.Frame) -> None:
-        self.lost += frames.HEADER.unpack(frame.header)[3]
-        if frame.fd >= 0:
-            os.close(frame.fd)
+        self.lost += frame.drop()
 
     # -- told by the carrier
 

@@ -1,12 +1,13 @@
 """Items to frames and back.
 
-    items ──pickle 5──> body ──┬─ small: header + body ──────────────────> one SEQPACKET message
-             buffers ──────────┴─ large: body and buffers in a memfd; header + its fd ──> same
+    items ──pickle 5──> body ──┬─ small: header + body ─────────────────────────> one SEQPACKET message
+      buffers, blobs ──────────┴─ large: a block of the arena; header + where ──> same
+                                  no block: a memory file; header + its fd ─────> same
 
 A frame is one message: a fixed header and the pickle of a list of items. What is too large for a
-message, and every out-of-band buffer of 64 KB and more, goes into an anonymous memory file that
-travels with the message; the receiver maps it, and arrays become views of the mapping, which lives
-as long as they do.
+message, and every out-of-band buffer of 64 KB and more, goes into a block of shared memory that the message tells of;
+arrays become views of it there, and it is free when they are gone. A memory file of its own carries what
+the arena has no room for.
 
 One bad item fails alone. When the list cannot be pickled, it is halved again and again; a single item that pickle
 cannot take goes to dill (lambdas and closures), and only what neither can take is reported. When a list cannot be
@@ -22,38 +23,68 @@ import struct
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from socket import CMSG_LEN, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, SCM_RIGHTS, SOL_SOCKET, socket
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..channel.given import bare
-from . import dilled
+from . import buffers, dilled
+from .buffers import Packed, holds_blobs, keeping, pack_blobs, unpack
+from .misfits import is_shortage
 
-__all__ = ["HEADER", "INLINE_LIMIT", "Frame", "Received", "decode", "encode", "receive", "transmit"]
+if TYPE_CHECKING:
+    from .arena import Arena, Arenas, Lease
+    from .budget import Purse
+    from .memory import Contents
 
-HEADER: Final = struct.Struct("<BxxxIQI4x")
-"""kind, edge, items sent on that edge up to and with this frame, items in this frame."""
+__all__ = [
+    "HEADER",
+    "INLINE_LIMIT",
+    "Encoder",
+    "Frame",
+    "Received",
+    "Sharing",
+    "decode",
+    "receive",
+    "transmit",
+]
+
+HEADER: Final = struct.Struct("<BxxxIQII")
+"""kind, edge, items sent on that edge up to and with this frame, items in this frame, and the credits that they took
+beyond one each."""
 
 PICKLE: Final = 0
 DILL: Final = 1
 LARGE: Final = 2
+ARENA: Final = 3
 
-_LARGE: Final = struct.Struct("<QQ")
-"""count of parts, and where the table of their bounds lies in the memory file."""
+_LARGE: Final = struct.Struct("<IIQ?")
+"""Count of parts, those of them that are buffers, where the table of their bounds lies in the memory file, and whether
+the buffers must not be written."""
 
 INLINE_LIMIT: Final = 128 * 1024
 """Bytes of a body that still travels in the message itself."""
 
-OUT_OF_BAND: Final = 64 * 1024
-"""Bytes of a buffer from which on it is kept out of the pickle."""
-
-_ALIGN: Final = 64
+CALM: Final = 64
+"""Frames without large items after which an edge no longer expects them."""
 
 
 class Frame(NamedTuple):
-    """A frame that is ready to go. `fd` is a memory file to send along and then to close, or -1."""
+    """A frame that is ready to go.
+
+    `fd` is a memory file to send along and then to close, or -1; `lease` its hold on a block of the arena.
+    """
 
     header: bytes
     body: bytes
     fd: int
+    lease: Lease | None = None
+
+    def drop(self) -> int:
+        """The frame will not be sent; returns how many items it had."""
+        if self.fd >= 0:
+            os.close(self.fd)
+        if self.lease is not None:
+            self.lease.drop()
+        return int(HEADER.unpack(self.header)[3])
 
 
 class Received(NamedTuple):
@@ -64,88 +95,187 @@ class Received(NamedTuple):
     items: list[Any]
 
 
-def encode(
-    edge: int, total: int, items: list[Any], bad: Callable[[Any, Exception], None], limit: int = INLINE_LIMIT
-) -> Iterable[Frame]:
-    """Makes frames of items.
+class Sharing:
+    """What the edges of one out-port that cross have in common: each item goes out on all, and is copied once.
+
+    Attributes:
+        round: the number of the item that the out-port sends; its owner sets it.
+    """
+
+    __slots__ = ("_item", "_lease", "_nbytes", "_round", "round")
+
+    def __init__(self) -> None:
+        self.round: Callable[[], int] = lambda: 0
+        self._lease: Lease | None = None
+        self._item = self._round = self._nbytes = 0
+
+    def keep(self, item: Any, lease: Lease, nbytes: int) -> None:
+        self._item, self._round, self._lease, self._nbytes = id(item), self.round(), lease, nbytes
+
+    def find(self, item: Any) -> tuple[Lease, int] | None:
+        """A hold for one more frame on what was made of the item, when that was in this very send."""
+        if self._lease is None or self._item != id(item) or self._round != self.round():
+            return None
+        self._lease = self._lease.another()
+        return None if self._lease is None else (self._lease, self._nbytes)
+
+
+class Encoder:
+    """Makes the frames of one edge.
 
     Args:
-        edge: id of the edge that they were sent on.
-        total: items sent on that edge, these included.
-        items: what to send, at least one.
-        bad: called with each item that cannot be serialised, and why; it is left out (and the total of
-            later frames still counts it, since it was sent).
+        edge: its id.
         limit: bytes that go into a message.
+        purse: pays for heavy items; None: nothing is counted.
+        pay: takes so many credits for a frame beyond one for each item; returns how many there were.
+        arena: where large items go, made when it is first needed; None, or one that gives None: they go into files.
+        sharing: with the other edges of its out-port.
 
-    Returns:
-        One frame, unless some items had to be treated apart; none when all were bad.
+    Attributes:
+        eager: whether large items are to be expected: then each is to be sent by itself at once, so that it is copied
+            within `send`, and nothing is kept waiting for it.
     """
-    try:
-        return (_frame(PICKLE, edge, total, items, limit),)
-    except Exception as problem:
-        return _apart(edge, total, items, bad, limit, problem)
 
+    __slots__ = ("_arena", "_calm", "_edge", "_limit", "_pay", "_purse", "_sharing", "_small", "eager")
 
-def _apart(
-    edge: int, total: int, items: list[Any], bad: Callable[[Any, Exception], None], limit: int, problem: Exception
-) -> Iterator[Frame]:
-    """Some item cannot be pickled: which one is found by halving."""
-    if len(items) > 1:
-        half = len(items) // 2
-        yield from encode(edge, total - len(items) + half, items[:half], bad, limit)
-        yield from encode(edge, total, items[half:], bad, limit)
-        return
-    try:
-        frame = _frame(DILL, edge, total, items, limit)
-    except Exception:
+    def __init__(
+        self,
+        edge: int,
+        limit: int = INLINE_LIMIT,
+        *,
+        purse: Purse | None = None,
+        pay: Callable[[int], int] = lambda surcharge: surcharge,
+        arena: Callable[[], Arena | None] | None = None,
+        sharing: Sharing | None = None,
+    ) -> None:
+        self._edge = edge
+        self._limit = limit
+        self._purse = purse
+        self._pay = pay
+        self._arena = arena
+        self._sharing = sharing
+        self._small = min(limit, buffers.OUT_OF_BAND - 1)
+        if purse is not None:
+            self._small = min(self._small, purse.portion)
+        self.eager = True  # the first item tells
+        self._calm = 1
+
+    def encode(self, total: int, items: list[Any], bad: Callable[[Any, Exception], None]) -> Iterable[Frame]:
+        """Makes frames of items.
+
+        Args:
+            total: items sent on the edge, these included.
+            items: what to send, at least one.
+            bad: called with each item that cannot be serialised, and why; it is left out (and the total of
+                later frames still counts it, since it was sent).
+
+        Returns:
+            One frame, unless some items had to be treated apart; none when all were bad.
+        """
+        try:
+            return (self._frame(total, items),)
+        except Exception as problem:
+            return self._apart(total, items, bad, problem)
+
+    def _frame(self, total: int, items: list[Any]) -> Frame:
+        if self._calm > 1 and len(items) == 1:  # large items have come here lately
+            frame = self._shared(total, items[0])
+            if frame is not None:
+                return frame
+            if holds_blobs(bare(items[0])):
+                return self._large(PICKLE, total, items, pack_blobs(items))
+        kept: list[memoryview] = []
+        body = pickle.dumps(items, 5, buffer_callback=keeping(kept))
+        if kept or len(body) > self._small:
+            return self._large(PICKLE, total, items, Packed(body, kept))
+        if self._calm:
+            self._calm -= 1
+            self.eager = self._calm > 0
+        return Frame(HEADER.pack(PICKLE, self._edge, total, len(items), 0), body, -1)
+
+    def _apart(
+        self, total: int, items: list[Any], bad: Callable[[Any, Exception], None], problem: Exception
+    ) -> Iterator[Frame]:
+        """Some item cannot be pickled: which one is found by halving."""
+        if len(items) > 1:
+            half = len(items) // 2
+            yield from self.encode(total - len(items) + half, items[:half], bad)
+            yield from self.encode(total, items[half:], bad)
+            return
+        if not is_shortage(problem):
+            try:
+                if holds_blobs(bare(items[0])):
+                    frame = self._large(PICKLE, total, items, pack_blobs(items))  # takes memoryviews
+                else:
+                    frame = self._large(DILL, total, items, Packed(dilled.dumps(items), ()))
+            except Exception as another:
+                if is_shortage(another):
+                    problem = another
+            else:
+                yield frame
+                return
         bad(bare(items[0]), problem)
-    else:
-        yield frame
+
+    # -- what may be large
+
+    def _large(self, kind: int, total: int, items: list[Any], packed: Packed) -> Frame:
+        size, count = len(packed.body), len(items)
+        if size >= buffers.OUT_OF_BAND * count and kind == PICKLE and any(holds_blobs(bare(item)) for item in items):
+            packed = pack_blobs(items)
+            size = len(packed.body)
+        apart = bool(packed.buffers or packed.blobs)
+        if apart or size >= buffers.OUT_OF_BAND * count:
+            self.eager = True
+            self._calm = CALM
+        if not apart and size <= self._limit:
+            return Frame(self._header(kind, total, count, size), packed.body, -1)
+        parts = [memoryview(packed.body), *packed.buffers, *packed.blobs]
+        nbytes = sum(part.nbytes for part in parts)
+        shared = self._sharing is not None
+        arena = None if self._arena is None else self._arena()
+        lease = None if arena is None else arena.put(parts, len(packed.buffers), shared=shared)
+        if lease is None:
+            told, fd = _in_memory(parts, len(packed.buffers), shared=shared)
+            return Frame(self._header(LARGE, total, count, nbytes), told, fd)
+        if self._sharing is not None and count == 1:
+            self._sharing.keep(items[0], lease, nbytes)
+        return Frame(self._header(ARENA, total, count, nbytes), lease.told, -1, lease)
+
+    def _shared(self, total: int, item: Any) -> Frame | None:
+        """A frame of what another edge has made of the item."""
+        found = None if self._sharing is None else self._sharing.find(item)
+        if found is None:
+            return None
+        lease, nbytes = found
+        self._calm = CALM
+        return Frame(self._header(ARENA, total, 1, nbytes), lease.told, -1, lease)
+
+    def _header(self, kind: int, total: int, count: int, nbytes: int) -> bytes:
+        surcharge = 0 if self._purse is None else self._purse.surcharge(nbytes, count)
+        return HEADER.pack(kind, self._edge, total, count, self._pay(surcharge) if surcharge else 0)
 
 
-def _frame(kind: int, edge: int, total: int, items: list[Any], limit: int) -> Frame:
-    buffers: list[memoryview] = []
-    if kind == DILL:
-        body = dilled.dumps(items)
-    else:
+def _in_memory(parts: list[memoryview], count: int, *, shared: bool) -> tuple[bytes, int]:
+    """The parts in a memory file; and the message that tells of them."""
+    from .memory import lay_out
 
-        def keep(buffer: pickle.PickleBuffer) -> bool:
-            raw = buffer.raw()
-            if raw.nbytes < OUT_OF_BAND:
-                return True
-            buffers.append(raw)
-            return False
-
-        body = pickle.dumps(items, 5, buffer_callback=keep)
-    if not buffers and len(body) <= limit:
-        return Frame(HEADER.pack(kind, edge, total, len(items)), body, -1)
-    return Frame(HEADER.pack(LARGE, edge, total, len(items)), *_in_memory([memoryview(body), *buffers]))
-
-
-def _in_memory(parts: list[memoryview]) -> tuple[bytes, int]:
-    """The parts in a memory file, then where each of them lies; and the message that tells where that stands."""
-    bounds: list[int] = []
-    at = 0
+    layout = lay_out(parts)
     fd = os.memfd_create("cascata-frame", os.MFD_CLOEXEC)
     try:
-        for part in parts:
-            at = -(-at // _ALIGN) * _ALIGN
-            bounds += at, at + part.nbytes
-            at = _write(fd, part, at)
-        table = -(-at // _ALIGN) * _ALIGN
-        _write(fd, memoryview(struct.pack(f"<{len(bounds)}Q", *bounds)), table)
+        for part, start in zip(parts, layout.bounds[::2], strict=True):
+            _write(fd, part, start)
+        _write(fd, memoryview(layout.packed_bounds()), layout.table)
     except BaseException:
         os.close(fd)
         raise
-    return _LARGE.pack(len(parts), table), fd
+    return _LARGE.pack(len(parts), count, layout.table, shared), fd
 
 
-def _write(fd: int, data: memoryview, at: int) -> int:
+def _write(fd: int, data: memoryview, at: int) -> None:
     while data:
         written = os.pwrite(fd, data, at)
         at += written
         data = data[written:]
-    return at
 
 
 def transmit(sock: socket, frame: Frame) -> None:
@@ -186,24 +316,29 @@ def receive(sock: socket, buffer: bytearray) -> tuple[memoryview, int] | None:
     return memoryview(buffer)[:size], fd
 
 
-def decode(message: memoryview, fd: int, bad: Callable[[Exception], None]) -> Received:
+def decode(
+    message: memoryview, fd: int, bad: Callable[[Exception], None], arenas: Callable[[], Arenas] | None = None
+) -> Received:
     """The items of a message.
 
     Args:
         message: as `receive` gave it.
         fd: the same; it is closed.
         bad: called with the error of each item that cannot be unpickled; the others are returned.
+        arenas: gives those of who sends, should they be needed.
 
     Raises:
         Exception: nothing of the message could be read.
     """
-    kind, edge, total, count = HEADER.unpack_from(message)
+    kind, edge, total, count, _ = HEADER.unpack_from(message)
     body = message[HEADER.size :]
-    buffers: Sequence[memoryview] = ()
-    if kind == LARGE:
-        body, *buffers = _from_memory(body, fd)
+    kept: Sequence[memoryview] = ()
+    blobs: Sequence[memoryview] = ()
+    if kind >= LARGE:
+        contents = _from_file(body, fd) if kind == LARGE else _from_arena(body, arenas)
+        body, kept, blobs = contents.split()
     try:
-        return Received(edge, total, pickle.loads(body, buffers=buffers))
+        return Received(edge, total, unpack(body, kept, blobs))
     except Exception as problem:
         items: list[Any] = []
         if count == 1:
@@ -211,22 +346,26 @@ def decode(message: memoryview, fd: int, bad: Callable[[Exception], None]) -> Re
         else:
             from .salvage import salvage
 
-            items, problems = salvage(body, buffers)
+            items, problems = salvage(body, kept, blobs)
             for each in problems:
                 bad(each)
         return Received(edge, total, items)
 
 
-def _from_memory(told: memoryview, fd: int) -> list[memoryview]:
-    """The body and the buffers of what `_in_memory` wrote."""
-    from .memory import map_file  # ctypes: only where large items come
+def _from_file(told: memoryview, fd: int) -> Contents:
+    from .memory import Contents, map_file, read_file  # ctypes: only where large items come
 
     if fd < 0:
         raise OSError(errno.EMFILE, "a large frame came without its memory: this process has no fd left")
     try:
         memory = map_file(fd)
+    except OSError:
+        memory = read_file(fd)  # too many are mapped
     finally:
         os.close(fd)
-    count, table = _LARGE.unpack(told)
-    bounds = struct.unpack_from(f"<{2 * count}Q", memory, table)
-    return [memory[start:end] for start, end in zip(bounds[::2], bounds[1::2], strict=True)]
+    return Contents(memory, *_LARGE.unpack(told))
+
+
+def _from_arena(told: memoryview, arenas: Callable[[], Arenas] | None) -> Contents:
+    assert arenas is not None  # who is sent to is given the senders' arenas
+    return arenas().show(told)

@@ -5,22 +5,28 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from ..errors import SerializationError
-from ..model import ChannelSpec, EdgeSpec, GraphSpec, Plan
+from ..model import ChannelSpec, EdgeSpec, Endpoint, GraphSpec, Plan
 from ..observe.board import Board
 from . import ring
+from .blocks import MOST_WORKERS, make_arena
 from .carriers import ReceivingCarrier, SendingCarrier, SocketReceiver, SocketSender
 from .crossing import CrossingWriter
+from .frames import Sharing
 from .hub import Hub
 from .misfits import unreadable, unsendable
 from .pair import Pair, RingPair, make_pair, make_ring_pairs
 from .receiving import CrossingReader
 
-__all__ = ["AnyPair", "ChannelEnds", "Ends", "LinkedEnds", "ends_for", "make_pairs"]
+if TYPE_CHECKING:
+    from .arena import Arena, Arenas
+
+__all__ = ["AnyPair", "ChannelEnds", "Ends", "LinkedEnds", "ends_for", "make_arenas", "make_pairs"]
 
 
 _FDS: Final = ("receive", "send", "take", "give", "room_bell", "item_bell", "memory")
@@ -53,11 +59,13 @@ class Ends:
     channels: dict[int, ChannelEnds] = field(default_factory=dict)
     divided: frozenset[int] = frozenset()
     """Channels that several workers read."""
+    arenas: dict[int, int] = field(default_factory=dict)
+    """Fds of the arenas that large items come through, by the number of the part that sends."""
     spin: bool = False
     """Whether each part of the run has a core of its own, so that it may look for a moment before it waits."""
 
     def fds(self) -> set[int]:
-        return {fd for held in self.channels.values() for fd in held.fds().values()}
+        return {fd for held in self.channels.values() for fd in held.fds().values()} | {*self.arenas.values()}
 
     def numbered(self, number: Callable[[int], int]) -> Ends:
         """The same with other numbers for the fds; `number` is called once for each."""
@@ -67,7 +75,7 @@ class Ends:
             channels[channel] = other = replace(held)
             for name, fd in held.fds().items():
                 setattr(other, name, numbers[fd])
-        return replace(self, channels=channels)
+        return replace(self, channels=channels, arenas={part: numbers[fd] for part, fd in self.arenas.items()})
 
 
 AnyPair = Pair | RingPair
@@ -105,7 +113,28 @@ def make_pairs(spec: GraphSpec, plan: Plan) -> dict[int, AnyPair]:
     return pairs
 
 
-def ends_for(worker: int, spec: GraphSpec, plan: Plan, pairs: Mapping[int, AnyPair]) -> Ends:
+def make_arenas(spec: GraphSpec, plan: Plan) -> dict[int, int]:
+    """The arena of each part of the run that sends to others.
+
+    Raises:
+        OSError: the system is short of fds or of memory; nothing is left open then.
+    """
+    arenas: dict[int, int] = {}
+    if len(plan.parts) > MOST_WORKERS:
+        return arenas
+    placed = _placed(plan)
+    edges = [spec.edges[edge] for channel in plan.crossing for edge in spec.channels[channel].edges]
+    try:
+        for part in sorted({placed[edge.source.node] for edge in edges}):
+            arenas[part] = make_arena()
+    except BaseException:
+        for fd in arenas.values():
+            os.close(fd)
+        raise
+    return arenas
+
+
+def ends_for(worker: int, spec: GraphSpec, plan: Plan, pairs: Mapping[int, AnyPair], arenas: Mapping[int, int]) -> Ends:
     """The fds that a worker gets, as the parent's numbers."""
     placed = _placed(plan)
     ends = Ends(spin=len(plan.parts) <= len(os.sched_getaffinity(0)))
@@ -117,10 +146,14 @@ def ends_for(worker: int, spec: GraphSpec, plan: Plan, pairs: Mapping[int, AnyPa
             divided.add(channel)
         held = ChannelEnds(pair.capacity)
         reads = worker in readers
-        writes = any(placed[spec.edges[edge].source.node] == worker for edge in specified.edges)
+        senders = {placed[spec.edges[edge].source.node] for edge in specified.edges}
+        writes = worker in senders
         if reads:
             held.receive = pair.receive
+            ends.arenas.update((sender, arenas[sender]) for sender in senders if sender in arenas)
         if writes:
+            if worker in arenas:
+                ends.arenas[worker] = arenas[worker]
             held.send = pair.send
         if isinstance(pair, RingPair):
             if reads or writes:
@@ -164,7 +197,35 @@ class LinkedEnds:
         self._board = board
         self._worker = worker
         self._refused = refused
+        self._arena_fds = {part: os.dup(fd) for part, fd in ends.arenas.items()}
+        self._arena: Arena | None = None
+        self._arenas: Arenas | None = None
+        self._sharing: dict[Endpoint, Sharing] = {}
         self._memories: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()  # the lanes keep them
+
+    def _own_arena(self) -> Arena | None:
+        """Where this part of the run puts large items; made when the first one is sent."""
+        if self._arena is None and self._worker in self._arena_fds:
+            from .arena import Arena  # ctypes: only where large items come
+
+            with suppress(OSError):  # the system is short: perhaps it is not next time
+                self._arena = Arena(self._arena_fds[self._worker], self._worker)
+        return self._arena
+
+    def _all_arenas(self) -> Arenas:
+        """Where the items lie that this part is told of."""
+        if self._arenas is None:
+            from .arena import Arenas
+
+            self._arenas = Arenas(self._arena_fds, self._worker)
+        return self._arenas
+
+    def _shared(self, source: Endpoint) -> Sharing | None:
+        """What the edges of an out-port share, when several cross."""
+        edges = self._spec.nodes[source.node].outputs[source.port].edges
+        if sum(self._spec.edges[edge].channel in self._ends.channels for edge in edges) < 2:
+            return None
+        return self._sharing.setdefault(source, Sharing())
 
     def _lane(self, held: ChannelEnds) -> ring.Lane:
         assert held.lane is not None  # `ends_for` gave it
@@ -216,6 +277,7 @@ class LinkedEnds:
             self._receiver(held),
             held.capacity,
             users=users,
+            arenas=self._all_arenas,
             bad=bad,
             seen=seen,
             measured=measured,
@@ -244,6 +306,8 @@ class LinkedEnds:
             held.capacity,
             share=share,
             work=work,
+            arena=self._own_arena,
+            sharing=self._shared(edge.source),
             spin=self._ends.spin,
             bad=bad,
             forgotten=forgotten,
@@ -252,4 +316,9 @@ class LinkedEnds:
     def release(self) -> None:
         """Closes the fds that came with the worker's set-up: readers and writers have their own."""
         for fd in self._ends.fds():
+            os.close(fd)
+
+    def close(self) -> None:
+        """Closes the arenas, when nobody sends or receives here any more. What was received stays."""
+        for fd in self._arena_fds.values():
             os.close(fd)

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+import errno
+from typing import Any, Final
 
 from ..errors import SerializationError, in_words
 from ..model import ChannelSpec, EdgeSpec
 
-__all__ = ["unreadable", "unsendable"]
+__all__ = ["is_shortage", "unreadable", "unsendable"]
+
+_SHORTAGES: Final = frozenset({errno.ENOMEM, errno.ENOSPC, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EDQUOT})
+
+
+def is_shortage(problem: Exception) -> bool:
+    """Whether the system is short of memory or of fds."""
+    return isinstance(problem, MemoryError) or (isinstance(problem, OSError) and problem.errno in _SHORTAGES)
 
 
 def unsendable(edge: EdgeSpec, channel: ChannelSpec, item: Any, problem: Exception) -> SerializationError:
-    """For an item that can be pickled in no way."""
+    """For an item that can be pickled in no way, or for which there is no memory."""
     kind = type(item).__name__
+    advice = (
+        "The system is short of memory or of fds: send smaller items, or fewer at a time (capacity=)"
+        if is_shortage(problem)
+        else "Send what can be pickled (a path instead of an open file, an id instead of a connection)"
+    )
     error = SerializationError(
         f"an item of type {kind} sent by {edge.source} cannot cross to another worker ({channel.name}): "
-        f"{in_words(problem)}. Send what can be pickled (a path instead of an open file, an id instead of a "
-        f"connection), or keep both nodes on one worker with graph.pin",
+        f"{in_words(problem)}. {advice}, or keep both nodes on one worker with graph.pin",
         node=edge.source.node,
         port=edge.source.port,
         type=kind,

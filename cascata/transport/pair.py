@@ -181,6 +181,6 @@ def count_unread(receive: int) -> dict[int, Unread]:
             view, fd = message
             if fd >= 0:
                 os.close(fd)
-            _, edge, total, count = frames.HEADER.unpack_from(view)
+            _, edge, total, count, _ = frames.HEADER.unpack_from(view)
             before = left.get(edge)
             left[edge] = Unread(count + (before.items if before else 0), total)

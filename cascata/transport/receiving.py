@@ -6,12 +6,16 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from time import perf_counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..channel.base import Tally
 from ..channel.line import LONGEST_LOOK_S, LOOK_S, SLICE_S
 from . import frames
+from .budget import Surcharges
 from .carriers import END, ReceivingCarrier
+
+if TYPE_CHECKING:
+    from .arena import Arenas
 
 __all__ = ["CrossingReader"]
 
@@ -33,6 +37,7 @@ class CrossingReader:
         carrier: what carries the items.
         capacity: of the channel, in items.
         users: nodes that take from it.
+        arenas: gives those of who sends large items.
         bad: called with the edge, the count and the error of items that cannot be unpickled.
         seen: called with the edge of each frame that comes in, and how many items were sent on it up to then.
         measured: called with the seconds of work that an item took, when several processes read.
@@ -45,6 +50,7 @@ class CrossingReader:
         capacity: int,
         *,
         users: int = 1,
+        arenas: Callable[[], Arenas] | None = None,
         bad: Callable[[int, int, Exception], None],
         seen: Callable[[int, int], None] = lambda edge, total: None,  # noqa: ARG005
         measured: Callable[[float], None] | None = None,
@@ -61,6 +67,8 @@ class CrossingReader:
         self._loop = asyncio.get_running_loop()
         self._users = users
         self._bad = bad
+        self._arenas = arenas
+        self._surcharges = Surcharges()
         self._seen = seen
         self._came = 0
         self._released = 0
@@ -114,7 +122,7 @@ class CrossingReader:
         owed = self._came - len(self.items) - self._released
         if owed and self._users:
             self._released += owed
-            self._carrier.give(owed)
+            self._carrier.give(owed + self._surcharges.up_to(self._released) if self._surcharges else owed)
 
     # -- items
 
@@ -128,12 +136,14 @@ class CrossingReader:
             self._wake(len(self._takers))
             return True
         view, fd = message
-        _, edge, total, count = frames.HEADER.unpack_from(view)
+        _, edge, total, count, surcharge = frames.HEADER.unpack_from(view)
         self._received[edge] = self._received.get(edge, 0) + count
         self._seen(edge, total)
         self._came += count
+        if surcharge:
+            self._surcharges.append((self._came, surcharge))
         try:
-            items = frames.decode(view, fd, lambda problem: self._bad(edge, 1, problem)).items
+            items = frames.decode(view, fd, lambda problem: self._bad(edge, 1, problem), self._arenas).items
         except Exception as problem:
             self._bad(edge, count, problem)
         else:

@@ -110,7 +110,7 @@ class Lane:
             if length == SKIP:
                 tail += self.size - at
                 continue
-            _, edge, total, count = frames.HEADER.unpack_from(self.bytes, at + WORD)
+            _, edge, total, count, _ = frames.HEADER.unpack_from(self.bytes, at + WORD)
             before = left.get(edge)
             left[edge] = Unread(count + (before.items if before else 0), total)
             tail += _entry(_HEADER if length == ELSEWHERE else length)

@@ -15,15 +15,20 @@ import pickle
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from .buffers import Blobs
+
 __all__ = ["salvage"]
 
 
-def salvage(body: bytes | memoryview, buffers: Sequence[Any] = ()) -> tuple[list[Any], list[Exception]]:
+def salvage(
+    body: bytes | memoryview, buffers: Sequence[Any] = (), blobs: Sequence[memoryview] = ()
+) -> tuple[list[Any], list[Exception]]:
     """The items of a pickled list that can be unpickled.
 
     Args:
         body: the pickle.
         buffers: what it keeps out of band.
+        blobs: what it names by number.
 
     Returns:
         The items, in order, and for each of those that are left out what it raised.
@@ -31,7 +36,7 @@ def salvage(body: bytes | memoryview, buffers: Sequence[Any] = ()) -> tuple[list
     Raises:
         Exception: one item cannot be told from another.
     """
-    unpickler = _Unpickler(io.BytesIO(body), buffers=buffers)
+    unpickler = _Unpickler(io.BytesIO(body), buffers, blobs)
     items = unpickler.load()
     spoilt = unpickler.spoilt
     if len(items) == 1:  # comes without a mark of its own
@@ -62,12 +67,16 @@ class _Unpickler(pickle._Unpickler):
     memo: dict[int, Any]
     read: Callable[[int], bytes]
 
-    def __init__(self, file: io.BytesIO, buffers: Sequence[Any]) -> None:
+    def __init__(self, file: io.BytesIO, buffers: Sequence[Any], blobs: Sequence[memoryview]) -> None:
         super().__init__(file, buffers=buffers)
+        self._blob = Blobs(blobs)
         self.spoilt: dict[int, Exception] = {}
         self._complete = 0  # items of the list in batches that are complete
         self.holes: list[tuple[int, int, Exception]] = []
         self._tainted: dict[int, Exception] = {}  # what a hole went into, by its key in the memo
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self._blob(pid)
 
     def follow(self) -> None:
         """After an operation: a hole that is no longer on the stack is in what is on top."""

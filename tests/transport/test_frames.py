@@ -7,7 +7,7 @@ import os
 import pickle
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascata.transport import frames
-from cascata.transport.frames import HEADER, INLINE_LIMIT, decode, encode, receive, transmit
+from cascata.transport import buffers
+from cascata.transport.frames import HEADER, INLINE_LIMIT, Encoder, Frame, decode, receive, transmit
 from cascata.transport.memory import map_file
 from cascata.transport.salvage import salvage
 from tests.transport.ends import generator, unexpected
@@ -29,6 +29,10 @@ def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
     near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
     with near, far:
         yield near, far
+
+
+def encode(edge: int, total: int, items: list[Any], bad: Any, limit: int = INLINE_LIMIT) -> Iterable[Frame]:
+    return Encoder(edge, limit).encode(total, items, bad)
 
 
 def cross(
@@ -63,7 +67,7 @@ def test_bodies_of_any_size_cross(sockets: tuple[socket.socket, socket.socket], 
 def test_more_buffers_than_a_message_has_room_for_cross(
     sockets: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(frames, "OUT_OF_BAND", 1)
+    monkeypatch.setattr(buffers, "OUT_OF_BAND", 1)
     arrays = [np.full(3, number) for number in range(20_000)]
     came = cross(sockets, [arrays, "last"])
     assert came[1] == "last"
@@ -81,7 +85,7 @@ def test_the_total_says_how_many_were_sent_before_bad_items_too() -> None:
         [4],
         [6, 7],
     ]
-    assert [(total, count) for _, _, total, count in heads] == [(44, 1), (46, 1), (47, 1), (50, 2)]
+    assert [(total, count) for _, _, total, count, _ in heads] == [(44, 1), (46, 1), (47, 1), (50, 2)]
     assert bad == [items[1], items[4]]
 
 
