@@ -12,6 +12,9 @@ import pytest
 
 from bench.measure import Case, Key, Settings, Spread, measure
 
+pytestmark = pytest.mark.timeout(180)
+"""It runs dozens of graphs one after the other: half a minute, and more while others keep the machine busy."""
+
 BENCH = Path(__file__).parents[2] / "bench"
 CAPACITIES = {1, 10, 100, 1000}
 
@@ -25,7 +28,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]
         capture_output=True,
         text=True,
         cwd=file.parent,
-        timeout=50,
+        timeout=170,
         check=False,
     )
     assert done.returncode == 0, done.stderr
