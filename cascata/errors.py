@@ -21,6 +21,7 @@ __all__ = [
     "DefinitionError",
     "Failure",
     "LedgerError",
+    "NoAnswer",
     "RemoteError",
     "RunTimeout",
     "SerializationError",
@@ -242,6 +243,10 @@ class SerializationError(CascataError):
 
 class ChannelClosed(CascataError):
     """An item was put into a channel that is closed, or whose last reader is gone."""
+
+
+class NoAnswer(CascataError):
+    """An item of `live.call` came to nothing: nothing of it is left in the graph, and no answer came out."""
 
 
 class RunTimeout(CascataError, TimeoutError):

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, Final
 
-__all__ = ["CheckedItems", "Given", "Guard", "bare"]
+__all__ = ["CheckedItems", "Given", "Guard", "bare", "checked"]
 
 KEPT: Final = 8
 """Items of an out-port that are looked at once more after they have gone to other workers."""
@@ -91,10 +91,10 @@ class CheckedItems(deque[Any]):
     """The items of a channel, each looked at when it is taken."""
 
     def popleft(self) -> Any:
-        return _taken(super().popleft())
+        return checked(super().popleft())
 
     def __getitem__(self, index: Any) -> Any:
-        return _taken(super().__getitem__(index))
+        return checked(super().__getitem__(index))
 
 
 def bare(item: Any) -> Any:
@@ -102,7 +102,8 @@ def bare(item: Any) -> Any:
     return item.item if type(item) is Given else item
 
 
-def _taken(item: Any) -> Any:
+def checked(item: Any) -> Any:
+    """The item that was sent, looked at again. Raises `CancelledError` when it was changed."""
     if type(item) is Given:
         if not item.check():
             raise CancelledError("the item was changed after it was sent")  # the run is ending for it

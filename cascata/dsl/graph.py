@@ -475,7 +475,7 @@ class Graph:
         spec, checked = self._prepare(options, "graph.open")
         from ..live.opened import Live
 
-        return Live(spec, checked)
+        return Live(spec, checked, calls=True)
 
     def stream(self, *items: Any, **given: Any) -> Generator[Any, None, None]:
         """Runs the graph on items, and yields its results: `for value in graph.stream(range(100)): ...`.

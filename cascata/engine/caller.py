@@ -23,6 +23,7 @@ from typing import Any
 from ..errors import SerializationError
 from ..model import GraphSpec
 from ..observe.board import Board, BoardShape
+from ..runtime.answers import AnsweringSink
 from ..runtime.caller import End
 from ..runtime.worker import Worker
 from .commands import carry_out
@@ -68,11 +69,16 @@ class Seat:
 class Caller:
     """The caller's part of one run. Make it in the caller's event loop.
 
+    Args:
+        calls: whether the run is opened for calls.
+
     Attributes:
+        calls: the same.
         ends: node -> what the caller holds of it; done when the run has been set up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, calls: bool) -> None:
+        self.calls = calls
         self._loop = asyncio.get_running_loop()
         self.ends: asyncio.Future[Mapping[str, End]] = self._loop.create_future()
         self._worker: Worker | None = None
@@ -85,7 +91,26 @@ class Caller:
         if not self.ends.done():
             self.ends.set_result({node.name: node.end for node in worker.nodes if node.end is not None})
 
+    def returned(self, balance: Mapping[int, int]) -> None:
+        """What nodes have taken and sent of the items of calls; in the caller's loop, as `call_failed`."""
+        for sink in self._sinks():
+            sink.returned(balance)
+
+    def call_failed(self, tags: Sequence[int], error: BaseException) -> None:
+        """The item of some calls has failed."""
+        for sink in self._sinks():
+            sink.failed(tags, error)
+
+    def _sinks(self) -> list[AnsweringSink]:
+        ends = self.ends.result().values() if self.ends.done() else ()
+        return [end for end in ends if isinstance(end, AnsweringSink)]
+
     # -- for engines whose supervisor runs in another thread
+
+    def tell(self, what: Callable[[Caller], None]) -> None:
+        """Has something told to this part, in the caller's loop; from any thread."""
+        with suppress(RuntimeError):  # the loop is closed: there is no caller any more
+            self._loop.call_soon_threadsafe(what, self)
 
     def take(self, seat: Seat, hear: Callable[..., None]) -> None:
         """Has this part of the run begin; from any thread.
@@ -165,6 +190,7 @@ class Caller:
                 skip_errors=seat.skip_errors,
                 grace=seat.grace,
                 debug=seat.debug,
+                calls=self.calls,
                 at_caller=True,
             )
         finally:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from ..errors import CascataError, ComponentError, RunTimeout
@@ -107,6 +107,14 @@ class InlineRun:
         assert self._worker is not None
         self._worker.stop_cycle(cycle)
 
+    def returned(self, balance: Mapping[int, int]) -> None:
+        assert self._caller is not None  # the run is opened for calls
+        self._caller.returned(balance)
+
+    def call_failed(self, tags: Sequence[int], error: BaseException) -> None:
+        assert self._caller is not None
+        self._caller.call_failed(tags, error)
+
     def idle(self, report: IdleReport) -> None:
         """There are no other workers that could help: only more room can."""
         assert self._worker is not None
@@ -151,6 +159,7 @@ class InlineRun:
             skip_errors=options.on_error == "skip",
             grace=options.grace,
             debug=options.debug,
+            calls=self._caller is not None and self._caller.calls,
         )
         if self._caller is not None:
             self._caller.at(worker)

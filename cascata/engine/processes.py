@@ -252,6 +252,7 @@ class ProcessRun(SupervisedRun):
             skip_errors=self._options.on_error == "skip",
             grace=self._options.grace,
             debug=self._options.debug,
+            calls=self._caller is not None and self._caller.calls,
             log_level=worker_level(),
             authkeys=launch.authkeys(),
             environment=dict(os.environ),

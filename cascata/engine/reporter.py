@@ -5,7 +5,7 @@ Each is a message; `ProcessRun` reads them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import ComponentError
@@ -41,6 +41,12 @@ class Reporter:
 
     def cycle_unread(self, cycle: int) -> None:
         self.send("cycle_unread", cycle)
+
+    def returned(self, balance: Mapping[int, int]) -> None:
+        self.send("returned", balance)
+
+    def call_failed(self, tags: Sequence[int], error: BaseException) -> None:
+        self.send("call_failed", tags, error)
 
     def idle(self, report: IdleReport) -> None:
         self.send("idle", report)

@@ -228,14 +228,15 @@ class OpenRun:
     Args:
         spec: the graph, checked.
         options: of the run.
+        calls: whether it is opened for calls (`runtime.answers`).
 
     Attributes:
         caller: has the sources and sinks.
         ended: done when nothing of the run is left, with its report or what failed.
     """
 
-    def __init__(self, spec: GraphSpec, options: RunOptions) -> None:
-        self.caller = Caller()
+    def __init__(self, spec: GraphSpec, options: RunOptions, *, calls: bool = False) -> None:
+        self.caller = Caller(calls=calls)
         self._run: Run | None = None
         self.ended: asyncio.Future[RunReport]
         if options.engine == "inline":

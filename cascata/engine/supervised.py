@@ -226,6 +226,12 @@ class SupervisedRun(ABC):
             case ("finished", unawaited):
                 self._unawaited.update(unawaited)
                 self._events.put_nowait(supervisor.Finished(part))
+            case ("returned", balance):
+                if self._caller is not None:
+                    self._caller.tell(lambda caller: caller.returned(balance))
+            case ("call_failed", tags, error):
+                if self._caller is not None:
+                    self._caller.tell(lambda caller: caller.call_failed(tags, error))
             case ("cancelled",):
                 self._events.put_nowait(supervisor.CancelAsked())
             case ("gone",):

@@ -40,6 +40,7 @@ class Setup:
     skip_errors: bool
     grace: float
     debug: bool
+    calls: bool
     log_level: int
     authkeys: dict[str, bytes]
     environment: dict[str, str]
@@ -125,6 +126,7 @@ def make_worker(setup: Setup, spec: GraphSpec, board: Board, reporter: Reporter,
         skip_errors=setup.skip_errors,
         grace=setup.grace,
         debug=setup.debug,
+        calls=setup.calls,
     )
 
 

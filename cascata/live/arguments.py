@@ -9,12 +9,22 @@ from ..errors import DefinitionError
 from ..model import GraphSpec
 from ..options import RUN_OPTIONS, suggestion
 
-__all__ = ["feeds_and_options", "sources_of"]
+__all__ = ["feeds_and_options", "one_source_and_sink", "sinks_of", "sources_of"]
 
 
 def sources_of(spec: GraphSpec) -> list[str]:
     """The names of the sources of a graph."""
     return [node.name for node in spec.nodes.values() if node.component.at_caller and node.outputs]
+
+
+def sinks_of(spec: GraphSpec) -> list[str]:
+    """The names of the sinks of a graph."""
+    return [node.name for node in spec.nodes.values() if node.component.at_caller and node.inputs]
+
+
+def one_source_and_sink(spec: GraphSpec) -> bool:
+    """Whether each item that is sent can have one answer."""
+    return len(sources_of(spec)) == len(sinks_of(spec)) == 1
 
 
 def feeds_and_options(

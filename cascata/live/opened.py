@@ -17,11 +17,13 @@ from typing import Any, Self
 
 from ..channel.base import DONE, Pending
 from ..engine import OpenRun
-from ..errors import CascataError, ChannelClosed
+from ..errors import CascataError, ChannelClosed, NoAnswer, bounded_repr
 from ..model import GraphSpec
 from ..observe.report import RunReport
 from ..options import RunOptions, suggestion
+from ..runtime.answers import AnsweringSink
 from ..runtime.caller import SinkEnd, SourceEnd
+from .arguments import one_source_and_sink, sinks_of, sources_of
 
 __all__ = ["Live", "LiveSink", "LiveSource"]
 
@@ -151,9 +153,11 @@ class Live:
     Args:
         spec: the graph, checked.
         options: of the run.
+        calls: whether `call` is there, if the graph has one source and one sink: the run pays a little for it.
     """
 
-    def __init__(self, spec: GraphSpec, options: RunOptions) -> None:
+    def __init__(self, spec: GraphSpec, options: RunOptions, *, calls: bool = False) -> None:
+        self._calls = calls and one_source_and_sink(spec)
         self._spec = spec
         self._options = options
         self._run: OpenRun | None = None
@@ -201,12 +205,58 @@ class Live:
             raise CascataError("live.report: the run did not succeed, so there is no report of it") from error
         return ended.result()
 
+    async def call(self, item: Any, timeout: float | None = None) -> Any:
+        """Sends an item, and waits for the answer to this very item: `answer = await live.call(21, timeout=1.0)`.
+
+        For graphs with one source and one sink. Any number of calls may be in flight, in any number of tasks. The
+        answer is the first that comes to the sink of what the item has become, whatever way it took; a second one is
+        dropped, and counted. What nodes send for several items together (a batch, a zip) answers the call of each.
+
+        Args:
+            item: what to send. It is given away: do not change it afterwards.
+            timeout: seconds to wait, for room and for the answer; None: for ever.
+
+        Returns:
+            What came to the sink.
+
+        Raises:
+            ComponentError: a node failed at this item. Other calls and the run go on.
+            SerializationError: this item, or what became of it, cannot cross to another process.
+            NoAnswer: the item came to nothing, since a node dropped it or keeps it; or the run has ended before.
+            TimeoutError: the time is over. Its answer is dropped when it comes.
+            ChannelClosed: the source was closed.
+            CascataError: the run has failed: its error. Or the graph has not one source and one sink.
+
+        Cancelled: its answer is dropped when it comes.
+        """
+        if not self._calls or not self._sinks:
+            raise CascataError(
+                "live.call: for graphs with one source and one sink, inside `async with graph.open()`; this one has "
+                f"{len(sources_of(self._spec))} and {len(sinks_of(self._spec))}"
+            )
+        (source,), (sink,) = self._sources.values(), self._sinks.values()
+        end = sink._end
+        assert isinstance(end, AnsweringSink)  # the run is opened for calls
+        try:
+            if timeout is None:
+                return await end.ask(source._end, item)
+            try:
+                async with asyncio.timeout(timeout) as limit:
+                    return await end.ask(source._end, item)
+            except TimeoutError as error:
+                if limit.expired():
+                    raise TimeoutError(f"live.call: no answer to {bounded_repr(item)} within {timeout:g} s") from error
+                raise
+        except (ChannelClosed, NoAnswer):
+            await self._raise_failure()
+            raise
+
     # -- the block
 
     async def __aenter__(self) -> Self:
         if self._run is not None:
             raise CascataError("graph.open(): what it returns is for one block. Call graph.open() for each")
-        run = self._run = OpenRun(self._spec, self._options)
+        run = self._run = OpenRun(self._spec, self._options, calls=self._calls)
         run.ended.add_done_callback(
             lambda ended: ended.cancelled() or ended.exception()
         )  # it is told, if it is asked for
@@ -243,14 +293,14 @@ class Live:
             if not self._told and failure is not None and failure is not error:
                 error.add_note(f"the run of the graph has failed as well: {failure}")
             return
-        for source in self._sources.values():
-            source.close()
         try:
-            await asyncio.sleep(0)  # tasks that were just made begin: they may be about to read
+            await asyncio.sleep(0)  # tasks that were just made begin: they may be about to send, or to read
         except asyncio.CancelledError:
             run.cancel()
             await run.wait()
             raise
+        for source in self._sources.values():
+            source.close()
         for sink in self._sinks.values():
             sink._leave()
         await run.wait()

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..channel.base import DONE
 from ..model import ComponentSpec
+from .lineage import Taken
 from .ordered import RESULTS, Collected
-from .stream import BlockingStream, Stream
+from .stream import Stream
 from .threads import BlockingPort, CallThread, Handover
 
 if TYPE_CHECKING:
@@ -163,9 +164,7 @@ class Calls:
         blocking = {
             name: BlockingPort(f"{self._node.name}.{name}", port.send, thread) for name, port in outports.items()
         }
-        streams = {
-            name: BlockingStream(value, thread) for name, value in self._fixed.items() if isinstance(value, Stream)
-        }
+        streams = {name: value.blocking(thread) for name, value in self._fixed.items() if isinstance(value, Stream)}
         call = bind(spec, varying, {**self._fixed, **streams, **blocking})
 
         async def result(value: Any) -> None:
@@ -290,9 +289,13 @@ class Calls:
         """Starts a call and returns, once a slot is free. `join` waits for the last ones."""
         count = len(ports)
         idle = deque(self._threads)
+        lineage = self._node.host.lineage
 
         async def work(
-            items: tuple[Any, ...], edges: Sequence[Mapping[int, int]], before: asyncio.Task[None] | None
+            items: tuple[Any, ...],
+            edges: Sequence[Mapping[int, int]],
+            before: asyncio.Task[None] | None,
+            taken: Taken | None,
         ) -> None:
             held = {name: HeldPort(port) for name, port in self._node.outports.items()} if self._ordered else None
             thread = idle.popleft() if idle else None
@@ -316,6 +319,8 @@ class Calls:
                     self._consuming.cancel()
             finally:
                 self._free.release()
+                if taken is not None:
+                    taken.give_back()
 
         async def start(*items: Any) -> None:
             self._consuming = asyncio.current_task()
@@ -324,7 +329,10 @@ class Calls:
             edges = self._node.failures.edges_of(ports)  # before others are taken
             await self._free.acquire()
             before = self._running[-1] if self._running else None
-            task = asyncio.ensure_future(work(items, edges, before))
+            taken = None if lineage is None else lineage.current
+            if taken is not None:
+                taken.hold()
+            task = asyncio.ensure_future(work(items, edges, before, taken))
             self._running.append(task)
             task.add_done_callback(self._running.remove)
             task.add_done_callback(lambda _: self._node.rested())

@@ -1,7 +1,8 @@
 """What becomes of an item that failed: it is routed, or skipped, or it ends the run.
 
     runner raises ──> take ──┬─ `node.errors` is connected: a `Failure` is sent there
-    item cannot cross ───────┤─ on_error="skip": it is logged
+    item cannot cross ───────┤─ the item belongs to a `live.call`: its caller is told
+                             ├─ on_error="skip": it is logged
                              └─ else: the node fails, and the run with it
 
 Counted in any case. Nothing here costs anything before something fails.
@@ -19,6 +20,7 @@ from ..errors import Failure, bounded_repr, formatted, in_words
 from .outport import OutPort, Stopped
 
 if TYPE_CHECKING:
+    from .lineage import Taken
     from .node import Node
 
 __all__ = ["Failures"]
@@ -66,6 +68,10 @@ class Failures:
         if not self._takes(error, skip=skip):
             return False
         self._count(items, edges)
+        taken = self._taken
+        if taken is not None and not self.routed:
+            taken.fail(self._node.failure(error, items))
+            return True
         shown = ", ".join(f"{port}={bounded_repr(item)}" for port, item in items.items())
         failure = Failure(self._node.name, _in_hand(items), error, formatted(error), attempts)
         sent = self._send(failure, shown)
@@ -107,7 +113,14 @@ class Failures:
             task = asyncio.current_task()
             if node.stopped or (task is not None and task.cancelling()):
                 return False  # it is not the runner's own
-        return self.routed or (skip and node.host.skip_errors and isinstance(error, Exception))
+        skips = node.host.skip_errors and isinstance(error, Exception)
+        return self.routed or (skip and (skips or self._taken is not None))
+
+    @property
+    def _taken(self) -> Taken | None:
+        """What the running call has in hand, if its items belong to calls: their callers are told."""
+        lineage = self._node.host.lineage
+        return None if lineage is None else lineage.current
 
     def _send(self, failure: Failure, shown: str) -> Any:
         port = self._port

@@ -27,10 +27,11 @@ from .caller import End, make_end
 from .calls import Calls
 from .deadlines import Deadlines
 from .failures import Failures
+from .lineage import Lineage
 from .ordered import run_reordering
 from .outport import OutPort, Stopped
 from .state import make_state
-from .stream import Stream
+from .stream import Stream, TaggedStream
 from .trigger import run_once, run_triggers
 
 __all__ = ["Host", "Node"]
@@ -46,6 +47,11 @@ class Host(Protocol):
     """edge -> items taken from it whose runner raised, and which were skipped."""
     cancelling: bool
     deadlines: Deadlines
+    lineage: Lineage | None
+    """Of a run that is opened for calls: to which of them items belong."""
+
+    def batches(self, channel: int) -> bool:
+        """Whether what comes on a channel is put into lists."""
 
     def forgotten(self, node: str) -> None:
         """A `send` of the node had to wait and was never awaited."""
@@ -119,7 +125,8 @@ class Node:
         self._results = [writer for port, each in writers.items() if port != ERRORS for writer in each]
 
         def outport(port: str, refusal: Callable[[], BaseException | None], guard: Guard | None = None) -> OutPort:
-            return OutPort(port, spec.name, writers[port], refusal, lambda: host.forgotten(spec.name), guard)
+            stamping = None if host.lineage is None else host.lineage.stamping
+            return OutPort(port, spec.name, writers[port], refusal, lambda: host.forgotten(spec.name), guard, stamping)
 
         self.outports = {
             port: outport(port, self._refusal, host.guard(spec.name, port)) for port in writers if port != ERRORS
@@ -191,7 +198,8 @@ class Node:
                 for port, given in self.spec.inputs.items():
                     if given.port.stream:
                         reader = self.readers.get(port) or MergedReader((), [given.constant])
-                        fixed[port] = self.streams[port] = Stream(self, port, reader)
+                        kind = Stream if self.host.lineage is None else TaggedStream
+                        fixed[port] = self.streams[port] = kind(self, port, reader)
                     elif not given.channels:
                         fixed[port] = given.constant
                 self.doing = "working"
@@ -314,6 +322,8 @@ class Node:
         left = Counter(self.ignored)
         for reader in self.readers.values():
             self._publish_taken(reader)
+            if self.host.lineage is not None:
+                self.host.lineage.drop(reader.items)
             left.update(reader.close())
         for edge, items in left.items():
             board.set_outcome(edge, worker, DROPPED_ITEMS, items)

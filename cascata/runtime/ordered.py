@@ -64,6 +64,7 @@ async def run_reordering(node: Node) -> None:
     """
     turn = asyncio.Condition()
     due = 0
+    lineage = node.host.lineage
     send: dict[str, Callable[[Any], Awaitable[None]]] = {name: port.send for name, port in node.outports.items()}
 
     async def follow(name: str) -> None:
@@ -82,7 +83,12 @@ async def run_reordering(node: Node) -> None:
                 finally:
                     node.waits.remove(name)
                     node.starved_s += (perf_counter() - began) / len(node.readers)
-                number, sends = reader.items.popleft()
+                item = reader.items.popleft()
+                taken = None
+                if lineage is not None:
+                    (item,), taken = lineage.begin(item)
+                    lineage.set(taken)
+                number, sends = item
                 node.received += 1
                 reader.release()
                 async with turn:
@@ -98,6 +104,8 @@ async def run_reordering(node: Node) -> None:
                     due += 1
                     node.parked.discard(due)  # it can move from now on, not only when it wakes
                     turn.notify_all()
+                if taken is not None:
+                    taken.give_back()
         finally:
             node.loops -= 1
 

@@ -24,6 +24,9 @@ SLICE_S: Final = 0.001
 """A runner that never waits lets the loop turn after this many seconds."""
 
 
+Put = Callable[[Any], Awaitable[None]]
+
+
 class Stopped(asyncio.CancelledError):
     """Raised by `send` in a component that was stopped: nobody reads any more, or the run drains.
 
@@ -41,6 +44,7 @@ class OutPort:
         refusal: what a send to an edge without readers raises, or None when the node goes on for other edges' sake.
         forgotten: called when a `send` that had to wait was never awaited.
         guard: watches what is sent, when the run has `debug=True`.
+        stamping: makes of a writer's `put` one that marks what belongs to calls (see `lineage`).
     """
 
     __slots__ = ("_discarded", "_fanned", "_stopped", "guard", "name", "node", "send", "writers")
@@ -64,6 +68,7 @@ class OutPort:
         refusal: Callable[[], BaseException | None],
         forgotten: Callable[[], None],
         guard: Guard | None = None,
+        stamping: Callable[[Put], Put] | None = None,
     ) -> None:
         self.name = name
         self.node = node
@@ -73,12 +78,13 @@ class OutPort:
         self._stopped = False
         for writer in writers:
             writer.refusal = refusal
+        puts = [writer.put if stamping is None else stamping(writer.put) for writer in writers]
         if not writers:
             self.send = self._discarding(refusal, forgotten)
         elif len(writers) == 1:
-            self.send = writers[0].put
+            self.send = puts[0]
         else:
-            self.send = self._fanning_out(forgotten)
+            self.send = self._fanning_out(puts, forgotten)
         self.guard = guard
         if guard is not None:
             self.send = self._guarded(guard, self.send)
@@ -132,8 +138,7 @@ class OutPort:
         self._discarded = lambda: discarded
         return send
 
-    def _fanning_out(self, forgotten: Callable[[], None]) -> Callable[[Any], Any]:
-        puts = [writer.put for writer in self.writers]
+    def _fanning_out(self, puts: Sequence[Put], forgotten: Callable[[], None]) -> Callable[[Any], Any]:
         fanned = 0
 
         def send(item: Any) -> Any:

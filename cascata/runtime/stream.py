@@ -20,9 +20,10 @@ from .threads import CallThread
 from .trigger import BATCH_S, SLICE_S, starve
 
 if TYPE_CHECKING:
+    from .lineage import Taken
     from .node import Node
 
-__all__ = ["BlockingStream", "Stream"]
+__all__ = ["BlockingStream", "Stream", "TaggedStream"]
 
 CHUNK_S: Final = 0.001
 """What a thread gets in hand at once is cut to about this many seconds of work: asking for it takes 50 µs."""
@@ -162,8 +163,50 @@ class Stream:
         self._began = perf_counter()
         return True
 
+    def blocking(self, thread: CallThread) -> BlockingStream:
+        """The same for a runner in a thread."""
+        return BlockingStream(self, thread)
+
     def __repr__(self) -> str:
         return f"<stream {self._node.name}.{self._port}>"
+
+
+class TaggedStream(Stream):
+    """A stream in a run that is opened for calls. What its runner sends belongs to the item that it took last."""
+
+    __slots__ = ("_batched", "_lineage", "_loop", "_taken_call")
+
+    def __init__(self, node: Node, port: str, reader: Reader) -> None:
+        super().__init__(node, port, reader)
+        assert node.host.lineage is not None  # the run is opened for calls
+        self._lineage = node.host.lineage
+        self._loop = asyncio.get_running_loop()
+        self._taken_call: Taken | None = None
+        self._batched = any(node.host.batches(channel) for channel in node.spec.inputs[port].channels)
+
+    async def __anext__(self) -> Any:
+        self.let_go()
+        return self.bare(await super().__anext__())
+
+    def bare(self, item: Any) -> Any:
+        """The item; what is sent in this task or thread from now on belongs to it."""
+        (self.last,), self._taken_call = self._lineage.begin(item, batched=self._batched)
+        self._lineage.set(self._taken_call)
+        return self.last
+
+    def let_go(self) -> None:
+        """The runner is done with the item before."""
+        taken, self._taken_call = self._taken_call, None
+        if taken is not None:
+            self._lineage.set(None)
+            self._loop.call_soon_threadsafe(taken.give_back)  # in a thread, perhaps
+
+    def close(self) -> None:
+        self.let_go()
+        super().close()
+
+    def blocking(self, thread: CallThread) -> BlockingStream:
+        return TaggedBlockingStream(self, thread)
 
 
 class BlockingStream:
@@ -199,3 +242,17 @@ class BlockingStream:
 
     def __repr__(self) -> str:
         return repr(self._stream)
+
+
+class TaggedBlockingStream(BlockingStream):
+    """A stream as a threaded runner sees it, in a run that is opened for calls."""
+
+    __slots__ = ("_tagged",)
+
+    def __init__(self, stream: TaggedStream, thread: CallThread) -> None:
+        super().__init__(stream, thread)
+        self._tagged = stream
+
+    def __next__(self) -> Any:
+        self._tagged.let_go()
+        return self._tagged.bare(super().__next__())

@@ -89,6 +89,8 @@ async def _run_group(
 ) -> None:
     if node.takes_with_others:
         call = node.failures.noting(ports, call)
+    if node.host.lineage is not None:
+        call = node.host.lineage.calling(node, ports, call, give)
     with _looping(node):
         if len(ports) == 1:
             await _run_single(node, ports[0], node.readers[ports[0]], call, give, lock)
@@ -286,7 +288,11 @@ class _Sampling:
         items = reader.items
         if items:
             self._node.received += len(items)
-            self._latest[port] = items[-1]
+            latest = items[-1]
+            if self._node.host.lineage is not None:
+                (latest,), _ = self._node.host.lineage.begin(latest, batched=True)
+                self._node.host.lineage.drop(items)  # what is sampled makes no call
+            self._latest[port] = latest
             items.clear()
             reader.release()
             self._waiting_for_first.discard(port)

@@ -8,21 +8,23 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from .. import log
 from ..channel.base import Reader, Writer
 from ..channel.batch import BatchReader
-from ..channel.given import CheckedItems, Guard
+from ..channel.given import CheckedItems, Guard, bare
 from ..channel.local import LocalChannel
 from ..channel.merge import MergedReader
+from ..channel.tagged import Tagged
 from ..errors import ComponentError, SerializationError, bounded_repr
 from ..model import MISSING, ChannelSpec, CycleSpec, EdgeSpec, GraphSpec, NodeSpec
 from ..observe.board import Board
 from .deadlines import Deadlines
 from .idle import IdleReport, IdleWatch, Rest
+from .lineage import Lineage
 from .node import Node
 
 __all__ = ["SWITCH_S", "Events", "Links", "Worker"]
@@ -58,6 +60,12 @@ class Events(Protocol):
 
     def reader_done(self, channel: int) -> None:
         """Nobody here reads this crossing channel any more."""
+
+    def returned(self, balance: Mapping[int, int]) -> None:
+        """Of the items of calls, by their tags: what was taken and sent (see `lineage`)."""
+
+    def call_failed(self, tags: Sequence[int], error: BaseException) -> None:
+        """An item that belongs to these calls has failed."""
 
     def idle(self, report: IdleReport) -> None:
         """Nothing here has moved for a while, and nothing can before an item or room comes from elsewhere."""
@@ -98,6 +106,7 @@ class Worker:
         grace: seconds that a call has to stop when its time is over.
         debug: whether items are watched that are changed after they were sent.
         at_caller: whether this is the caller's part of the run, in the caller's own loop: its tasks are no components'.
+        calls: whether the run is opened for calls: items that belong to them are told from others.
     """
 
     def __init__(
@@ -114,6 +123,7 @@ class Worker:
         grace: float,
         debug: bool = False,
         at_caller: bool = False,
+        calls: bool = False,
     ) -> None:
         self.index = index
         self.at_caller = at_caller
@@ -121,6 +131,7 @@ class Worker:
         self.skip_errors = skip_errors
         self.deadlines = Deadlines(grace, events.overdue)
         self.cancelling = False
+        self.lineage = Lineage(events.returned, events.call_failed) if calls else None
         self._debug = debug
         self.watch: IdleWatch | None = None
         self.unawaited: Counter[str] = Counter()
@@ -170,6 +181,9 @@ class Worker:
         reader = self._readers[channel]
         batch = self._spec.edges[self._spec.channels[channel].edges[0]].batch  # one for all edges of a channel
         return reader if batch is None else BatchReader(reader, None if batch == "all" else batch)
+
+    def batches(self, channel: int) -> bool:
+        return self._spec.edges[self._spec.channels[channel].edges[0]].batch is not None
 
     def _writer(self, edge: EdgeSpec) -> Writer:
         def forgotten() -> None:
@@ -228,6 +242,8 @@ class Worker:
             for node in self.nodes:
                 node.discard()
             watch.stop()
+            if self.lineage is not None:
+                self.lineage.tell()
             self.deadlines.close()
             if self._again is not None:
                 self._again.cancel()
@@ -406,6 +422,12 @@ class Worker:
             owners: the nodes whose failure it is: its sender, or whoever reads where it could not be unpickled.
             item: the item, or words for it.
         """
+        if self.lineage is not None and type(item) is Tagged:
+            self.lineage.drop([item])
+            if not any(each.failures.routed for each in self.nodes if each.name in owners):
+                self.lineage.fail(item.tags, error)
+                return
+            item = bare(item.item)
         for node in sorted((each for each in self.nodes if each.name in owners), key=lambda each: each.has_ended):
             if node.failures.take_item(error, item):
                 return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Any, Final
 
+from ..channel.tagged import Tagged
 from ..errors import SerializationError, in_words
 from ..model import ChannelSpec, EdgeSpec
 
@@ -20,7 +21,7 @@ def is_shortage(problem: Exception) -> bool:
 
 def unsendable(edge: EdgeSpec, channel: ChannelSpec, item: Any, problem: Exception) -> SerializationError:
     """For an item that can be pickled in no way, or for which there is no memory."""
-    kind = type(item).__name__
+    kind = type(item.item if type(item) is Tagged else item).__name__
     advice = (
         "The system is short of memory or of fds: send smaller items, or fewer at a time (capacity=)"
         if is_shortage(problem)

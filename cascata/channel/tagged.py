@@ -1,0 +1,30 @@
+"""An item that belongs to calls: `live.call(value)`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["Tagged"]
+
+
+class Tagged:
+    """An item on its way, and the calls that it belongs to.
+
+    Args:
+        item: what is sent.
+        tags: the numbers of the calls.
+        id: of this very item, by which its way is followed; 0: it is not.
+    """
+
+    __slots__ = ("id", "item", "tags")
+
+    def __init__(self, item: Any, tags: tuple[int, ...], id: int) -> None:
+        self.item = item
+        self.tags = tags
+        self.id = id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Tagged, (self.item, self.tags, self.id)
+
+    def __repr__(self) -> str:
+        return repr(self.item)
