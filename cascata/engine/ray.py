@@ -170,6 +170,7 @@ class RayRun(SupervisedRun):
                 skip_errors=options.on_error == "skip",
                 grace=options.grace,
                 debug=options.debug,
+                calls=self._caller is not None and self._caller.calls,
                 log_level=worker_level(),
                 authkeys={},
                 environment={},
