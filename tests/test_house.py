@@ -50,7 +50,7 @@ RULE: Final[dict[str, frozenset[str]]] = {
     "components": WORDS | {"dsl", "log"},
     "live": WORDS | {"channel", "dsl", "engine", "log", "observe", "runtime"},
     "engine": WORDS | {"channel", "check", "log", "observe", "plan", "runtime", "transport"},
-    "workflow": WORDS | {"dsl", "engine", "live"},
+    "workflow": WORDS | {"dsl", "engine", "live", "plan"},
 }
 
 # What the verbs of a graph and of a component (`run`, `shard`, `check`, `test`) reach when they are called.

@@ -7,7 +7,7 @@ add_sink(handle) ──> queue
 
 from __future__ import annotations
 
-import os
+import keyword
 import re
 import warnings
 from collections import Counter
@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from ..dsl import Graph
 from ..dsl.draft import RESERVED_NODE_NAMES
 from ..dsl.operators import is_whole
-from ..errors import CascataError, DefinitionError
+from ..errors import CascataError, DefinitionError, SerializationError
 from ..live import Source
+from ..plan.partition import available_cpus
 from .batches import BatchMessage
 from .nodes import BATCHES, RESULTS, WORK, join_class, sink_class, task_class
 from .session import Session
@@ -269,7 +270,7 @@ class DAG:
 
     def _free(self, name: str) -> str:
         name = name.strip("_") or "task"
-        taken = {*self.graph._views, *RESERVED_NODE_NAMES}
+        taken = {*self.graph._views, *RESERVED_NODE_NAMES, *keyword.kwlist}
         candidates = (name if number == 1 else f"{name}_{number}" for number in range(1, len(taken) + 2))
         return next(each for each in candidates if each not in taken)
 
@@ -298,7 +299,7 @@ class DAG:
                 )
         if self._max_cores is not None and options.get("num_workers") is None:
             nodes = sum(1 for each in self._inputs.values() if each)
-            options["num_workers"] = max(1, min(self._max_cores, os.cpu_count() or 1, nodes))
+            options["num_workers"] = max(1, min(self._max_cores, available_cpus(), nodes))
         graph = self.graph.copy()
         sinks = [queue.name for queue in self._sinks]
         # A task that nothing reads would be at work on batches that nobody counts.
@@ -306,7 +307,11 @@ class DAG:
             sinks.append(_end_of(name))
             self._connect_sink(graph, name, sinks[-1], self._queue_size)
         session = Session(graph, [queue.name for queue in self._sources], sinks, options)
-        session.start()
+        try:
+            session.start()
+        except SerializationError as error:
+            error.add_note("A task makes what cannot travel in its `setup`, which is called in the worker.")
+            raise
         self._session = session
 
     def stop(self) -> RunReport | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..dsl.operators import is_whole
 from ..errors import DefinitionError
 from ..options import RunOptions
+from ..plan.partition import available_cpus
 from .dag import DAG
 from .nodes import Timed
 from .sizing import BatchSize
@@ -42,7 +42,7 @@ def run_map(
         raise DefinitionError(f"{where}: the data are batches already (prebatched=True): leave batch_size away.")
     RunOptions.of({"engine": engine, **options}, where)
     length = _length(data)
-    workers = 1 if engine == "inline" else num_workers or os.cpu_count() or 1
+    workers = 1 if engine == "inline" else num_workers or available_cpus()
     if length is not None and num_workers is None:
         workers = min(workers, max(1, -(-length // (batch_size or 1))))
     if prebatched:

@@ -109,6 +109,7 @@ class Session:
         self._main: asyncio.Task[None] | None = None
         self._cancelled = False
         self._stopping = False
+        self._over = False
         self._awake: dict[str, asyncio.Event] = {}
         self.discarded: Counter[str] = Counter()
         self.error: BaseException | None = None
@@ -135,7 +136,7 @@ class Session:
     @property
     def alive(self) -> bool:
         """Whether it goes on."""
-        return self._thread.is_alive()
+        return not self._over and self._thread.is_alive()
 
     def raise_error(self) -> None:
         """Raises what ended the session, if something did and has not been raised before."""
@@ -212,6 +213,7 @@ class Session:
         with self._changed:
             if error is not None and not (isinstance(error, asyncio.CancelledError) and self.told):
                 self.error = error
+            self._over = True
             for stream in self._streams.values():
                 stream.inbox.put(_ENDED)
             self._changed.notify_all()

@@ -181,6 +181,14 @@ def test_sizes_of_queues_are_capacities_and_cores_are_resources() -> None:
     assert spec.nodes["square"].component.options["resources"] is None
 
 
+def test_nodes_are_named_after_their_tasks_as_far_as_python_goes() -> None:
+    dag = DAG()
+    source, _ = dag.add_source()
+    for name in ("HTTPGet", "Pass", "Run", "_Hidden", "Pass"):
+        dag.add(type(name, (Square,), {})(), inputs=source)
+    assert [*dag.graph.nodes][1:] == ["httpget", "pass_2", "run_2", "hidden", "pass_3"]
+
+
 def test_no_more_workers_run_than_max_cores() -> None:
     dag, _, _ = contract_dag()
     dag._max_cores = 1

@@ -10,15 +10,16 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cascata.errors import CascataError, ComponentError, StreamLengthError, WorkerDied
+from cascata.errors import CascataError, ComponentError, SerializationError, StreamLengthError, WorkerDied
 from cascata.workflow import DAG, SinkQueue, SourceQueue, Task
-from tests.workflow.tasks import Ask, Die, Prefactor, Square, Wait, contract_dag
+from tests.workflow.tasks import Ask, Die, Note, Prefactor, Refuse, Square, Wait, contract_dag
 
 
 def line_of(*tasks: Task, **options: Any) -> tuple[DAG, SourceQueue, SinkQueue]:
@@ -64,22 +65,23 @@ def test_no_more_than_max_inflight_batches_are_inside_and_20000_items_come_to_th
 
 def test_what_is_ready_comes_out_before_more_is_read() -> None:
     dag, _, _ = line_of(Square())
-    came = threading.Event()
+    found: list[Any] = []
 
     def numbers() -> Iterator[int]:
+        assert dag._session is not None
         yield 1
+        (stream,) = dag._session._streams.values()
+        while not stream.left:  # the first batch is ready
+            time.sleep(0.001)
         yield 2
-        assert came.wait(10)  # a source that gives nothing for a while
+        assert found == [[1]]
         yield 3
 
     with dag:
         dag.start(engine="inline")
-        found = []
-        for _, message in dag.stream(numbers(), batch_size=1, max_inflight=1):
+        for _, message in dag.stream(numbers(), batch_size=1):
             found.append(message.payload)
-            if len(found) == 2:
-                came.set()
-        assert found == [[1], [4], [9]]
+    assert found == [[1], [4], [9]]
 
 
 def test_streams_in_several_threads_do_not_mix(engine: dict[str, Any]) -> None:
@@ -157,6 +159,23 @@ def test_a_failure_that_no_stream_has_told_is_raised_by_stop(engine: dict[str, A
     dag.stop()
 
 
+def test_a_task_that_cannot_be_set_up_ends_the_stream_with_its_error(engine: dict[str, Any]) -> None:
+    dag, _, _ = line_of(Refuse())
+    with pytest.raises(ComponentError, match="no such model"), dag:
+        dag.start(**engine)
+        list(dag.stream(range(10)))
+
+
+def test_a_task_that_cannot_travel_is_refused_at_the_start() -> None:
+    task = Ask(1)
+    vars(task)["bad"] = (number for number in [1])
+    dag, _, _ = line_of(task)
+    with pytest.raises(SerializationError, match="ask"):
+        dag.start(num_workers=1)
+    assert "not running" in repr(dag)
+    assert dag.stop() is None
+
+
 def test_a_killed_worker_ends_the_stream() -> None:
     dag, _, _ = line_of(Prefactor(), Die(), Square())
     with dag:
@@ -197,6 +216,27 @@ def test_a_stream_that_is_left_drops_what_is_inside_and_the_next_one_sees_nothin
         report = dag.stop()
     assert report is not None
     assert sum(report.nodes[f"wait_{n}"].received for n in range(2)) < 3 * 20 + 10
+
+
+def test_nothing_enters_before_what_a_stream_left_inside_has_gone(engine: dict[str, Any], tmp_path: Path) -> None:
+    dag, _, _ = line_of(Note(tmp_path))
+    entered = 0
+
+    def numbers() -> Iterator[int]:
+        nonlocal entered
+        for entered in range(1, 1_000):  # noqa: UP028  # it is read below
+            yield entered
+
+    def after() -> Iterator[int]:
+        assert len(list(tmp_path.iterdir())) == entered
+        yield 0
+
+    with dag:
+        dag.start(**engine)
+        for _ in dag.stream(numbers(), batch_size=1, max_inflight=20):
+            break
+        assert entered > 1
+        assert len(list(dag.stream(after()))) == 1
 
 
 def test_ctrl_c_in_the_body_leaves_nothing_behind(engine: dict[str, Any]) -> None:
