@@ -31,6 +31,7 @@ from ..channel.line import SLICE_S, LateWriter, Line
 from . import frames
 from .budget import Purse
 from .carriers import SendingCarrier
+from .receiving import MOST_UNLOOKED
 
 if TYPE_CHECKING:
     from .arena import Arena
@@ -45,7 +46,7 @@ SHARED_WORK_S: Final = 0.0002
 
 LOOKS: Final = 8
 """A writer without credits looks so often for them before it waits: a busy reader gives some back every few
-microseconds, and to be woken takes longer. Where it was in vain, the next look is shorter."""
+microseconds, and to be woken takes longer. After it looked in vain it waits at once a few times."""
 
 SPINNING_LOOKS: Final = 64
 """The same where each worker has a core of its own."""
@@ -105,7 +106,7 @@ class CrossingWriter(LateWriter):
         spare = 0  # credits in hand of which a put must ask first whether others come before it
         taken = 0  # credits taken, less those given back: the items put, and the credits in hand
         looks = SPINNING_LOOKS if spin else LOOKS
-        patience = looks
+        unlooked = in_vain = 0  # puts that do not look: still to come, and after the next look in vain
         armed = False
         flushed_at = perf_counter()
         pending: list[Any] = []
@@ -136,12 +137,15 @@ class CrossingWriter(LateWriter):
             return put(item)
 
         def look_again() -> int:
-            nonlocal patience
-            for _ in range(patience):
+            nonlocal unlooked, in_vain
+            if unlooked:
+                unlooked -= 1
+                return 0
+            for _ in range(looks):
                 if top_up():
-                    patience = looks
+                    in_vain = 0
                     return credits
-            patience = patience // 2 or 1
+            unlooked = in_vain = min(2 * in_vain + 1, MOST_UNLOOKED)
             return 0
 
         def top_up() -> int:

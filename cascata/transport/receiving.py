@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["CrossingReader"]
 
-SPIN_S: Final = 0.00005
-"""Where each worker has a core of its own, a reader looks for so long before it waits; less when it was in vain, and
-again as long when it was woken soon."""
+SPIN_S: Final = 0.000025
+"""Where each part of a run has a core of its own, a reader looks for so long before it waits. After it looked in vain it
+does not look at the next wait, then at the next three, and so on: on a machine that others keep busy, looking only
+takes time from those who are looked for."""
 
-LEAST_SPIN_S: Final = 0.000005
-"""To look for less than this is not worth a turn of the loop."""
+MOST_UNLOOKED: Final = 255
+"""Waits without a look, at most: when things change, that is seen."""
 
 LOOKS_A_TURN: Final = 16
 """Looks of a reader between two turns of the loop: others may have something to do."""
@@ -57,8 +58,8 @@ class CrossingReader:
         spin: bool = False,
     ) -> None:
         self._measured = measured
-        self._spin_s = SPIN_S if spin else 0.0
-        self._patience = self._spin_s
+        self._spin = spin
+        self._unlooked = self._in_vain = 0  # waits without a look: still to come, and after the next look in vain
         self.items: deque[Any] = deque()
         self._received: dict[int, int] = {}  # edge -> items that came in here
         self._tally = Tally()
@@ -166,13 +167,14 @@ class CrossingReader:
                     self._share()
                 continue
             self._give()
-            if self._patience and await self._look_again():
+            if self._unlooked:
+                self._unlooked -= 1
+            elif self._spin and await self._look_again():
                 continue
             if not self._carrier.sleep():
                 continue
             taker = self._loop.create_future()
             self._takers.append(taker)
-            slept = perf_counter()
             try:
                 await taker
             except BaseException:
@@ -182,19 +184,17 @@ class CrossingReader:
                     self._wake(1)  # this wake-up was for an item: somebody else must see it
                 raise
             self._turned = perf_counter()
-            if self._turned - slept < 2 * SPIN_S:
-                self._patience = self._spin_s
         return True
 
     async def _look_again(self) -> bool:
         """Looks for a moment whether something comes. Cancelled: nothing was taken."""
-        until = perf_counter() + self._patience
+        until = perf_counter() + SPIN_S
         while True:
             for _ in range(LOOKS_A_TURN):
                 if self._receive():
                     if self._takers:
                         self._share()
-                    self._patience = self._spin_s
+                    self._in_vain = 0
                     return True
             # Who is going to wait has just looked: the loop does not turn in between, and nothing goes by unseen.
             if perf_counter() >= until:
@@ -203,7 +203,7 @@ class CrossingReader:
             self._turned = perf_counter()
             if self.items or self._ended:
                 return True
-        self._patience = self._patience / 2 if self._patience > LEAST_SPIN_S else 0.0
+        self._unlooked = self._in_vain = min(2 * self._in_vain + 1, MOST_UNLOOKED)
         return False
 
     def _share(self) -> None:

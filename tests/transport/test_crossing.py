@@ -329,7 +329,7 @@ async def test_what_comes_while_a_reader_lets_the_loop_turn_between_two_looks_is
     clock = (number * 0.8 * SPIN_S for number in itertools.count())
     monkeypatch.setattr("cascata.transport.receiving.perf_counter", lambda: next(clock))
     async with crossing(10) as ends, asyncio.timeout(10):
-        ends.reader._patience = SPIN_S
+        ends.reader._spin = True
         taking = asyncio.ensure_future(ends.take())
         await turn()  # it has looked, found nothing, and will see at its clock that it has looked long enough
         await ends.writer.put(1)
