@@ -9,25 +9,30 @@ graph.numbers.out >> graph.double.x
 report = graph.run()
 """
 
-from . import log as log
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from ._version import __version__ as __version__
-from .dsl import BlockingOut as BlockingOut
-from .dsl import Graph as Graph
-from .dsl import In as In
-from .dsl import Out as Out
-from .dsl import State as State
-from .dsl import Stream as Stream
-from .dsl import component as component
-from .dsl import inport as inport
-from .dsl import outport as outport
-from .dsl import persist as persist
-from .dsl import registry as registry
-from .errors import CascataError as CascataError
-from .errors import CascataWarning as CascataWarning
-from .errors import Failure as Failure
-from .live import Sink as Sink
-from .live import Source as Source
-from .transport.public import Channel as Channel
+
+if _TYPE_CHECKING:
+    from . import log as log
+    from .dsl import BlockingOut as BlockingOut
+    from .dsl import Graph as Graph
+    from .dsl import In as In
+    from .dsl import Out as Out
+    from .dsl import State as State
+    from .dsl import Stream as Stream
+    from .dsl import component as component
+    from .dsl import inport as inport
+    from .dsl import outport as outport
+    from .dsl import persist as persist
+    from .dsl import registry as registry
+    from .errors import CascataError as CascataError
+    from .errors import CascataWarning as CascataWarning
+    from .errors import Failure as Failure
+    from .live import Sink as Sink
+    from .live import Source as Source
+    from .transport.public import Channel as Channel
 
 __all__ = [
     "BlockingOut",
@@ -49,3 +54,41 @@ __all__ = [
     "persist",
     "registry",
 ]
+
+_HOMES = {
+    "BlockingOut": ".dsl",
+    "CascataError": ".errors",
+    "CascataWarning": ".errors",
+    "Channel": ".transport.public",
+    "Failure": ".errors",
+    "Graph": ".dsl",
+    "In": ".dsl",
+    "Out": ".dsl",
+    "Sink": ".live",
+    "Source": ".live",
+    "State": ".dsl",
+    "Stream": ".dsl",
+    "component": ".dsl",
+    "inport": ".dsl",
+    "outport": ".dsl",
+    "persist": ".dsl",
+    "registry": ".dsl",
+}
+"""Where each name comes from: it is imported when it is first used, so that a program, a fork server and a worker
+load only what they need."""
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is not None:
+        value: object = getattr(_import_module(home, __name__), name)
+    elif name in ("errors", "log"):
+        value = _import_module(f".{name}", __name__)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "errors"})

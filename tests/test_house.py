@@ -74,7 +74,11 @@ def room_of(module: Path) -> str:
 
 def is_for_checkers(node: ast.AST) -> bool:
     """Whether a statement is `if TYPE_CHECKING:`."""
-    return isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
+    return isinstance(node, ast.If) and ast.unparse(node.test) in {
+        "TYPE_CHECKING",
+        "typing.TYPE_CHECKING",
+        "_TYPE_CHECKING",
+    }
 
 
 def names_of(node: ast.Import | ast.ImportFrom, package: tuple[str, ...]) -> Iterator[str]:
@@ -208,8 +212,10 @@ def test_all_is_exact() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
     imported = {
         alias.asname or alias.name
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and node.module != "__future__"
+        for branch in tree.body
+        if is_for_checkers(branch)
+        for node in ast.walk(branch)
+        if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
     public = {name for name in imported if not name.startswith("_")}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
     from ..draw import Drawing
-    from ..engine import Run
+    from ..engine.run import Run
     from ..live.opened import Live
     from ..observe.report import RunReport
 
@@ -396,14 +396,14 @@ class Graph:
             CascataError: the first failure of the run, the others in `others`.
         """
         spec, checked = self._prepare(options, "graph.run")
-        from ..engine import run
+        from ..engine.run import run
 
         return run(spec, checked)
 
     async def run_async(self, **options: Any) -> RunReport:
         """As `run`, inside a running loop. When it is cancelled, the run is cancelled, and nothing is left of it."""
         spec, checked = self._prepare(options, "graph.run_async")
-        from ..engine import run_async
+        from ..engine.run import run_async
 
         return await run_async(spec, checked)
 
@@ -418,7 +418,7 @@ class Graph:
             DeadlockError: the graph cannot run to its end.
         """
         spec, checked = self._prepare(options, "graph.start")
-        from ..engine import start
+        from ..engine.run import start
 
         self._started.append(start(spec, checked))
 

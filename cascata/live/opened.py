@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..channel.base import DONE, Pending
-from ..engine import OpenRun
+from ..engine.run import OpenRun
 from ..errors import CascataError, ChannelClosed, NoAnswer, bounded_repr
 from ..model import GraphSpec
 from ..observe.report import RunReport
