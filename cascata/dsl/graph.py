@@ -396,14 +396,14 @@ class Graph:
             CascataError: the first failure of the run, the others in `others`.
         """
         spec, checked = self._prepare(options, "graph.run")
-        from ..engine.run import run
+        from ..engine.boot import run
 
         return run(spec, checked)
 
     async def run_async(self, **options: Any) -> RunReport:
         """As `run`, inside a running loop. When it is cancelled, the run is cancelled, and nothing is left of it."""
         spec, checked = self._prepare(options, "graph.run_async")
-        from ..engine.run import run_async
+        from ..engine.boot import run_async
 
         return await run_async(spec, checked)
 

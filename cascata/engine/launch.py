@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -28,13 +27,9 @@ from multiprocess import (
 from multiprocess import process as base_process
 
 from . import server
+from .boot import default_start_method
 
 __all__ = ["ControlEnd", "authkeys", "default_start_method", "worker_process"]
-
-
-def default_start_method() -> str:
-    """forkserver where there is one, else spawn."""
-    return "forkserver" if sys.platform != "win32" else "spawn"
 
 
 def _prepared(popen: Any, process: Any) -> memoryview:

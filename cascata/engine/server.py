@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from multiprocess import forkserver, resource_tracker, spawn, util
 
-__all__ = ["main", "needed", "request"]
+__all__ = ["boot", "main", "needed", "request"]
 
 _MOST_FDS: Final = 250
 
@@ -99,6 +99,16 @@ def needed() -> Iterator[None]:
             _server.users -= 1
             if not _server.users:
                 _server.close()
+
+
+def boot() -> None:
+    """Starts the server, unless it runs; returns before it is ready.
+
+    Raises:
+        OSError: it could not be started.
+    """
+    with _server.lock:
+        _server.ensure()
 
 
 def request(fds: Sequence[int]) -> tuple[int, int]:
