@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
-import resource
 import signal
 import socket
 import sys
@@ -19,7 +18,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from pathlib import Path
 from typing import Any, Final
 
 from ..errors import CascataError, in_words
@@ -33,6 +31,7 @@ from ..transport.blocks import keep_only, release_all
 from ..transport.links import AnyPair, ends_for, make_arenas, make_pairs
 from . import definitions, supervisor
 from .caller import Caller, Seat, own_ends
+from .open_files import make_room_for_fds
 from .supervised import SupervisedRun
 from .watch import WorkerWatch
 
@@ -40,8 +39,6 @@ __all__ = ["ProcessRun"]
 
 HEARD_S: Final = 1.0
 """Seconds that the last words of a worker whose process is gone may take to arrive."""
-
-_SPARE_FDS: Final = 64
 
 
 class _Handle:
@@ -128,7 +125,10 @@ class ProcessRun(SupervisedRun):
         shape = BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), len(plan.parts))
         # The payload first: what cannot be sent should fail before anything is started.
         payload = b"" if self._method == "fork" else definitions.dump(spec)
-        _make_room_for_fds(len(plan.crossing) * 8 + count * 8)
+        crossing = len(plan.crossing)
+        # Of each there are four here, and as many again where sources and sinks are held; a worker has three, and three
+        # more while it makes its ends.
+        make_room_for_fds(crossing * 8 + count * 8, f"a run on {count} worker(s) with {crossing} crossing channel(s)")
         board: Board | None = None
         executor = ThreadPoolExecutor(2 * count or 1, thread_name_prefix="cascata-control")
         board_fd = os.memfd_create("cascata-board", os.MFD_CLOEXEC)
@@ -332,17 +332,6 @@ class ProcessRun(SupervisedRun):
         executor.shutdown()
         for handle in self._handles:
             handle.close()
-
-
-def _make_room_for_fds(wanted: int) -> None:
-    """Raises the soft limit of open files when this run needs more."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = sum(1 for _ in Path("/proc/self/fd").iterdir()) + wanted + _SPARE_FDS
-    if soft < needed:
-        with suppress(ValueError, OSError):  # what is missing shows as EMFILE, with its own error
-            resource.setrlimit(
-                resource.RLIMIT_NOFILE, (needed if hard == resource.RLIM_INFINITY else min(needed, hard), hard)
-            )
 
 
 def _launch() -> Any:

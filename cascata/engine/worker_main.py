@@ -33,6 +33,7 @@ from ..runtime.worker import SWITCH_S
 from ..transport.hub import Hub
 from ..transport.links import Ends, LinkedEnds
 from . import definitions
+from .open_files import make_room_for_fds
 from .reporter import Reporter
 from .watch import stacks_to
 from .worker_life import Setup, by_connection, flush_streams, load_failure, make_worker, obey, take_over
@@ -70,6 +71,7 @@ def main(control: Any, spec: GraphSpec | None) -> None:
     connection = Connection(fd)
     try:
         setup: FdSetup = pickle.loads(connection.recv_bytes())
+        make_room_for_fds(2 * setup.fds, "the channels of a worker")
         fds = _receive_fds(fd, setup.fds)
     except (EOFError, OSError):
         os._exit(1)  # the parent is gone before it had begun

@@ -111,16 +111,21 @@ def test_a_run_that_nobody_joins_ends_with_the_program(script: Script) -> None:
             print("torn down")
 
         @component
-        async def Endless(out: Out[int], seen: State[int] = State(state)):
+        async def Endless(began: In[str], out: Out[int], seen: State[int] = State(state)):
             print("running")
+            open(began, "w").close()
             while True:
                 await out.send(1)
 
-        import os, time
+        import os, tempfile, time
         graph = Graph()
         graph.endless = Endless
-        graph.start(num_workers=1)
-        time.sleep(0.5)
+        with tempfile.TemporaryDirectory() as folder:
+            began = os.path.join(folder, "began")
+            graph.endless.began < began
+            graph.start(num_workers=1)
+            while not os.path.exists(began):
+                time.sleep(0.01)
         """)
     )
     assert lines in (["running"], ["running", "torn down"])
