@@ -40,6 +40,7 @@ __all__ = [
     "StateArgs",
     "StateSpec",
     "SubgraphSpec",
+    "load_component",
 ]
 
 DEFAULT_CAPACITY: Final = 100
@@ -104,7 +105,8 @@ class StateArgs:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _load_component(module: str, qualname: str) -> ComponentSpec:
+def load_component(module: str, qualname: str) -> ComponentSpec:
+    """A component that was pickled by reference: imports its module."""
     found: Any = importlib.import_module(module)
     for part in qualname.split("."):
         found = getattr(found, part)
@@ -143,7 +145,7 @@ class ComponentSpec:
             for part in self.qualname.split("."):
                 found = getattr(found, part, None)
             if found is not None and getattr(found, "spec", None) is self:
-                return _load_component, (self.module, self.qualname)
+                return load_component, (self.module, self.qualname)
         return ComponentSpec, tuple(getattr(self, each.name) for each in fields(self))
 
 

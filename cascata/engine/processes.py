@@ -34,6 +34,7 @@ from .caller import Caller, Seat, own_ends
 from .open_files import make_room_for_fds
 from .supervised import SupervisedRun
 from .watch import WorkerWatch
+from .worker_life import modules_of
 
 __all__ = ["ProcessRun"]
 
@@ -261,6 +262,7 @@ class ProcessRun(SupervisedRun):
             parent_fd=position(handle.alive_r),
             board_fd=position(board_fd),
             stacks_fd=position(self._watch.stacks_w),
+            modules=modules_of(self._spec),
             streams=streams,
             fds=0,
         )

@@ -40,7 +40,7 @@ from .ray_cluster import (
 )
 from .ray_worker import GROUPS, HEARD_S, Place, WorkerActor
 from .supervised import SupervisedRun
-from .worker_life import Setup
+from .worker_life import Setup, modules_of
 
 __all__ = ["RayRun"]
 
@@ -176,6 +176,7 @@ class RayRun(SupervisedRun):
                 environment={},
                 thread_cap=1,
                 tracked=False,
+                modules=modules_of(self._spec),
             )
             actor.handle.run.remote(setup, plan, whole, addresses)
             actor.heard = self._spawn(self._listen(actor))

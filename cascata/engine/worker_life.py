@@ -11,19 +11,30 @@ import os
 import pickle
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from ..errors import CascataError, ComponentError, in_words
-from ..model import GraphSpec
+from ..model import GraphSpec, load_component
 from ..observe.board import Board, BoardShape
 from ..runtime.worker import Links, Worker
 from .commands import carry_out
 from .reporter import Reporter
 from .watch import where_it_stands
 
-__all__ = ["Setup", "Wire", "by_connection", "flush_streams", "load_failure", "make_worker", "obey", "take_over"]
+__all__ = [
+    "Setup",
+    "Wire",
+    "by_connection",
+    "flush_streams",
+    "load_failure",
+    "make_worker",
+    "modules_of",
+    "obey",
+    "take_over",
+]
 
 ANSWER_S: Final = 0.2
 """A loop that does not turn within this many seconds counts as blocked."""
@@ -46,6 +57,17 @@ class Setup:
     environment: dict[str, str]
     thread_cap: int
     tracked: bool
+    modules: dict[str, tuple[str, ...]]
+    """Module -> the nodes whose components are of it, wherever they run: each worker imports all of them."""
+
+
+def modules_of(spec: GraphSpec) -> dict[str, tuple[str, ...]]:
+    """Module -> the nodes whose components are of it."""
+    modules: dict[str, tuple[str, ...]] = {}
+    for node in spec.nodes.values():
+        module = node.component.module
+        modules[module] = (*modules.get(module, ()), node.name)
+    return modules
 
 
 class Wire(Protocol):
@@ -103,10 +125,14 @@ def flush_streams() -> None:
 
 def load_failure(setup: Setup, error: BaseException) -> CascataError:
     """The error for definitions that could not be loaded here."""
+    nodes = setup.nodes
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code is load_component.__code__:
+            nodes = setup.modules.get(frame.f_locals["module"], nodes)
     failure = ComponentError(
-        f"worker {setup.index} could not load its nodes ({', '.join(setup.nodes)}): {in_words(error)}. What a "
+        f"worker {setup.index} could not load its nodes ({', '.join(nodes)}): {in_words(error)}. What a "
         f"component uses must be importable in a worker as it is here (same sys.path, same packages)",
-        node=", ".join(setup.nodes),
+        node=", ".join(nodes),
         worker=setup.index,
     )
     failure.__cause__ = error

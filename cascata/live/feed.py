@@ -30,8 +30,11 @@ LINGER_S: Final = 0.5
 """Seconds that an iterable which is in the middle of its next item has, when its items are no longer wanted."""
 
 
-async def feed(end: SourceEnd, items: Iterable[Any] | AsyncIterable[Any]) -> None:
+async def feed(end: SourceEnd, items: Iterable[Any] | AsyncIterable[Any]) -> BaseException | None:
     """Sends all items to a source, then closes it. Ends quietly when nobody reads them.
+
+    Returns:
+        A cancellation that the iterable raised by itself: raised, it would be taken for that of the task.
 
     Raises:
         BaseException: what the iterable raises, as it is.
@@ -51,8 +54,14 @@ async def feed(end: SourceEnd, items: Iterable[Any] | AsyncIterable[Any]) -> Non
     except ChannelClosed:
         if not end.over:  # then it is the iterable's own
             raise
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return error
     finally:
         end.close()
+    return None
 
 
 async def _from_a_thread(end: SourceEnd, items: Iterable[Any]) -> None:

@@ -48,8 +48,8 @@ class Flow:
     def __init__(self, spec: GraphSpec, options: RunOptions, feeds: Mapping[str, Any]) -> None:
         self._live = Live(spec, options)
         self._feeds = feeds
-        self._feeding: dict[asyncio.Task[None], str] = {}
-        self._reading: list[asyncio.Task[None]] = []
+        self._feeding: dict[asyncio.Task[BaseException | None], str] = {}
+        self._reading: list[asyncio.Task[BaseException | None]] = []
         self._results: LocalChannel | None = None
 
     async def __aenter__(self) -> Self:
@@ -65,8 +65,8 @@ class Flow:
             self._reading = [asyncio.ensure_future(self._read(*each)) for each in writers]
         return self
 
-    def _fed(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
+    def _fed(self, task: asyncio.Task[BaseException | None]) -> None:
+        if not task.cancelled() and (error := task.exception() or task.result()) is not None:
             self._live._fail(error)
 
     async def _read(self, name: str, end: SinkEnd, writer: Any) -> None:
@@ -147,7 +147,7 @@ class _Thread:
         self._given = (spec, options, feeds)
         self._chunks: queue.SimpleQueue[list[Any] | BaseException] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[BaseException | None] | None = None
         self._began = threading.Event()
         self._over = False
         context = contextvars.copy_context()

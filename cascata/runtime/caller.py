@@ -141,7 +141,8 @@ class SinkEnd(End):
         """Tells the writers of the room, and lets the loop turn after a slice of time."""
         self._settle()
         if perf_counter() - self._turned > SLICE_S:
-            self.node.publish()
+            if not self.ended:  # else the board may be gone
+                self.node.publish()
             await asyncio.sleep(0)
             self._turned = perf_counter()
 

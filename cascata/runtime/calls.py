@@ -176,7 +176,15 @@ class Calls:
         async def run_generator(*items: Any) -> None:
             guard = next(iter(outports.values())).guard if outports else None
             handover = self._handover = Handover(self._node.rested, guard)
-            making = asyncio.ensure_future(thread.run(lambda: handover.fill(lambda: call(*items))))
+
+            async def make() -> BaseException | None:
+                try:
+                    await thread.run(lambda: handover.fill(lambda: call(*items)))
+                except BaseException as error:  # returned: a task that raises SystemExit ends its loop
+                    return error
+                return None
+
+            making = asyncio.ensure_future(make())
             try:
                 while values := await handover.take():
                     for value in values:
@@ -185,7 +193,8 @@ class Calls:
                 self._handover = None
                 handover.abandon()
                 await asyncio.gather(making, return_exceptions=True)  # which a second cancellation does not cut short
-            making.result()
+            if (error := making.result()) is not None:
+                raise error
 
         return run_generator if spec.form == "generator" else run, result
 

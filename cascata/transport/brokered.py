@@ -84,7 +84,7 @@ class BrokeredWriter(LateWriter):
         *,
         share: int = 1,
         divided: bool = False,
-        bad: Callable[[Any, Exception], None],
+        bad: Callable[[Any, BaseException], None],
         forgotten: Callable[[], None] = lambda: None,
     ) -> None:
         line = Line()
@@ -235,7 +235,7 @@ class BrokeredWriter(LateWriter):
                 for each in pack(sent() - len(pending), items, refuse, MOST_BUFFERS):
                     tell(Frame(Kind.DATA, edge, each.amount, each.total, each.body, each.buffers))
 
-        def refuse(item: Any, problem: Exception) -> None:
+        def refuse(item: Any, problem: BaseException) -> None:
             nonlocal taken
             bad(item, problem)
             # Its credit was not used up: the home counts only what comes.
@@ -367,7 +367,7 @@ class BrokeredReader:
         home: int,
         *,
         users: int = 1,
-        bad: Callable[[int, int, Exception], None],
+        bad: Callable[[int, int, BaseException], None],
         seen: Callable[[int, int], None] = lambda edge, total: None,  # noqa: ARG005
     ) -> None:
         self.items: deque[Any] = deque()
@@ -474,7 +474,7 @@ class BrokeredReader:
         self._came += count
         try:
             items = unpack(count, frame.body, frame.buffers, lambda problem: self._bad(edge, 1, problem))
-        except Exception as problem:
+        except BaseException as problem:  # of an item's own code, which may raise anything
             self._bad(edge, count, problem)
         else:
             self.items.extend(items)

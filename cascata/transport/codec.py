@@ -30,7 +30,9 @@ class Packed(NamedTuple):
     buffers: Sequence[memoryview] = ()
 
 
-def pack(total: int, items: list[Any], bad: Callable[[Any, Exception], None], most_buffers: int) -> Iterable[Packed]:
+def pack(
+    total: int, items: list[Any], bad: Callable[[Any, BaseException], None], most_buffers: int
+) -> Iterable[Packed]:
     """Pickles items.
 
     Args:
@@ -45,12 +47,12 @@ def pack(total: int, items: list[Any], bad: Callable[[Any, Exception], None], mo
     """
     try:
         return (_pack(total, items, most_buffers),)
-    except Exception as problem:
+    except BaseException as problem:  # of an item's own code, which may raise anything
         return _apart(total, items, bad, most_buffers, problem)
 
 
 def _apart(
-    total: int, items: list[Any], bad: Callable[[Any, Exception], None], most_buffers: int, problem: Exception
+    total: int, items: list[Any], bad: Callable[[Any, BaseException], None], most_buffers: int, problem: BaseException
 ) -> Iterator[Packed]:
     if len(items) > 1:
         half = len(items) // 2
@@ -59,7 +61,7 @@ def _apart(
         return
     try:
         body = dilled.dumps(items)
-    except Exception:
+    except BaseException:
         bad(bare(items[0]), problem)
     else:
         yield Packed(total, 1, body)
@@ -79,7 +81,10 @@ def _pack(total: int, items: list[Any], most_buffers: int) -> Packed:
 
 
 def unpack(
-    count: int, body: bytes | bytearray | memoryview, buffers: Sequence[memoryview], bad: Callable[[Exception], None]
+    count: int,
+    body: bytes | bytearray | memoryview,
+    buffers: Sequence[memoryview],
+    bad: Callable[[BaseException], None],
 ) -> list[Any]:
     """The items of a pickle.
 
@@ -94,7 +99,7 @@ def unpack(
     """
     try:
         items: list[Any] = pickle.loads(body, buffers=buffers)
-    except Exception as problem:
+    except BaseException as problem:  # of an item's own code, which may raise anything
         if count == 1:
             bad(problem)
             return []

@@ -84,7 +84,7 @@ class CrossingWriter(LateWriter):
         arena: Callable[[], Arena | None] | None = None,
         sharing: frames.Sharing | None = None,
         spin: bool = False,
-        bad: Callable[[Any, Exception], None],
+        bad: Callable[[Any, BaseException], None],
         forgotten: Callable[[], None] = lambda: None,
     ) -> None:
         line = Line()
@@ -245,7 +245,7 @@ class CrossingWriter(LateWriter):
             credits, spare = max(0, credits - in_hand), spare - max(0, in_hand - credits)
             return in_hand + purse.pay(surcharge - in_hand)
 
-        def refuse(item: Any, problem: Exception) -> None:
+        def refuse(item: Any, problem: BaseException) -> None:
             nonlocal taken
             bad(item, problem)
             # No reader will ever give the credit of this item back.

@@ -160,7 +160,7 @@ class Encoder:
         self.eager = True  # the first item tells
         self._calm = 1
 
-    def encode(self, total: int, items: list[Any], bad: Callable[[Any, Exception], None]) -> Iterable[Frame]:
+    def encode(self, total: int, items: list[Any], bad: Callable[[Any, BaseException], None]) -> Iterable[Frame]:
         """Makes frames of items.
 
         Args:
@@ -174,7 +174,7 @@ class Encoder:
         """
         try:
             return (self._frame(total, items),)
-        except Exception as problem:
+        except BaseException as problem:  # of an item's own code, which may raise anything
             return self._apart(total, items, bad, problem)
 
     def _frame(self, total: int, items: list[Any]) -> Frame:
@@ -194,7 +194,7 @@ class Encoder:
         return Frame(HEADER.pack(PICKLE, self._edge, total, len(items), 0), body, -1)
 
     def _apart(
-        self, total: int, items: list[Any], bad: Callable[[Any, Exception], None], problem: Exception
+        self, total: int, items: list[Any], bad: Callable[[Any, BaseException], None], problem: BaseException
     ) -> Iterator[Frame]:
         """Some item cannot be pickled: which one is found by halving."""
         if len(items) > 1:
@@ -208,7 +208,7 @@ class Encoder:
                     frame = self._large(PICKLE, total, items, pack_blobs(items))  # takes memoryviews
                 else:
                     frame = self._large(DILL, total, items, Packed(dilled.dumps(items), ()))
-            except Exception as another:
+            except BaseException as another:
                 if is_shortage(another):
                     problem = another
             else:
@@ -317,7 +317,7 @@ def receive(sock: socket, buffer: bytearray) -> tuple[memoryview, int] | None:
 
 
 def decode(
-    message: memoryview, fd: int, bad: Callable[[Exception], None], arenas: Callable[[], Arenas] | None = None
+    message: memoryview, fd: int, bad: Callable[[BaseException], None], arenas: Callable[[], Arenas] | None = None
 ) -> Received:
     """The items of a message.
 
@@ -339,7 +339,7 @@ def decode(
         body, kept, blobs = contents.split()
     try:
         return Received(edge, total, unpack(body, kept, blobs))
-    except Exception as problem:
+    except BaseException as problem:
         items: list[Any] = []
         if count == 1:
             bad(problem)

@@ -74,7 +74,7 @@ class BrokeredEnds:
         def seen(edge: int, total: int) -> None:
             self._board.set_seen(edge, self._station.me, total)
 
-        def bad(edge: int, count: int, problem: Exception) -> None:
+        def bad(edge: int, count: int, problem: BaseException) -> None:
             self._board.add_failed(edge, self._station.me, count)
             source = self._spec.edges[edge].source
             error = unreadable(self._spec.edges[edge], channel, self._station.me, count, problem)
@@ -88,7 +88,7 @@ class BrokeredEnds:
         """The sending end of an edge."""
         channel = self._spec.channels[edge.channel]
 
-        def bad(item: Any, problem: Exception) -> None:
+        def bad(item: Any, problem: BaseException) -> None:
             self._board.add_failed(edge.id, self._station.me, 1)
             self._refused(unsendable(edge, channel, item, problem), [edge.source.node], item)
 

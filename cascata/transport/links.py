@@ -265,7 +265,7 @@ class LinkedEnds:
         def seen(edge: int, total: int) -> None:
             self._board.set_seen(edge, self._worker, total)
 
-        def bad(edge: int, count: int, problem: Exception) -> None:
+        def bad(edge: int, count: int, problem: BaseException) -> None:
             self._board.add_failed(edge, self._worker, count)
             source = self._spec.edges[edge].source
             error = unreadable(self._spec.edges[edge], channel, self._worker, count, problem)
@@ -294,7 +294,7 @@ class LinkedEnds:
             def work() -> float:
                 return board.work(channel.id)
 
-        def bad(item: Any, problem: Exception) -> None:
+        def bad(item: Any, problem: BaseException) -> None:
             self._board.add_failed(edge.id, self._worker, 1)
             error = unsendable(edge, channel, item, problem)
             self._refused(error, [edge.source.node], item)

@@ -14,12 +14,12 @@ __all__ = ["is_shortage", "unreadable", "unsendable"]
 _SHORTAGES: Final = frozenset({errno.ENOMEM, errno.ENOSPC, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EDQUOT})
 
 
-def is_shortage(problem: Exception) -> bool:
+def is_shortage(problem: BaseException) -> bool:
     """Whether the system is short of memory or of fds."""
     return isinstance(problem, MemoryError) or (isinstance(problem, OSError) and problem.errno in _SHORTAGES)
 
 
-def unsendable(edge: EdgeSpec, channel: ChannelSpec, item: Any, problem: Exception) -> SerializationError:
+def unsendable(edge: EdgeSpec, channel: ChannelSpec, item: Any, problem: BaseException) -> SerializationError:
     """For an item that can be pickled in no way, or for which there is no memory."""
     kind = type(item.item if type(item) is Tagged else item).__name__
     advice = (
@@ -38,7 +38,9 @@ def unsendable(edge: EdgeSpec, channel: ChannelSpec, item: Any, problem: Excepti
     return error
 
 
-def unreadable(edge: EdgeSpec, channel: ChannelSpec, worker: int, count: int, problem: Exception) -> SerializationError:
+def unreadable(
+    edge: EdgeSpec, channel: ChannelSpec, worker: int, count: int, problem: BaseException
+) -> SerializationError:
     """For items that were pickled, and cannot be unpickled."""
     source = edge.source
     error = SerializationError(

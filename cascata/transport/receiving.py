@@ -52,7 +52,7 @@ class CrossingReader:
         *,
         users: int = 1,
         arenas: Callable[[], Arenas] | None = None,
-        bad: Callable[[int, int, Exception], None],
+        bad: Callable[[int, int, BaseException], None],
         seen: Callable[[int, int], None] = lambda edge, total: None,  # noqa: ARG005
         measured: Callable[[float], None] | None = None,
         spin: bool = False,
@@ -145,7 +145,7 @@ class CrossingReader:
             self._surcharges.append((self._came, surcharge))
         try:
             items = frames.decode(view, fd, lambda problem: self._bad(edge, 1, problem), self._arenas).items
-        except Exception as problem:
+        except BaseException as problem:  # of an item's own code, which may raise anything
             self._bad(edge, count, problem)
         else:
             self.items.extend(items)

@@ -22,7 +22,7 @@ __all__ = ["salvage"]
 
 def salvage(
     body: bytes | memoryview, buffers: Sequence[Any] = (), blobs: Sequence[memoryview] = ()
-) -> tuple[list[Any], list[Exception]]:
+) -> tuple[list[Any], list[BaseException]]:
     """The items of a pickled list that can be unpickled.
 
     Args:
@@ -70,10 +70,10 @@ class _Unpickler(pickle._Unpickler):
     def __init__(self, file: io.BytesIO, buffers: Sequence[Any], blobs: Sequence[memoryview]) -> None:
         super().__init__(file, buffers=buffers)
         self._blob = Blobs(blobs)
-        self.spoilt: dict[int, Exception] = {}
+        self.spoilt: dict[int, BaseException] = {}
         self._complete = 0  # items of the list in batches that are complete
-        self.holes: list[tuple[int, int, Exception]] = []
-        self._tainted: dict[int, Exception] = {}  # what a hole went into, by its key in the memo
+        self.holes: list[tuple[int, int, BaseException]] = []
+        self._tainted: dict[int, BaseException] = {}  # what a hole went into, by its key in the memo
 
     def persistent_load(self, pid: Any) -> Any:
         return self._blob(pid)
@@ -86,12 +86,12 @@ class _Unpickler(pickle._Unpickler):
                 self.holes[index] = (level, top, why)
                 self._taint(self.stack[-1], why)
 
-    def _taint(self, thing: Any, why: Exception) -> None:
+    def _taint(self, thing: Any, why: BaseException) -> None:
         for key, value in self.memo.items():
             if value is thing:
                 self._tainted[key] = why
 
-    def fail(self, why: Exception) -> None:
+    def fail(self, why: BaseException) -> None:
         """What is on top is spoilt."""
         self.holes.append((len(self.metastack), len(self.stack) - 1, why))
         if self.stack[-1] is not _HOLE:
@@ -133,7 +133,7 @@ def _guarded(fill: Callable[[list[Any]], None]) -> Callable[[_Load], _Load]:
         def step(self: _Unpickler) -> None:
             try:
                 load(self)
-            except Exception as problem:
+            except BaseException as problem:  # of an item's own code, which may raise anything
                 fill(self.stack)
                 self.follow()
                 self.fail(problem)

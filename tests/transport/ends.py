@@ -62,8 +62,8 @@ class Crossing:
             senders = [pair.sender(self.hub, shared=writers > 1) for _ in range(writers)]
         self.pair: Any = pair
         self.forgotten = 0
-        self.bad_items: list[tuple[Any, Exception]] = []
-        self.bad_frames: list[tuple[int, int, Exception]] = []
+        self.bad_items: list[tuple[Any, BaseException]] = []
+        self.bad_frames: list[tuple[int, int, BaseException]] = []
         self.writers = [
             CrossingWriter(
                 sender,

@@ -153,7 +153,7 @@ def test_a_frame_that_could_not_be_made_leaves_no_memory(monkeypatch: pytest.Mon
         raise OSError("full")
 
     monkeypatch.setattr(os, "pwrite", fail)
-    bad: list[Exception] = []
+    bad: list[BaseException] = []
     assert list(encode(0, 1, [np.zeros(20_000)], lambda _, problem: bad.append(problem))) == []
     assert [str(problem) for problem in bad] == ["full"]
 

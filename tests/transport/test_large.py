@@ -142,7 +142,7 @@ class Unloadable:
 def test_large_items_beside_one_that_cannot_be_unpickled_are_salvaged(memory: Memory) -> None:
     items = [np.ones(MB // 8), Unloadable(), {"data": b"x" * (4 * MB)}]
     (frame,) = memory.encoder().encode(3, items, unexpected)
-    problems: list[Exception] = []
+    problems: list[BaseException] = []
     came = decode(memoryview(frame.header + frame.body), -1, problems.append, lambda: memory.arenas).items
     assert [str(problem) for problem in problems] == ["state"]
     assert came[0].sum() == MB // 8
@@ -341,7 +341,7 @@ def short_of_memory() -> Iterator[None]:
 
 
 def test_when_memory_is_short_the_item_fails_and_later_ones_pass(memory: Memory, short_of_memory: None) -> None:
-    bad: list[Exception] = []
+    bad: list[BaseException] = []
     assert list(memory.encoder().encode(1, [np.ones(MB)], lambda _, problem: bad.append(problem))) == []
     assert [problem.errno for problem in bad if isinstance(problem, OSError)] == [errno.EFBIG]
     assert memory.held == 0
