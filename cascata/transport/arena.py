@@ -99,16 +99,16 @@ class Arena:
     Args:
         fd: of the memory file; it stays open as long as this object is in use.
         worker: number of this worker.
-        limit: bytes that it may take.
+        limit: bytes that it may take; None: `ARENA_BYTES`.
 
     Raises:
         OSError: the system is short of fds or of memory.
     """
 
-    def __init__(self, fd: int, worker: int, limit: int = ARENA_BYTES) -> None:
+    def __init__(self, fd: int, worker: int, limit: int | None = None) -> None:
         self._fd = fd
         self._worker = worker
-        self._limit = limit
+        self._limit = ARENA_BYTES if limit is None else limit
         self._warm = 0
         _, table = map_range(fd, 0, DATA_AT)
         self.states = table[STATES_AT:PLACES_AT]
