@@ -36,6 +36,7 @@ UNITS: Final[Mapping[str, str]] = {
     "component": "s",
     "span": "s",
     "memory": "B",
+    "speed": "B/s",
 }
 """The unit of each metric, whichever case takes it. bench/README.md says what they mean."""
 

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.path.insert(0, str(ROOT))
     # Not at the top: processes of `multiprocessing` import this file again, and need nothing of it.
     from bench.measure import Settings, measure
-    from bench.suites import CAPACITIES, SLOW, SUITES, TARGETS, Scope, cases
+    from bench.suites import ALL_SIZES, CAPACITIES, SLOW, SUITES, TARGETS, Scope, cases
     from bench.tables import outcome, show
 
     parser = argparse.ArgumentParser(description="Measures cascata and what it is compared with, in one run.")
@@ -49,9 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(f"--{name} must be at least {least}")
 
     scope = (
-        Scope(dicts=(100,), delays=40, round_trips=1_000, files=20)
+        Scope(
+            dicts=(100,), delays=40, round_trips=1_000, files=20, sizes=("64 KiB", "1 MiB", "8 MiB"), copied=200 << 20
+        )
         if given.quick
-        else Scope(CAPACITIES, delays=1_000, round_trips=10_000, files=600)
+        else Scope(CAPACITIES, delays=1_000, round_trips=10_000, files=600, sizes=ALL_SIZES, copied=2 << 30)
     )
     settings = Settings(rounds=3, seconds=0.07) if given.quick else Settings(rounds=5, seconds=0.5)
     settings = replace(settings, rounds=given.rounds or settings.rounds, items=given.items, patience=given.patience)

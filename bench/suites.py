@@ -11,7 +11,7 @@ from bench import baselines, batches, channels, components, costs, peers, sharin
 from bench.items import KINDS
 from bench.measure import Case, Key
 
-__all__ = ["CAPACITIES", "SLOW", "SUITES", "TARGETS", "Scope", "Target", "cases"]
+__all__ = ["ALL_SIZES", "CAPACITIES", "SLOW", "SUITES", "TARGETS", "Scope", "Target", "cases"]
 
 CAPACITIES: Final = (1, 10, 100, 1000)
 
@@ -23,6 +23,8 @@ DELAY_CAPACITY: Final = 100
 SHAPED_CAPACITY: Final = 100
 """Of every in-port where the shape of the graph is what is compared."""
 
+
+ALL_SIZES: Final = ("16 KiB", "64 KiB", "256 KiB", "1 MiB", "8 MiB", "32 MiB")
 
 SHARED_ITEMS: Final = 420
 """Two seconds of work for a group with a slow member: its last item, a tenth of a second, is not much of that."""
@@ -37,12 +39,16 @@ class Scope:
         delays: items whose delay is measured in a round.
         round_trips: questions in a round.
         files: files that the census reads in a round.
+        sizes: of arrays, as `arrays.SIZES` names them; none where numpy is not installed.
+        copied: bytes of arrays that are sent in a round.
     """
 
     dicts: tuple[int, ...]
     delays: int
     round_trips: int
     files: int
+    sizes: tuple[str, ...]
+    copied: int
 
     def kinds(self, capacity: int) -> Sequence[str]:
         return [kind for kind in KINDS if kind == "ints" or capacity in self.dicts]
@@ -116,6 +122,20 @@ def _sharing(_: Scope) -> Iterator[Case]:
     yield Case(Key("sharing", "ideal"), sharing.ideal, SHARED_ITEMS)
 
 
+def _arrays(scope: Scope) -> Iterator[Case]:
+    if not peers.installed("numpy"):
+        return
+    from bench import arrays
+
+    for name in scope.sizes:
+        size = arrays.SIZES[name]
+        count = max(20, min(5_000, scope.copied // size))
+        yield Case(Key("arrays", "memcpy", name), partial(arrays.memcpy, size), count)
+        for kind in arrays.KINDS:
+            yield Case(Key("arrays", f"cascata, {kind}", name), partial(arrays.edge, kind, size), count)
+        yield Case(Key("arrays", "multiprocessing.Pipe", name), partial(arrays.pipe, size), count)
+
+
 def _costs(scope: Scope) -> Iterator[Case]:
     yield Case(Key("memory", "worker"), costs.worker_memory, 0)
     yield Case(Key("memory", "bare process"), costs.bare_memory, 0)
@@ -147,6 +167,7 @@ SUITES: Final[dict[str, Callable[[Scope], Iterator[Case]]]] = {
     "startup": _startup,
     "topology": _topology,
     "sharing": _sharing,
+    "arrays": _arrays,
     "costs": _costs,
     "peers": _peers,
 }
@@ -218,6 +239,11 @@ def _targets() -> Iterator[Target]:
     text = "a stream shared by three, one of them ten times slower, against the ideal"
     slow = Key("sharing", "one of three members ten times slower")
     yield Target(text, "span", slow, Key("sharing", "ideal"), most=1.2)
+    for size in ("1 MiB", "8 MiB"):
+        mine = Key("arrays", "cascata, array", size)
+        yield Target(f"arrays of {size}, against memcpy", "speed", mine, Key("arrays", "memcpy", size), least=0.5)
+        pipe = Key("arrays", "multiprocessing.Pipe", size)
+        yield Target(f"arrays of {size}, against a pipe", "speed", mine, pipe, least=4.0)
     text = "census, one worker against two"
     yield Target(text, "process", Key("census", "one worker"), Key("census", "two workers"), least=1.8)
     nodes = Key("start", "two nodes on two workers")

@@ -68,13 +68,13 @@ def _times(results: Results) -> Iterator[list[str]]:
             found = results.spread(key, metric)
             if found is not None:
                 unit, factor = _unit(UNITS[metric], found.median)
-                yield [key.suite, key.what, metric, _spread(found, factor), unit]
+                yield [key.suite, ", ".join(filter(None, (key.what, key.kind))), metric, _spread(found, factor), unit]
 
 
 def _unit(base: str, median: float) -> tuple[str, float]:
     """The unit in which a value of this size is easy to read, and what to multiply it by."""
-    if base == "B":
-        return "MiB", 2**-20
+    if base.startswith("B"):
+        return ("MiB", 2**-20) if base == "B" else ("GB/s", 1e-9)
     return next(((unit, factor) for unit, factor in (("s", 1.0), ("ms", 1e3)) if median * factor >= 1), ("µs", 1e6))
 
 

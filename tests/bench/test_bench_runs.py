@@ -98,6 +98,12 @@ def test_memory_components_shares_and_cores_are_measured(quick: tuple[str, dict[
         assert set(metrics) == {metric}
 
 
+@pytest.mark.parametrize("what", ["memcpy", "cascata, array", "cascata, bytes", "multiprocessing.Pipe"])
+def test_large_arrays_are_measured_beside_a_copy(quick: tuple[str, dict[str, Any]], what: str) -> None:
+    (metrics,) = measured(quick[1], "arrays", what, "1 MiB").values()
+    assert metrics["speed"]["median"] > 0
+
+
 def test_figures_can_be_drawn(quick: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     figures = tmp_path / "figures.json"
@@ -111,7 +117,7 @@ def test_every_figure_has_its_unit_and_every_round(quick: tuple[str, dict[str, A
     for case in quick[1]["cases"]:
         assert case["items"] == 50
         for values in case["metrics"].values():
-            assert values["unit"] in {"items/s", "s", "B"}
+            assert values["unit"] in {"items/s", "s", "B", "B/s"}
             assert values["rounds"] == [values["low"]] == [values["median"]] == [values["high"]]
 
 
