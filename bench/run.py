@@ -49,9 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(f"--{name} must be at least {least}")
 
     scope = (
-        Scope(
-            dicts=(100,), delays=40, round_trips=1_000, files=20, sizes=("64 KiB", "1 MiB", "8 MiB"), copied=200 << 20
-        )
+        Scope(dicts=(100,), delays=40, round_trips=1_000, files=20, sizes=("1 MiB",), copied=200 << 20)
         if given.quick
         else Scope(CAPACITIES, delays=1_000, round_trips=10_000, files=600, sizes=ALL_SIZES, copied=2 << 30)
     )
