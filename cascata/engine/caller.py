@@ -74,11 +74,13 @@ class Caller:
 
     Attributes:
         calls: the same.
+        totals: source -> how many items it will send, where that is known.
         ends: node -> what the caller holds of it; done when the run has been set up.
     """
 
     def __init__(self, *, calls: bool) -> None:
         self.calls = calls
+        self.totals: dict[str, int] = {}
         self._loop = asyncio.get_running_loop()
         self.ends: asyncio.Future[Mapping[str, End]] = self._loop.create_future()
         self._worker: Worker | None = None

@@ -13,6 +13,7 @@ from contextlib import suppress
 from ..errors import CascataError, ComponentError, RunTimeout
 from ..model import GraphSpec, Plan
 from ..observe.board import Board, BoardShape
+from ..observe.progress import progress_of
 from ..observe.report import RunReport
 from ..options import RunOptions
 from ..runtime.idle import IdleReport, Rest, may_end
@@ -168,9 +169,11 @@ class InlineRun:
         running = asyncio.ensure_future(worker.run())
         watch = InlineWatch(worker, spec, options.slow_after)
         try:
-            done, _ = await asyncio.wait(
-                [running, self._ending], timeout=options.timeout, return_when=asyncio.FIRST_COMPLETED
-            )
+            totals = None if self._caller is None else self._caller.totals
+            with progress_of(spec, board, totals, wanted=options.progress):
+                done, _ = await asyncio.wait(
+                    [running, self._ending], timeout=options.timeout, return_when=asyncio.FIRST_COMPLETED
+                )
             if not done:
                 told = worker.doing()
                 self._errors.append(

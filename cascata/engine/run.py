@@ -17,7 +17,7 @@ import concurrent.futures.thread  # noqa: F401  # its hook at the interpreter's 
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from types import FrameType
 from typing import Any, Final, Protocol, Self
@@ -50,7 +50,7 @@ class _Engine(Protocol):
     def post(self, event: supervisor.Event) -> None: ...
 
 
-_LATER: Final = {"progress": False, "on_worker_death": "fail"}
+_LATER: Final = {"on_worker_death": "fail"}
 """Options that this version does not act on, with the value that asks for nothing."""
 
 
@@ -229,14 +229,18 @@ class OpenRun:
         spec: the graph, checked.
         options: of the run.
         calls: whether it is opened for calls (`runtime.answers`).
+        totals: source -> how many items it will send, where that is known.
 
     Attributes:
         caller: has the sources and sinks.
         ended: done when nothing of the run is left, with its report or what failed.
     """
 
-    def __init__(self, spec: GraphSpec, options: RunOptions, *, calls: bool = False) -> None:
+    def __init__(
+        self, spec: GraphSpec, options: RunOptions, *, calls: bool = False, totals: Mapping[str, int] | None = None
+    ) -> None:
         self.caller = Caller(calls=calls)
+        self.caller.totals.update(totals or {})
         self._run: Run | None = None
         self.ended: asyncio.Future[RunReport]
         if options.engine == "inline":
@@ -253,10 +257,7 @@ class OpenRun:
 
     def kill(self) -> None:
         """Ends the run at once. Returns at once."""
-        if self._run is None:
-            self.ended.cancel()  # waits for those that resist no longer than `grace`
-        else:
-            self._run.kill()
+        self._engine.post(supervisor.KillAsked())
 
     async def wait(self) -> None:
         """Waits for the end, whatever it is. Cancelled: cancels the run, then kills it; returns when it has ended.

@@ -18,6 +18,7 @@ from typing import Any
 from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..observe.log import replay
+from ..observe.progress import progress_of
 from ..observe.report import RunReport
 from ..options import RunOptions
 from ..transport.unread import Unread
@@ -115,13 +116,15 @@ class SupervisedRun(ABC):
 
     async def _supervise(self, board: Board) -> None:
         """Hands events to the supervisor and carries its instructions out, until the run is over."""
-        while self._supervisor.phase is not supervisor.Phase.OVER:
-            event = await self._events.get()
-            # Told by memory, not by a message, which could come after what the worker did as soon as it was ready.
-            ready = [supervisor.Ready(worker) for worker in sorted(self._supervisor.booting) if board.beat(worker)]
-            for each in (*ready, event):
-                for instruction in self._supervisor.handle(each):
-                    self._carry_out(instruction)
+        totals = None if self._caller is None else self._caller.totals
+        with progress_of(self._spec, board, totals, wanted=self._options.progress):
+            while self._supervisor.phase is not supervisor.Phase.OVER:
+                event = await self._events.get()
+                # Told by memory, not by a message, which could come after what the worker did as soon as it was ready.
+                ready = [supervisor.Ready(worker) for worker in sorted(self._supervisor.booting) if board.beat(worker)]
+                for each in (*ready, event):
+                    for instruction in self._supervisor.handle(each):
+                        self._carry_out(instruction)
 
     def _carry_out(self, instruction: supervisor.Instruction) -> None:  # noqa: C901  # one line for each kind of them
         match instruction:

@@ -13,7 +13,7 @@ import asyncio
 import contextvars
 import queue
 import threading
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping, Sized
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
@@ -46,7 +46,8 @@ class Flow:
     """
 
     def __init__(self, spec: GraphSpec, options: RunOptions, feeds: Mapping[str, Any]) -> None:
-        self._live = Live(spec, options)
+        totals = {name: len(items) for name, items in feeds.items() if isinstance(items, Sized)}
+        self._live = Live(spec, options, totals=totals)
         self._feeds = feeds
         self._feeding: dict[asyncio.Task[BaseException | None], str] = {}
         self._reading: list[asyncio.Task[BaseException | None]] = []

@@ -154,9 +154,13 @@ class Live:
         spec: the graph, checked.
         options: of the run.
         calls: whether `call` is there, if the graph has one source and one sink: the run pays a little for it.
+        totals: source -> how many items it will send, where that is known.
     """
 
-    def __init__(self, spec: GraphSpec, options: RunOptions, *, calls: bool = False) -> None:
+    def __init__(
+        self, spec: GraphSpec, options: RunOptions, *, calls: bool = False, totals: Mapping[str, int] | None = None
+    ) -> None:
+        self._totals = totals
         self._calls = calls and one_source_and_sink(spec)
         self._spec = spec
         self._options = options
@@ -256,7 +260,7 @@ class Live:
     async def __aenter__(self) -> Self:
         if self._run is not None:
             raise CascataError("graph.open(): what it returns is for one block. Call graph.open() for each")
-        run = self._run = OpenRun(self._spec, self._options, calls=self._calls)
+        run = self._run = OpenRun(self._spec, self._options, calls=self._calls, totals=self._totals)
         run.ended.add_done_callback(
             lambda ended: ended.cancelled() or ended.exception()
         )  # it is told, if it is asked for
