@@ -554,7 +554,7 @@ def test_every_start_method_runs_a_graph(notes: Notes, start_method: str) -> Non
     assert report.start_method == start_method
 
 
-@pytest.mark.parametrize("option", [{"on_worker_death": "restart"}, {"address": "x"}])
+@pytest.mark.parametrize("option", [{"on_worker_death": "restart"}])
 @pytest.mark.parametrize("where", ["inline", "processes"])
 def test_an_option_that_would_do_nothing_yet_is_refused(where: str, option: Options) -> None:
     graph = Graph()
