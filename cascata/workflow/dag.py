@@ -297,9 +297,12 @@ class DAG:
                     f"dag.start: {name}={options[name]!r} would lose batches, and those that wait for them would wait "
                     f"for ever. Catch in `do` what a task can go on after."
                 )
-        if self._max_cores is not None and options.get("num_workers") is None:
-            nodes = sum(1 for each in self._inputs.values() if each)
-            options["num_workers"] = max(1, min(self._max_cores, available_cpus(), nodes))
+        if self._max_cores is not None:
+            asked = options.get("num_workers")
+            if asked is None:
+                options["num_workers"] = min(self._max_cores, available_cpus())
+            elif is_whole(asked, self._max_cores + 1):
+                raise DefinitionError(f"dag.start: num_workers={asked} is more than the max_cores={self._max_cores}.")
         graph = self.graph.copy()
         sinks = [queue.name for queue in self._sinks]
         # A task that nothing reads would be at work on batches that nobody counts.

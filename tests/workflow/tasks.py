@@ -25,6 +25,7 @@ __all__ = [
     "Square",
     "SquareLater",
     "Sum",
+    "Unclosed",
     "Wait",
     "contract_dag",
 ]
@@ -114,6 +115,16 @@ class Refuse(Task):
 
     def setup(self) -> None:
         raise OSError("no such model")
+
+    def do(self, batch: list[int]) -> list[int]:
+        return batch
+
+
+class Unclosed(Task):
+    """Fails when it is torn down."""
+
+    def teardown(self) -> None:
+        raise OSError("it cannot be closed")
 
     def do(self, batch: list[int]) -> list[int]:
         return batch

@@ -190,14 +190,17 @@ def test_nodes_are_named_after_their_tasks_as_far_as_python_goes() -> None:
 
 
 def test_no_more_workers_run_than_max_cores() -> None:
-    dag, _, _ = contract_dag()
-    dag._max_cores = 1
+    dag = DAG(max_cores=1)
+    source, _ = dag.add_source()
+    dag.add_sink(dag.add(Square(), inputs=dag.add(Square(), inputs=source)))
     with dag:
+        with pytest.raises(DefinitionError, match="num_workers=2 is more than the max_cores=1"):
+            dag.start(num_workers=2)
         dag.start()
-        list(dag.stream([1], [2]))
+        list(dag.stream([1]))
         report = dag.stop()
     assert report is not None
-    assert {node.worker for node in report.nodes.values()} - {None} == {0}
+    assert {report.nodes[name].worker for name in ("square", "square_2")} == {0}
 
 
 # --- what is wrong is said --------------------------------------------------------------------------
