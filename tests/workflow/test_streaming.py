@@ -71,7 +71,7 @@ def test_what_is_ready_comes_out_before_more_is_read() -> None:
         assert dag._session is not None
         yield 1
         (stream,) = dag._session._streams.values()
-        while not stream.left:  # the first batch is ready
+        while stream.inbox.empty():  # until the first batch is ready
             time.sleep(0.001)
         yield 2
         assert found == [[1]]

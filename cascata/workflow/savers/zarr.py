@@ -1,4 +1,7 @@
-"""A Zarr array that grows: a folder of chunks, each of them replaced as a whole."""
+"""A Zarr array that grows: a folder of chunks, each of them replaced as a whole.
+
+write chunks ──> replace the metadata: the shape ──> and once more: how far it came
+"""
 
 from __future__ import annotations
 
@@ -76,8 +79,11 @@ class ZarrSaver(Saver):
             self._overwrite(array, after)
             return
         self._check_fits(array, target.shape, target.dtype)
-        target.resize((after.rows, *target.shape[1:]))
-        target[before.rows :] = array
+        shape = (after.rows, *target.shape[1:])
+        # The chunks come before the shape that counts their rows: until then nobody looks at these.
+        grown = self._zarr.AsyncArray(metadata=target.metadata.update_shape(shape), store_path=target.store_path)
+        self._zarr.Array(grown)[before.rows :] = array
+        target.resize(shape)
         target.update_attributes({_NOTE: after.as_dict()})
 
     def _overwrite(self, array: Any, after: Progress) -> None:
