@@ -1,7 +1,7 @@
 """Large arrays from one process to another, and the least that it can cost: one copy.
 
     cascata   source (worker 0) ── an array ──> sink (worker 1)
-    pipe      producer ── its bytes ──> multiprocessing.Pipe ──> consumer
+    pipe      producer ── an array ──> multiprocessing.Pipe ──> consumer         (`send`; raw: its bytes, `send_bytes`)
     memcpy    from one array into others, in one process
 
 The source sends the same array again and again, with its number written into it: a large one was copied when `send`
@@ -87,24 +87,28 @@ def memcpy(size: int, count: int) -> dict[str, float]:
     return {"speed": size * count / (perf_counter() - began)}
 
 
-def _feed(sending: Connection, size: int, count: int) -> None:
+def _feed(sending: Connection, size: int, count: int, *, raw: bool) -> None:
     array: Any = np.ones(size, "u1")
     for _ in range(count):
-        sending.send_bytes(memoryview(array))
+        if raw:
+            sending.send_bytes(memoryview(array))
+        else:
+            sending.send(array)
 
 
-def pipe(size: int, count: int) -> dict[str, float]:
-    """The bytes of arrays through a `multiprocessing.Pipe`, not pickled."""
+def pipe(size: int, count: int, *, raw: bool) -> dict[str, float]:
+    """Arrays through a `multiprocessing.Pipe`; raw: no more than their bytes, not pickled. Returns as `edge` does."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.arrays"])
     receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=_feed, args=(sending, size, count))
+    process = context.Process(target=_feed, args=(sending, size, count), kwargs={"raw": raw})
     process.start()
     sending.close()
+    receive = receiving.recv_bytes if raw else receiving.recv
     awaited = marks(count)
     times = []
     for number in range(count):
-        receiving.recv_bytes()
+        receive()
         if number in awaited:
             times.append(perf_counter())
     process.join()

@@ -133,7 +133,8 @@ def _arrays(scope: Scope) -> Iterator[Case]:
         yield Case(Key("arrays", "memcpy", name), partial(arrays.memcpy, size), count)
         for kind in arrays.KINDS:
             yield Case(Key("arrays", f"cascata, {kind}", name), partial(arrays.edge, kind, size), count)
-        yield Case(Key("arrays", "multiprocessing.Pipe", name), partial(arrays.pipe, size), count)
+        yield Case(Key("arrays", "multiprocessing.Pipe", name), partial(arrays.pipe, size, raw=False), count)
+        yield Case(Key("arrays", "multiprocessing.Pipe, raw bytes", name), partial(arrays.pipe, size, raw=True), count)
 
 
 def _costs(scope: Scope) -> Iterator[Case]:
