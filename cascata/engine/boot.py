@@ -6,23 +6,40 @@ graph.run ──> server boots ────────────────�
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from ..errors import CascataError
 from ..model import GraphSpec
 from ..options import RunOptions
 
 if TYPE_CHECKING:
     from ..observe.report import RunReport
 
-__all__ = ["default_start_method", "run", "run_async"]
+__all__ = ["default_start_method", "is_portable", "run", "run_async"]
+
+
+def is_portable() -> bool:
+    """Whether runs use the portable transport: off Linux, or when `CASCATA_TRANSPORT=portable` asks for it.
+
+    Raises:
+        CascataError: `CASCATA_TRANSPORT` asks for something else.
+    """
+    asked = os.environ.get("CASCATA_TRANSPORT", "")
+    if asked not in ("", "portable"):
+        raise CascataError(
+            f"CASCATA_TRANSPORT={asked!r}: the only transport that can be asked for is 'portable'. Unset it to have "
+            f"the one that suits this system"
+        )
+    return asked == "portable" or sys.platform != "linux"
 
 
 def default_start_method() -> str:
-    """forkserver where there is one, else spawn."""
-    return "forkserver" if sys.platform != "win32" else "spawn"
+    """The fork server, on Linux; spawn where nothing but what every system has is used."""
+    return "spawn" if is_portable() else "forkserver"
 
 
 def run(spec: GraphSpec, options: RunOptions) -> RunReport:

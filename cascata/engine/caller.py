@@ -22,10 +22,10 @@ from typing import Any
 
 from ..errors import SerializationError
 from ..model import GraphSpec
-from ..observe.board import Board, BoardShape
+from ..observe.board import Board
 from ..runtime.answers import AnsweringSink
 from ..runtime.caller import End
-from ..runtime.worker import Worker
+from ..runtime.worker import Links, Refused, Worker
 from .commands import carry_out
 from .reporter import Reporter
 
@@ -41,29 +41,25 @@ class Seat:
         spec: the graph.
         nodes: the sources and sinks.
         crossing: the channels that cross.
-        ends: of those that it writes or reads (`transport.links.Ends`); their fds belong to the seat.
-        shape, board_fd: of the stats board; the fd belongs to the seat.
         skip_errors: whether the run goes on without items that fail.
         grace: seconds that what resists its end has.
         debug: whether items are watched that are changed after they were sent.
+        equip: makes, in the caller's loop, the stats board and the ends of the channels that cross; it puts on the
+            stack what ends them, and is given what is to be told of items that cannot cross.
+        close: called when the seat is not needed any more, taken or not.
+        ready: called when the ends have been made.
     """
 
     index: int
     spec: GraphSpec
     nodes: tuple[str, ...]
     crossing: frozenset[int]
-    ends: Any
-    shape: BoardShape
-    board_fd: int
     skip_errors: bool
     grace: float
     debug: bool
-
-    def close(self) -> None:
-        """Closes what belongs to it."""
-        os.close(self.board_fd)
-        for fd in self.ends.fds():
-            os.close(fd)
+    equip: Callable[[ExitStack, Refused], tuple[Board, Links]]
+    close: Callable[[], None]
+    ready: Callable[[], None]
 
 
 class Caller:
@@ -167,20 +163,11 @@ class Caller:
             raise
 
     def _seated(self, seat: Seat, reporter: Reporter, stack: ExitStack) -> Worker:
-        from ..transport.hub import Hub
-        from ..transport.links import LinkedEnds
+        def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
+            worker.refused(error, owners, item)
 
         try:
-            hub = Hub()
-            stack.callback(hub.close)
-            board = Board(seat.shape, seat.board_fd)
-            stack.callback(board.close)
-
-            def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
-                worker.refused(error, owners, item)
-
-            links = LinkedEnds(hub, seat.ends, seat.spec, board, seat.index, refused)
-            stack.callback(links.close)
+            board, links = seat.equip(stack, refused)
             worker = Worker(
                 seat.index,
                 seat.spec,
@@ -198,6 +185,7 @@ class Caller:
         finally:
             seat.close()
         self.at(worker)
+        seat.ready()
         return worker
 
 

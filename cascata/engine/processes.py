@@ -14,10 +14,9 @@ import pickle
 import signal
 import socket
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from typing import Any, Final
 
 from ..errors import CascataError, in_words
@@ -26,11 +25,14 @@ from ..observe.board import Board, BoardShape
 from ..observe.log import worker_level
 from ..observe.report import RunReport
 from ..options import RunOptions
+from ..runtime.worker import Links, Refused
 from ..transport import forked
 from ..transport.blocks import keep_only, release_all
-from ..transport.links import AnyPair, ends_for, make_arenas, make_pairs
+from ..transport.hub import Hub
+from ..transport.links import AnyPair, LinkedEnds, ends_for, make_arenas, make_pairs
 from . import definitions, supervisor
-from .caller import Caller, Seat, own_ends
+from .caller import Caller, own_ends
+from .handle import WorkerHandle
 from .open_files import make_room_for_fds
 from .supervised import SupervisedRun
 from .watch import WorkerWatch
@@ -42,34 +44,14 @@ HEARD_S: Final = 1.0
 """Seconds that the last words of a worker whose process is gone may take to arrive."""
 
 
-class _Handle:
-    """The parent's side of one worker process."""
+class _Handle(WorkerHandle):
+    """With the fds that only Linux has."""
 
     def __init__(self, index: int, executor: ThreadPoolExecutor) -> None:
-        from aioprocessing.connection import AioConnection
-        from multiprocess.connection import Pipe
-
-        self.index = index
-        self.connection, self.far = Pipe(duplex=True)
-        self.control = AioConnection(self.connection)
-        self.control._executor = executor  # one pool for the run, shut down at its end
+        super().__init__(index, executor)
         self.alive_r, self.alive_w = os.pipe2(os.O_CLOEXEC)
-        # A process forked from this one must not seem to be the workers' parent.
-        forked.private(self.alive_w, self.connection.fileno())
-        self.process: Any = None
-        self._early: list[bytes] | None = []  # commands that came before the worker was set up
-        self._order = threading.Lock()
+        forked.private(self.alive_w)
         self.pidfd = -1
-        self.heard: asyncio.Task[None] | None = None
-
-    def send(self, command: bytes) -> None:
-        """Sends a short command, after the set-up; a worker that is gone needs none."""
-        with self._order:
-            if self._early is not None:
-                self._early.append(command)
-                return
-            with suppress(OSError):
-                self.connection.send_bytes(command)
 
     def set_up(self, setup: Any, fds: list[int], payload: bytes) -> None:
         """Sends what a worker is told first. In a thread: a worker that is slow to boot reads slowly."""
@@ -82,28 +64,14 @@ class _Handle:
             self.connection.send_bytes(payload)
         alive_r, self.alive_r = self.alive_r, -1
         os.close(alive_r)
-        with self._order:
-            early, self._early = self._early or [], None
-        for command in early:
-            self.send(command)
-
-    def hush(self) -> None:
-        """Ends the socket, so that the thread that listens to it returns."""
-        with suppress(OSError), socket.socket(fileno=os.dup(self.connection.fileno())) as sock:
-            sock.shutdown(socket.SHUT_RDWR)
+        self.is_set_up()
 
     def close(self) -> None:
-        forked.unprivate(self.alive_w, self.connection.fileno())
-        self.connection.close()
-        self.far.close()
+        forked.unprivate(self.alive_w)
+        super().close()
         for fd in (self.alive_r, self.alive_w, self.pidfd):
             if fd >= 0:
                 os.close(fd)
-        if self.process is not None:
-            try:
-                self.process.close()
-            except ValueError:  # its pidfd said that it is gone: somebody else has reaped it
-                self.process._popen.close()
 
 
 class ProcessRun(SupervisedRun):
@@ -182,20 +150,23 @@ class ProcessRun(SupervisedRun):
         if not self._plan.caller:
             return
         index = len(self._plan.workers)
-        self._seat(
-            Seat(
-                index,
-                self._spec,
-                self._plan.caller,
-                self._plan.crossing,
-                own_ends(ends_for(index, self._spec, self._plan, self._pairs, self._arenas)),
-                shape,
-                os.dup(board_fd),
-                self._options.on_error == "skip",
-                self._options.grace,
-                self._options.debug,
-            )
-        )
+        ends = own_ends(ends_for(index, self._spec, self._plan, self._pairs, self._arenas))
+        own_fd = os.dup(board_fd)
+
+        def equip(stack: ExitStack, refused: Refused) -> tuple[Board, Links]:
+            hub = Hub()
+            stack.callback(hub.close)
+            board = Board(shape, own_fd)
+            stack.callback(board.close)
+            links = LinkedEnds(hub, ends, self._spec, board, index, refused)
+            stack.callback(links.close)
+            return board, links
+
+        def close() -> None:
+            for fd in (own_fd, *ends.fds()):
+                os.close(fd)
+
+        self._seat(equip, close)
 
     def _start(self, payload: bytes, shape: BoardShape, board_fd: int, executor: ThreadPoolExecutor) -> None:
         launch = _launch()

@@ -30,6 +30,7 @@ from ..plan import measured, partition
 from ..runtime.worker import SWITCH_S
 from . import supervisor
 from .batching import share_batches
+from .boot import is_portable
 from .caller import Caller
 from .cycles import separate
 from .inline import InlineRun
@@ -90,10 +91,15 @@ def _engine(spec: GraphSpec, options: RunOptions, caller: Caller | None = None) 
     if options.engine == "inline":
         return InlineRun(spec, options, caller)
     if options.engine == "processes":
-        from .processes import ProcessRun
-
         weights, traffic = measured(options.plan_from)
-        return ProcessRun(spec, partition(spec, options.num_workers, weights, traffic), options, caller)
+        plan = partition(spec, options.num_workers, weights, traffic)
+        if is_portable():
+            from .portable import PortableRun
+
+            return PortableRun(spec, plan, options, caller)
+        from .processes import ProcessRun  # what it imports is on Linux only
+
+        return ProcessRun(spec, plan, options, caller)
     from .ray import RayRun
 
     return RayRun(spec, options, caller)

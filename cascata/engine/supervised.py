@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from ..model import GraphSpec, Plan
@@ -21,6 +21,7 @@ from ..observe.log import replay
 from ..observe.progress import progress_of
 from ..observe.report import RunReport
 from ..options import RunOptions
+from ..runtime.worker import Links, Refused
 from ..transport.unread import Unread
 from . import supervisor
 from .account import make_report, raise_outcome, tell_of_growth, warn_of_unawaited
@@ -189,16 +190,37 @@ class SupervisedRun(ABC):
 
     # -- what workers say
 
-    def _seat(self, seat: Seat) -> None:
-        """Has the caller's part of the run begin."""
+    def _seat(
+        self,
+        equip: Callable[[ExitStack, Refused], tuple[Board, Links]],
+        close: Callable[[], None],
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Has the caller's part of the run begin. Args: as the last fields of `Seat`."""
         assert self._caller is not None  # a graph with sources and sinks is run by who holds their ends
         loop = asyncio.get_running_loop()
+        index = len(self._plan.workers)
 
         def hear(*message: Any) -> None:
             with suppress(RuntimeError):  # the loop is closed: the run is over
-                loop.call_soon_threadsafe(self._hear, seat.index, message)
+                loop.call_soon_threadsafe(self._hear, index, message)
 
-        self._caller.take(seat, hear)
+        options = self._options
+        self._caller.take(
+            Seat(
+                index,
+                self._spec,
+                self._plan.caller,
+                self._plan.crossing,
+                options.on_error == "skip",
+                options.grace,
+                options.debug,
+                equip,
+                close,
+                ready,
+            ),
+            hear,
+        )
 
     def _hear(self, part: int, message: tuple[Any, ...]) -> None:  # noqa: C901  # one line for each kind of message
         """A part of the run has said something: a worker, or the caller's part."""

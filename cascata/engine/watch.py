@@ -157,7 +157,7 @@ class WorkerWatch:
         slow_after: seconds without a sign of life after which a worker is named.
         board: where the beats are.
         ask: asks a worker's control thread where its loop stands; `answered` is to be called with the answer.
-        signal_to: sends a worker a signal.
+        signal_to: sends a worker a signal; None where there are no signals to send.
         pid_of: the process id of a worker.
     """
 
@@ -168,7 +168,7 @@ class WorkerWatch:
         slow_after: float,
         board: Board,
         ask: Callable[[int], None],
-        signal_to: Callable[[int, int], None],
+        signal_to: Callable[[int, int], None] | None,
         pid_of: Callable[[int], int],
     ) -> None:
         self._spec = spec
@@ -179,7 +179,9 @@ class WorkerWatch:
         self._pid_of = pid_of
         self._clock = LoopClock(slow_after)
         self._answers: dict[int, asyncio.Future[Answer]] = {}
-        self._stacks_r, self.stacks_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._stacks_r = self.stacks_w = -1
+        if signal_to is not None:
+            self._stacks_r, self.stacks_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         """`stacks_w` is for `stacks_to` in each worker. Not blocking: a worker must not wait for who reads."""
 
     async def watch(self, workers: Callable[[], Collection[int]]) -> None:
@@ -223,7 +225,7 @@ class WorkerWatch:
 
     async def _stacks(self, worker: int) -> str:
         """What faulthandler writes."""
-        if _STACKS_SIGNAL is None:
+        if _STACKS_SIGNAL is None or self._signal_to is None:
             return ""
         self._read()  # what came too late the last time
         self._signal_to(worker, _STACKS_SIGNAL)
@@ -244,8 +246,9 @@ class WorkerWatch:
 
     def close(self) -> None:
         """Gives back its fds."""
-        os.close(self._stacks_r)
-        os.close(self.stacks_w)
+        for fd in (self._stacks_r, self.stacks_w):
+            if fd >= 0:
+                os.close(fd)
 
 
 def _innermost(stacks: str) -> str:

@@ -139,7 +139,7 @@ def load_failure(setup: Setup, error: BaseException) -> CascataError:
     return failure
 
 
-def make_worker(setup: Setup, spec: GraphSpec, board: Board, reporter: Reporter, links: Links) -> Worker:
+def make_worker(setup: Setup, spec: GraphSpec, board: Board, reporter: Reporter, links: Links | None) -> Worker:
     """The worker's nodes in the running loop; `links` makes the ends of the channels that cross."""
     return Worker(
         setup.index,
@@ -161,7 +161,7 @@ def obey(
     loop: asyncio.AbstractEventLoop,
     worker: Worker,
     reporter: Reporter,
-    others: Mapping[bytes, Callable[..., None]],
+    others: Mapping[bytes, Callable[..., Any]],
     thread: int | None = None,
 ) -> None:
     """Reads the parent's commands until it closes the connection, in a thread of its own.

@@ -27,13 +27,17 @@ from .idle import IdleReport, IdleWatch, Rest
 from .lineage import Lineage
 from .node import Node
 
-__all__ = ["SWITCH_S", "Events", "Links", "Worker"]
+__all__ = ["SWITCH_S", "Events", "Links", "Refused", "Worker"]
 
 SWITCH_S: Final = 0.0005
 """Seconds after which a thread that waits for the interpreter asks for it. A busy loop lets it go every millisecond,
 for a moment: threads that ask less often than that may lose every race for it, for seconds."""
 
 _RECANCEL_S: Final = 0.25
+
+
+Refused = Callable[[SerializationError, Sequence[str], Any], None]
+"""Is told of an item that cannot cross: the error, the nodes whose failure it is, and the item."""
 
 
 class Links(Protocol):

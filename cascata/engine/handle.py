@@ -1,0 +1,80 @@
+"""The parent's side of one worker process: its control connection, and the commands that go over it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+from ..transport import forked
+
+__all__ = ["WorkerHandle"]
+
+
+class WorkerHandle:
+    """One worker process.
+
+    Args:
+        index: of the worker.
+        executor: threads of the run, two for each worker.
+
+    Attributes:
+        far: the worker's end of the connection; closed here when the worker has it.
+        control: `connection`, to be awaited.
+        process: of `multiprocess`; None before it was started.
+        heard: the task that listens to it.
+    """
+
+    def __init__(self, index: int, executor: ThreadPoolExecutor) -> None:
+        from aioprocessing.connection import AioConnection
+        from multiprocess.connection import Pipe
+
+        self.index = index
+        self.connection, self.far = Pipe(duplex=True)
+        self.control = AioConnection(self.connection)
+        self.control._executor = executor  # one pool for the run, shut down at its end
+        # A process forked from this one must not seem to be the workers' parent.
+        forked.private(self.connection.fileno())
+        self.process: Any = None
+        self._early: list[bytes] | None = []  # commands that came before the worker was set up
+        self._order = threading.Lock()
+        self.heard: asyncio.Task[None] | None = None
+
+    def send(self, command: bytes) -> None:
+        """Sends a short command, after the set-up; a worker that is gone needs none."""
+        with self._order:
+            if self._early is not None:
+                self._early.append(command)
+                return
+            with suppress(OSError):
+                self.connection.send_bytes(command)
+
+    def is_set_up(self) -> None:
+        """The worker has been told what comes first: commands may follow."""
+        with self._order:
+            early, self._early = self._early or [], None
+        for command in early:
+            self.send(command)
+
+    def hush(self) -> None:
+        """Ends the connection, so that the thread that listens to it returns."""
+        if sys.platform == "win32":
+            return  # no child of the worker's holds the pipe: it has ended with the worker
+        with suppress(OSError), socket.socket(fileno=os.dup(self.connection.fileno())) as sock:
+            sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Lets go of everything; the process is gone."""
+        forked.unprivate(self.connection.fileno())
+        self.connection.close()
+        self.far.close()
+        if self.process is not None:
+            try:
+                self.process.close()
+            except ValueError:  # it is gone, and somebody else has reaped it
+                self.process._popen.close()

@@ -1,0 +1,368 @@
+"""The engine for worker processes where there is nothing but pipes, sockets and threads: on macOS and Windows.
+
+    Run (a thread of its own, with an event loop)
+      ├─ starts a process per worker by spawn, with a pipe for control
+      ├─ tells every worker the addresses of all, and the run's secret
+      ├─ workers ── items, over TCP on this machine (`transport.station`) ── workers
+      └─ events ──> Supervisor ──> instructions; those for a channel go to the worker that keeps it
+
+What it does without: SEQPACKET sockets, memory files, eventfds, pidfds, signals, fds that are passed on. Counters come
+as messages instead of standing in shared memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import sys
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext, suppress
+from typing import Any, Final
+
+from ..errors import CascataError, in_words
+from ..model import GraphSpec, Plan
+from ..observe.board import Board, BoardShape
+from ..observe.log import worker_level
+from ..observe.report import RunReport
+from ..options import RunOptions
+from ..plan import available_cpus
+from ..runtime.worker import Links, Refused
+from ..transport.handshake import new_secret
+from ..transport.homes import BrokeredEnds, home_of
+from ..transport.station import Address, Station
+from . import definitions, supervisor
+from .boot import default_start_method
+from .caller import Caller
+from .handle import WorkerHandle
+from .supervised import SupervisedRun
+from .watch import WorkerWatch
+from .worker_life import modules_of
+
+__all__ = ["PortableRun"]
+
+HOST: Final = "127.0.0.1"
+
+HEARD_S: Final = 1.0
+"""Seconds that the last words of a worker whose process is gone may take to arrive."""
+
+LOOK_S: Final = 0.1
+"""Seconds between two looks whether a process has ended whose children keep its sentinel."""
+
+
+class _Handle(WorkerHandle):
+    """The parent's side of one worker process."""
+
+    def __init__(self, index: int, executor: ThreadPoolExecutor) -> None:
+        super().__init__(index, executor)
+        self.address: Address | None = None
+
+    def set_up(self, setup: Any, payload: bytes) -> None:
+        """Sends what a worker is told first. In a thread: a worker that is slow to boot reads slowly."""
+        with suppress(OSError):  # a worker that is gone is reported by its exit
+            self.connection.send_bytes(pickle.dumps(setup))
+            self.connection.send_bytes(payload)
+
+    def introduce(self, addresses: Mapping[int, Address]) -> None:
+        """Sends the addresses of all. In a thread, after `set_up`."""
+        with suppress(OSError):
+            self.connection.send_bytes(pickle.dumps(addresses))
+        self.is_set_up()
+
+    def wait(self) -> None:
+        """Waits until the process is gone. In a thread."""
+        from multiprocess.connection import wait
+
+        while not wait([self.process.sentinel], LOOK_S) and self.process.exitcode is None:
+            pass
+
+
+class PortableRun(SupervisedRun):
+    """One run on worker processes. See `SupervisedRun`."""
+
+    def __init__(self, spec: GraphSpec, plan: Plan, options: RunOptions, caller: Caller | None = None) -> None:
+        super().__init__(spec, plan, options, caller)
+        self._method = options.start_method or default_start_method()
+        if self._method != "spawn" and sys.platform != "linux":
+            raise CascataError(
+                f"start_method={self._method!r}: on this system workers start by spawn only. Leave it out"
+            )
+        self._secret = new_secret()
+        self._handles: list[_Handle] = []
+        self._setting_up: list[asyncio.Future[None]] = []
+        self._addresses: dict[int, Address] = {}
+        self._station: Station | None = None  # of the caller's part
+        self._seated = False
+        placed = {node: part for part, nodes in enumerate(plan.parts) for node in nodes}
+        self._homes = {channel: home_of(spec.channels[channel], placed) for channel in plan.crossing}
+        self._board: Board | None = None
+        self._executor: ThreadPoolExecutor | None = None
+
+    async def main(self) -> RunReport:
+        self._begin()
+        began = time.perf_counter()
+        spec, plan = self._spec, self._plan
+        count = len(plan.workers)
+        shape = BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), len(plan.parts))
+        # The payload first: what cannot be sent should fail before anything is started.
+        payload = definitions.dump(spec)
+        executor = self._executor = ThreadPoolExecutor(3 * count or 1, thread_name_prefix="cascata-control")
+        board = self._board = Board(shape)
+        try:
+            watch = self._watch = self._watch_over(board)
+            self._limit_time()
+            with self._server():
+                try:
+                    self._seat_caller(board)
+                    self._start(payload, shape, executor)
+                    watching = self._spawn(watch.watch(lambda: self._supervisor.at_work - {count}))
+                    await self._supervise(board)
+                    watching.cancel()
+                finally:
+                    await self._clean_up(executor)
+            wall_s = time.perf_counter() - began
+            return self._outcome(board, wall_s, "processes", self._method)
+        finally:
+            executor.shutdown()
+            board.close()  # a traceback that somebody keeps would keep its memory
+
+    def _server(self) -> Any:
+        """Of the start methods that another system does not have, forkserver needs a server."""
+        if self._method != "forkserver":
+            return nullcontext()
+        from . import launch
+
+        return launch.server.needed()
+
+    def _watch_over(self, board: Board) -> WorkerWatch:
+        return WorkerWatch(
+            self._spec,
+            self._plan,
+            self._options.slow_after,
+            board,
+            ask=lambda worker: self._tell(worker, b"where"),
+            signal_to=None,
+            pid_of=lambda worker: int(self._handles[worker].process.pid),
+        )
+
+    # -- how it starts
+
+    def _seat_caller(self, board: Board) -> None:
+        plan = self._plan
+        if not plan.caller:
+            self._seated = True
+            return
+        index = len(plan.workers)
+        loop = asyncio.get_running_loop()
+        station = self._station = Station(
+            index,
+            self._secret,
+            HOST,
+            lost=lambda peer, why: self._from_station("lost", peer, why),
+            refused=lambda text: self._from_station("refused", text),
+        )
+        self._addresses[index] = station.address
+
+        def equip(_: ExitStack, refused: Refused) -> tuple[Board, Links]:
+            return board, BrokeredEnds(station, self._spec, plan, board, refused)
+
+        def ready() -> None:
+            with suppress(RuntimeError):  # the loop is closed: the run is over
+                loop.call_soon_threadsafe(self._is_seated)
+
+        self._seat(equip, lambda: None, ready)
+
+    def _from_station(self, *message: Any) -> None:
+        loop = self._loop
+        assert loop is not None  # the run has begun
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._hear, len(self._plan.workers), message)
+
+    def _is_seated(self) -> None:
+        self._seated = True
+        self._introduce()
+
+    def _start(self, payload: bytes, shape: BoardShape, executor: ThreadPoolExecutor) -> None:
+        loop = asyncio.get_running_loop()
+        for index in range(len(self._plan.workers)):
+            handle = _Handle(index, executor)
+            self._handles.append(handle)
+            handle.process = self._process(index, handle.far)
+            try:
+                handle.process.start()
+            except BaseException as problem:
+                handle.process = None
+                raise CascataError(
+                    f"worker {index} could not be started ({self._method}): {in_words(problem)}. The system may be "
+                    f"short of memory, processes or fds; fewer workers (num_workers=) need less"
+                ) from problem
+            handle.far.close()
+            handle.heard = self._spawn(self._listen(handle))
+            self._spawn(self._bury(handle))
+            setup = self._setup(index, shape)
+            self._setting_up.append(loop.run_in_executor(executor, handle.set_up, setup, payload))
+        if not self._plan.crossing:
+            self._introduce()
+
+    def _process(self, index: int, far: Any) -> Any:
+        from .portable_worker import main
+
+        if self._method == "spawn":
+            from .spawning import SpawnWorker
+
+            return SpawnWorker(target=main, args=(far,), name=f"cascata-worker-{index}")
+        from . import launch
+
+        return launch.worker_process(self._method, index, main, (far,))
+
+    def _setup(self, index: int, shape: BoardShape) -> Any:
+        from .portable_worker import PortableSetup
+        from .spawning import authkeys, has_tracker
+
+        return PortableSetup(
+            index=index,
+            nodes=self._plan.workers[index],
+            crossing=self._plan.crossing,
+            shape=shape,
+            skip_errors=self._options.on_error == "skip",
+            grace=self._options.grace,
+            debug=self._options.debug,
+            calls=self._caller is not None and self._caller.calls,
+            log_level=worker_level(),
+            modules=modules_of(self._spec),
+            authkeys=authkeys(),
+            environment=dict(os.environ),
+            thread_cap=max(1, available_cpus() // len(self._plan.workers)),
+            tracked=has_tracker() and self._method != "spawn",
+            plan=self._plan,
+            secret=self._secret,
+            host=HOST,
+        )
+
+    def _introduce(self) -> None:
+        """When everybody is known, tells everybody."""
+        crossing = self._plan.crossing
+        if crossing and (len(self._addresses) < len(self._plan.parts) or not self._seated):
+            return
+        for handle, set_up in zip(self._handles, self._setting_up, strict=True):
+            self._spawn(self._introduce_to(handle, set_up))
+        if self._station is not None:
+            self._station.open(self._addresses)
+
+    async def _introduce_to(self, handle: _Handle, set_up: asyncio.Future[None]) -> None:
+        await set_up
+        loop = asyncio.get_running_loop()
+        if self._plan.crossing:
+            await loop.run_in_executor(self._executor, handle.introduce, self._addresses)
+        else:
+            handle.is_set_up()
+
+    # -- what the supervisor instructs
+
+    def _send(self, worker: int, command: bytes) -> None:
+        if worker < len(self._handles):
+            self._handles[worker].send(command)
+
+    def _kill(self, worker: int) -> None:
+        process = self._handles[worker].process
+        with suppress(OSError):  # it has just ended
+            process.kill()
+
+    def _end_writing(self, channel: int) -> None:
+        home = self._homes[channel]
+        if self._station is not None and home == self._station.me:
+            self._station.end_writing(channel)
+        else:
+            self._send(home, b"end_writing %d" % channel)
+
+    def _end_reading(self, channel: int) -> None:
+        home = self._homes[channel]
+        if self._station is not None and home == self._station.me:
+            self._station.end_reading(channel)
+        else:
+            self._send(home, b"end_reading %d" % channel)
+
+    def _grow(self, channel: int, capacity: int, extra: int) -> None:
+        home = self._homes[channel]
+        if self._station is not None and home == self._station.me:
+            self._station.grow(channel, extra)
+        else:
+            self._send(home, b"widen %d %d" % (channel, extra))
+
+    # -- what workers say
+
+    async def _listen(self, handle: _Handle) -> None:
+        while True:
+            try:
+                message = pickle.loads(await handle.control.coro_recv_bytes())
+            except (EOFError, OSError):
+                return
+            self._hear(handle.index, message)
+
+    def _hear(self, part: int, message: tuple[Any, ...]) -> None:
+        match message:
+            case ("counted", counts):
+                if self._board is not None:
+                    self._board.merge(counts)
+            case ("address", address):
+                self._addresses[part] = address
+                self._introduce()
+            case ("unread", left):
+                self._unread.update(left)
+            case ("lost", peer, why):
+                self._spawn(self._miss(part, peer, why))
+            case ("refused", text):
+                from .. import log
+
+                log.warning(text)
+            case _:
+                super()._hear(part, message)
+
+    async def _miss(self, part: int, peer: int, why: str) -> None:
+        """A connection broke: the worker at its other end has died, which is told as that, or the network failed."""
+        await asyncio.sleep(HEARD_S)
+        phase = supervisor.Phase
+        if self._supervisor.phase not in (phase.RUNNING, phase.DRAINING):
+            return
+        exitcode = self._handles[peer].process.exitcode if peer < len(self._handles) else None
+        error = (
+            CascataError(
+                f"the connection between worker {part} and worker {peer} broke: {why}. Both workers live: look at "
+                f"what is between them (a firewall, a limit of connections)"
+            )
+            if exitcode is None
+            else supervisor.died(peer, exitcode, self._plan.parts[peer])
+        )
+        self._events.put_nowait(supervisor.Failed(part, error))
+
+    async def _bury(self, handle: _Handle) -> None:
+        """Waits for the end of a process, for its last words and its exit code."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._executor, handle.wait)
+        if handle.heard is not None:
+            await asyncio.wait([handle.heard], timeout=HEARD_S)  # a child of its own may keep the pipe open
+            handle.hush()
+        await loop.run_in_executor(None, handle.process.join, HEARD_S)
+        self._events.put_nowait(supervisor.Exited(handle.index, handle.process.exitcode))
+
+    # -- its end
+
+    async def _clean_up(self, executor: ThreadPoolExecutor) -> None:
+        for handle in self._handles:
+            process = handle.process
+            if process is not None and process.is_alive():  # only after a start that failed half-way
+                process.kill()
+                process.join()
+            handle.hush()
+        if self._station is not None:
+            self._unread.update(self._station.unread())
+            await asyncio.get_running_loop().run_in_executor(executor, self._station.close)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=HEARD_S)
+        if self._timer is not None:
+            self._timer.cancel()
+        executor.shutdown()
+        for handle in self._handles:
+            handle.close()

@@ -1,0 +1,176 @@
+"""A worker process where there is nothing but pipes, sockets and threads: see `portable`.
+
+    parent ── set-up, definitions, addresses, commands ──> a pipe ──> this process
+           <── its address, events, log records, counts ─────┘
+
+The parent's death closes the pipe; a thread waits for that, and ends the process. While C code holds the interpreter,
+that thread cannot run: such a worker ends when that code comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .. import log
+from ..errors import SerializationError
+from ..model import GraphSpec, Plan
+from ..observe.board import Board
+from ..observe.log import install_forwarding
+from ..runtime.worker import SWITCH_S, Worker
+from ..transport.homes import BrokeredEnds
+from ..transport.station import Address, Station
+from . import definitions
+from .reporter import Reporter
+from .worker_life import Setup, by_connection, flush_streams, load_failure, make_worker, obey, take_over
+
+__all__ = ["BoardTeller", "PortableSetup", "main"]
+
+TELL_S: Final = 0.2
+"""Seconds between two messages of what was counted."""
+
+
+@dataclass(slots=True)
+class PortableSetup(Setup):
+    """What a worker is told first."""
+
+    plan: Plan
+    secret: bytes
+    host: str
+
+
+class BoardTeller:
+    """Sends what is written to a board of this process alone to whoever has the run's.
+
+    Args:
+        board: of this process.
+        reporter: by which it is sent.
+    """
+
+    def __init__(self, board: Board, reporter: Reporter) -> None:
+        self._board = board
+        self._reporter = reporter
+        self._told = b""
+
+    def tell(self) -> None:
+        """Sends what is new."""
+        counts = self._board.snapshot()
+        if counts != self._told:
+            self._told = counts
+            self._reporter.send("counted", counts)
+
+    async def keep_telling(self) -> None:
+        """Sends what is new again and again, until it is cancelled."""
+        while True:
+            self.tell()
+            await asyncio.sleep(TELL_S)
+
+
+def main(connection: Any) -> None:
+    """Runs a worker. `connection` is the far end of the parent's pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent cancels in order
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.setswitchinterval(SWITCH_S)
+    reporter = Reporter(by_connection(connection))
+    station: Station | None = None
+    try:
+        setup: PortableSetup = pickle.loads(connection.recv_bytes())
+        take_over(setup)
+        install_forwarding(reporter.log, setup.log_level)
+        if setup.crossing:
+            station = Station(
+                setup.index,
+                setup.secret,
+                setup.host,
+                lost=lambda peer, why: reporter.send("lost", peer, why),
+                refused=log.warning,
+            )
+            reporter.send("address", station.address)
+        payload = connection.recv_bytes()
+        spec = definitions.load(payload)
+        addresses: Mapping[int, Address] = pickle.loads(connection.recv_bytes()) if station is not None else {}
+    except (EOFError, OSError) as problem:
+        if not isinstance(problem, EOFError) and _lives(connection):
+            raise  # not the parent's end, but this process is short of something
+        os._exit(1)  # the parent is gone before it had begun
+    except BaseException as error:  # whatever a user's module raises when it is imported
+        reporter.failed(load_failure(setup, error))
+        reporter.send("finished", {})
+        if station is not None:
+            station.close()
+        return
+    asyncio.run(_run(setup, spec, connection, reporter, station, addresses))
+    flush_streams()
+
+
+def _lives(connection: Any) -> bool:
+    """Whether the parent's end of the pipe is open."""
+    with suppress(OSError, EOFError):
+        return not connection.poll(0)
+    return False
+
+
+async def _run(
+    setup: PortableSetup,
+    spec: GraphSpec,
+    connection: Any,
+    reporter: Reporter,
+    station: Station | None,
+    addresses: Mapping[int, Address],
+) -> None:
+    loop = asyncio.get_running_loop()
+    board = Board(setup.shape)
+    links: BrokeredEnds | None = None
+
+    def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
+        worker.refused(error, owners, item)
+
+    if station is not None:
+        links = BrokeredEnds(station, spec, setup.plan, board, refused)
+    worker = make_worker(setup, spec, board, reporter, links)
+    if station is not None:
+        station.open(addresses)
+    serving: asyncio.Future[None] = loop.create_future()
+
+    def cancel() -> None:
+        worker.cancel()
+        serving.cancel()
+
+    others: dict[bytes, Callable[..., Any]] = {b"cancel": lambda: loop.call_soon_threadsafe(cancel)}
+    if station is not None:
+        others |= {b"end_writing": station.end_writing, b"end_reading": station.end_reading, b"widen": station.grow}
+
+    def obey_to_the_end() -> None:
+        obey(connection, loop, worker, reporter, others)
+        if not loop.is_closed():
+            os._exit(1)  # the parent is gone
+
+    threading.Thread(target=obey_to_the_end, name="cascata-control", daemon=True).start()
+    teller = BoardTeller(board, reporter)
+    board.set_beat(setup.index)
+    telling = asyncio.ensure_future(teller.keep_telling())
+    teller.tell()
+    await worker.run()
+    telling.cancel()
+    teller.tell()
+    reporter.send("finished", dict(worker.unawaited))
+    if station is not None:
+        await _leave(worker, station, serving, reporter)
+
+
+async def _leave(worker: Worker, station: Station, serving: asyncio.Future[None], reporter: Reporter) -> None:
+    """Ends when no other worker needs the channels that are kept here."""
+    if not worker.cancelling and not serving.cancelled():
+        served = asyncio.ensure_future(station.served())
+        await asyncio.wait([served, serving], return_when=asyncio.FIRST_COMPLETED)
+        served.cancel()
+    reporter.send("unread", station.unread())
+    await asyncio.to_thread(station.close)

@@ -1,0 +1,118 @@
+"""Starts worker processes by spawn, as every system has it, without ever running the user's script.
+
+`multiprocess` prepares a child by importing the parent's `__main__` again under another name. Here the preparation
+leaves it out. No resource tracker is started, which would outlive the run: a worker that needs one starts its own.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+from multiprocess import context, reduction, resource_tracker, spawn, util
+from multiprocess import process as base_process
+
+__all__ = ["SpawnWorker", "authkeys", "has_tracker", "prepared", "write_to"]
+
+_MAIN: Final = ("init_main_from_name", "init_main_from_path")
+
+
+def prepared(popen: Any, process: Any) -> memoryview:
+    """What the child reads first: how to prepare itself, without `__main__`, and its process object."""
+    preparation = spawn.get_preparation_data(process._name)
+    for key in _MAIN:
+        preparation.pop(key, None)
+    buffer = io.BytesIO()
+    context.set_spawning_popen(popen)
+    try:
+        reduction.dump(preparation, buffer)
+        reduction.dump(process, buffer)
+    finally:
+        context.set_spawning_popen(None)
+    return buffer.getbuffer()
+
+
+def write_to(fd: int, data: memoryview) -> None:
+    """Writes to a child that has been started."""
+    with (
+        suppress(BrokenPipeError),
+        open(fd, "wb", closefd=False) as file,
+    ):  # a child that is gone tells by its exit  # an fd
+        file.write(data)
+
+
+if sys.platform == "win32":
+    from multiprocess import popen_spawn_win32
+
+    _patching: Final = threading.Lock()
+
+    @contextmanager
+    def _without_main() -> Iterator[None]:
+        """What this thread spawns inside is prepared without `__main__`."""
+        ours = threading.get_ident()
+
+        def prepare(name: str) -> Any:
+            preparation = original(name)
+            if threading.get_ident() == ours:
+                for key in _MAIN:
+                    preparation.pop(key, None)
+            return preparation
+
+        with _patching:
+            original = spawn.get_preparation_data
+            spawn.get_preparation_data = popen_spawn_win32.spawn.get_preparation_data = prepare
+            try:
+                yield
+            finally:
+                spawn.get_preparation_data = popen_spawn_win32.spawn.get_preparation_data = original
+
+    class _SpawnPopen(popen_spawn_win32.Popen):  # type: ignore[misc]  # multiprocess carries no types
+        def __init__(self, process_obj: Any) -> None:
+            with _without_main():
+                super().__init__(process_obj)
+
+else:
+    from multiprocess import popen_spawn_posix
+
+    class _SpawnPopen(popen_spawn_posix.Popen):  # type: ignore[misc]
+        def _launch(self, process_obj: Any) -> None:
+            data = prepared(self, process_obj)
+            sentinel, child_writing = os.pipe()
+            child_reading, writing = os.pipe()
+            self.sentinel = sentinel
+            self.finalizer = util.Finalize(self, util.close_fds, (writing, sentinel))
+            try:
+                command = spawn.get_command_line(tracker_fd=None, pipe_handle=child_reading)
+                self._fds.extend([child_reading, child_writing])
+                self.pid = util.spawnv_passfds(spawn.get_executable(), command, self._fds)
+            finally:
+                os.close(child_reading)
+                os.close(child_writing)
+            write_to(writing, data)
+
+
+class SpawnWorker(context.SpawnProcess):  # type: ignore[misc]
+    """A process that spawn starts, without the user's script."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802
+        return _SpawnPopen(process_obj)
+
+
+def authkeys() -> dict[str, bytes]:
+    """Package -> the key that this process's managers were started with; proxies need it in workers."""
+    import multiprocessing
+
+    keys = {"multiprocess": bytes(base_process.current_process().authkey)}
+    keys["multiprocessing"] = bytes(multiprocessing.current_process().authkey)
+    return keys
+
+
+def has_tracker() -> bool:
+    """Whether this program runs a resource tracker of `multiprocess`, which workers then share."""
+    return resource_tracker._resource_tracker._fd is not None
