@@ -14,9 +14,9 @@ from time import perf_counter
 from typing import Any, Final
 
 from bench.topologies import chain_of
-from cascata import Graph, In, State, component
+from cascata import Graph, In, Out, State, component, inport
 
-__all__ = ["bare_memory", "census", "component_per_item", "component_start", "worker_memory"]
+__all__ = ["bare_memory", "census", "component_per_item", "component_start", "many_channels", "worker_memory"]
 
 CENSUS: Final = Path(__file__).resolve().parent.parent / "examples" / "stdlib_census.py"
 
@@ -101,6 +101,55 @@ def component_start(_: int) -> dict[str, float]:
     """What another component adds to a run on two workers that does nothing. Returns "component": seconds."""
     few, many = 2, 202
     return {"component": (_run_of(many) - _run_of(few)) / (many - few)}
+
+
+@component
+async def Numbers(count: In[int], number: Out[int]) -> None:
+    """Sends numbers."""
+    for each in range(count):
+        await number.send(each)
+
+
+@component
+@inport("number", capacity=100)
+async def Same(number: In[int], same: Out[int]) -> None:
+    """Passes numbers on."""
+    await same.send(number)
+
+
+def many_channels(chains: int, length: int, count: int) -> dict[str, float]:
+    """Chains of nodes on two workers, each edge of which crosses.
+
+    Args:
+        chains: how many.
+        length: edges of each.
+        count: items through each.
+
+    Returns:
+        "run": seconds of the run when nothing is sent; "channel_items": items a second over all channels, when it is.
+    """
+
+    def run(items: int) -> float:
+        graph = Graph()
+        for chain in range(chains):
+            node: Any = graph.add(Numbers, f"numbers_{chain}")
+            node.count < items
+            graph.pin(node, length % 2)
+            out = node.number
+            for place in range(length - 1):
+                node = graph.add(Same, f"same_{chain}_{place}")
+                graph.pin(node, (length - 1 - place) % 2)
+                out >> node.number
+                out = node.same
+            node = graph.add(Idle, f"idle_{chain}")
+            graph.pin(node, 0)
+            out >> node.number
+        began = perf_counter()
+        graph.run(num_workers=2)
+        return perf_counter() - began
+
+    empty = run(0)
+    return {"run": empty, "channel_items": chains * length * count / (run(count) - empty)}
 
 
 def census(workers: int, files: int) -> dict[str, float]:

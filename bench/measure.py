@@ -32,6 +32,7 @@ UNITS: Final[Mapping[str, str]] = {
     "process": "s",
     "bare": "s",
     "added": "s",
+    "channel_items": "items/s",
     "item": "s",
     "component": "s",
     "span": "s",

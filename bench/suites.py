@@ -142,6 +142,9 @@ def _costs(scope: Scope) -> Iterator[Case]:
     yield Case(Key("memory", "bare process"), costs.bare_memory, 0)
     yield Case(Key("another component", "in a chain of one worker"), costs.component_per_item, 20_000)
     yield Case(Key("another component", "at the start"), costs.component_start, 0)
+    for chains in (10, 50):
+        many = partial(costs.many_channels, chains, 20)
+        yield Case(Key("many channels", f"{chains * 20} that cross"), many, 200)
     yield Case(Key("census", "one worker"), partial(costs.census, 1), scope.files)
     yield Case(Key("census", "two workers"), partial(costs.census, 2), scope.files)
 
