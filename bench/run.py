@@ -51,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     scope = (
         Scope(dicts=(100,), delays=40, round_trips=1_000, files=20, sizes=("1 MiB",), copied=200 << 20)
         if given.quick
-        else Scope(CAPACITIES, delays=1_000, round_trips=10_000, files=600, sizes=ALL_SIZES, copied=2 << 30)
+        else Scope(
+            CAPACITIES, delays=1_000, round_trips=10_000, files=600, sizes=ALL_SIZES, copied=2 << 30, chains=(10, 50)
+        )
     )
     settings = Settings(rounds=3, seconds=0.07) if given.quick else Settings(rounds=5, seconds=0.5)
     settings = replace(settings, rounds=given.rounds or settings.rounds, items=given.items, patience=given.patience)

@@ -41,6 +41,7 @@ class Scope:
         files: files that the census reads in a round.
         sizes: of arrays, as `arrays.SIZES` names them; none where numpy is not installed.
         copied: bytes of arrays that are sent in a round.
+        chains: of 20 crossing channels, in the graphs with many.
     """
 
     dicts: tuple[int, ...]
@@ -49,6 +50,7 @@ class Scope:
     files: int
     sizes: tuple[str, ...]
     copied: int
+    chains: tuple[int, ...] = ()
 
     def kinds(self, capacity: int) -> Sequence[str]:
         return [kind for kind in KINDS if kind == "ints" or capacity in self.dicts]
@@ -142,7 +144,7 @@ def _costs(scope: Scope) -> Iterator[Case]:
     yield Case(Key("memory", "bare process"), costs.bare_memory, 0)
     yield Case(Key("another component", "in a chain of one worker"), costs.component_per_item, 20_000)
     yield Case(Key("another component", "at the start"), costs.component_start, 0)
-    for chains in (10, 50):
+    for chains in scope.chains:
         many = partial(costs.many_channels, chains, 20)
         yield Case(Key("many channels", f"{chains * 20} that cross"), many, 200)
     yield Case(Key("census", "one worker"), partial(costs.census, 1), scope.files)
