@@ -138,6 +138,14 @@ def request(fds: Sequence[int]) -> tuple[int, int]:
     return status_r, data_w
 
 
+def keep_to_this_process() -> None:
+    """Closes on exec what a clean interpreter was given: a program that a component starts has no business with it."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # one of them is that of this listing
+        if int(name) > 2:
+            with contextlib.suppress(OSError):
+                os.set_inheritable(int(name), False)
+
+
 def main(control_fd: int, path: list[str]) -> None:
     """The server's own life: forks a child for each request, and tells its pid and its exit code.
 
@@ -148,6 +156,7 @@ def main(control_fd: int, path: list[str]) -> None:
     sys.path[:] = path
     import cascata.engine.worker_main  # noqa: F401  # what every worker needs, imported once
 
+    keep_to_this_process()
     util._close_stdin()
     woken_r, woken_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     before = {
@@ -170,6 +179,8 @@ def main(control_fd: int, path: list[str]) -> None:
                 kind, fds, _, _ = socket.recv_fds(control, 1, _MOST_FDS)
                 if not kind:
                     return
+                for fd in fds:
+                    os.set_inheritable(fd, False)
                 data, told, *rest = fds
                 pid = os.fork()
                 if not pid:

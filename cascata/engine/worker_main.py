@@ -35,6 +35,7 @@ from ..transport.links import Ends, LinkedEnds
 from . import definitions
 from .open_files import make_room_for_fds
 from .reporter import Reporter
+from .server import keep_to_this_process
 from .watch import stacks_to
 from .worker_life import Setup, by_connection, flush_streams, load_failure, make_worker, obey, take_over
 
@@ -68,6 +69,8 @@ def main(control: Any, spec: GraphSpec | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.setswitchinterval(SWITCH_S)
     fd: int = control if isinstance(control, int) else control.detach()
+    if spec is None:
+        keep_to_this_process()
     connection = Connection(fd)
     try:
         setup: FdSetup = pickle.loads(connection.recv_bytes())
