@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from bench import baselines, batches, channels, components, costs, peers, sharing, startup, topologies
+from bench import baselines, batches, channels, components, costs, live, peers, sharing, startup, topologies
 from bench.items import KINDS
 from bench.measure import Case, Key
 
@@ -96,6 +96,8 @@ def _latency(scope: Scope) -> Iterator[Case]:
     yield Case(Key("delay", "cascata"), delay, scope.delays)
     yield Case(Key("delay", "multiprocessing.Queue"), queue_delay, scope.delays)
     yield Case(Key("round trip", "cascata"), components.round_trip, scope.round_trips)
+    yield Case(Key("round trip", "live.call"), live.call, scope.round_trips)
+    yield Case(Key("round trip", "live, send and read"), live.send_and_read, scope.round_trips)
     yield Case(Key("round trip", "multiprocessing.Queue"), queue_round_trip, scope.round_trips)
 
 
@@ -242,6 +244,8 @@ def _targets() -> Iterator[Target]:
     for suite, most in (("round trip", 1.0), ("delay", None)):
         text = f"{suite}, median, against multiprocessing.Queue"
         yield Target(text, "median", Key(suite, "cascata"), Key(suite, "multiprocessing.Queue"), most=most)
+    text = "round trip, median, live.call against a bare crossing edge there and back"
+    yield Target(text, "median", Key("round trip", "live.call"), Key("round trip", "cascata"), most=3.0)
     text = "a stream shared by three, one of them ten times slower, against the ideal"
     slow = Key("sharing", "one of three members ten times slower")
     yield Target(text, "span", slow, Key("sharing", "ideal"), most=1.2)
