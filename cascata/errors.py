@@ -189,6 +189,7 @@ class WorkerDied(CascataError):
         exitcode: as in `multiprocessing`: negative for a signal, None when unknown.
         signal: name of the signal ("SIGKILL"), or None.
         nodes: names of the nodes that it ran.
+        history: of a worker that was started again too often: its deaths, one text each.
     """
 
     worker: int
@@ -211,6 +212,7 @@ class WorkerDied(CascataError):
         self.exitcode = exitcode
         self.signal = signal
         self.nodes = tuple(nodes)
+        self.history: tuple[str, ...] = ()
 
 
 class SerializationError(CascataError):

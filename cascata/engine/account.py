@@ -7,15 +7,17 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 
 from .. import log
 from ..errors import CascataError, CascataWarning, LedgerError
-from ..model import GraphSpec, Plan
-from ..observe.board import Board
+from ..model import ERRORS, GraphSpec, Plan
+from ..observe.board import FAILED_ITEMS, Board
 from ..observe.report import EdgeReport, NodeReport, RunReport
 from ..transport.unread import Unread
+from .supervisor import RESTARTS, RESTARTS_WITHIN_S
 
-__all__ = ["make_report", "raise_outcome", "tell_of_growth", "warn_of_unawaited"]
+__all__ = ["make_report", "raise_outcome", "tell_of_growth", "tell_of_restart", "warn_of_unawaited"]
 
 
 def make_report(
@@ -29,6 +31,7 @@ def make_report(
     unread: Mapping[int, Unread] | None = None,
     complete: bool = True,
     lost: AbstractSet[int] = frozenset(),
+    again: AbstractSet[int] = frozenset(),
 ) -> RunReport:
     """What a run did, as its workers counted it.
 
@@ -42,6 +45,7 @@ def make_report(
         unread: edge -> what was found in its channel when the run was over. Its readers had ended by then.
         complete: whether the run came to its end: then what was left unread was dropped by its readers. Else it was on
             its way, and is undelivered.
+        again: workers that were started again. What they sent is what has come in elsewhere: their own count died.
         lost: workers that did not live to count all that they did: what is not accounted for was with them.
     """
     placed = {node: worker for worker, nodes in enumerate(plan.parts) for node in nodes}
@@ -73,8 +77,11 @@ def make_report(
         sent, delivered, failed, dropped = board.edge(edge.id)
         undelivered = 0 if complete else found.get(edge.id, 0)
         dropped += found.get(edge.id, 0) - undelivered
-        if edge.id in unread:
-            sent = max(sent, unread[edge.id].sent)
+        writer = placed[edge.source.node]
+        if writer in again or writer in lost:
+            left_it = board.came(edge.id) + found.get(edge.id, 0) + board.lost(edge.id)
+            left_it += board.outcome(edge.id, writer, FAILED_ITEMS)  # what could not be pickled
+            sent = left_it if writer in again else max(sent, left_it)
         ends = {placed[edge.source.node], *(placed[reader.node] for reader in spec.channels[edge.channel].readers)}
         if lost & ends:
             accounted = delivered + failed + dropped
@@ -91,6 +98,10 @@ def make_report(
                 undelivered=undelivered,
             )
         )
+    for name, node in spec.nodes.items():
+        if placed[name] in again:
+            ports = [each.edges for port, each in node.outputs.items() if port != ERRORS and each.edges]
+            nodes[name] = replace(nodes[name], sent=sum(max(edges[edge].sent for edge in ids) for ids in ports))
     return RunReport(
         nodes=nodes,
         edges=tuple(edges),
@@ -121,6 +132,18 @@ def tell_of_growth(spec: GraphSpec, channel: int, capacity: int, extra: int, wai
         spec.channels[channel].name,
         capacity,
         capacity + extra,
+    )
+
+
+def tell_of_restart(nodes: Sequence[str], death: CascataError, times: int) -> None:
+    """Logs that a worker with these nodes is started again."""
+    log.warning(
+        "%s. Started again: %s (%d of at most %d times in %g s)",
+        str(death).partition(". ")[0],
+        ", ".join(nodes),
+        times,
+        RESTARTS,
+        RESTARTS_WITHIN_S,
     )
 
 

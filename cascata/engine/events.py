@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..errors import CascataError
 from ..runtime.idle import IdleReport, Rest
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Overdue",
     "ReaderDone",
     "Ready",
+    "RestartWorker",
     "SetTimer",
     "StopAsked",
     "StopCycle",
@@ -116,7 +118,7 @@ class Overdue:
     """A call on a worker goes on although its time is over, and cannot be stopped."""
 
     worker: int
-    error: BaseException
+    error: CascataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +130,14 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The process of a worker is gone, and all that it said has been handed in."""
+    """The process of a worker is gone, and all that it said has been handed in.
+
+    `at`: seconds, on a clock that does not go back.
+    """
 
     worker: int
     exitcode: int | None
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +212,18 @@ class CancelWorker:
     """Tell a worker to cancel its nodes and to exit."""
 
     worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestartWorker:
+    """Start the nodes of a worker that has died again, on a new process.
+
+    `death` is why what it had in hand has failed; `times` it was started again lately, with this one.
+    """
+
+    worker: int
+    death: CascataError
+    times: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +308,7 @@ Instruction = (
     DrainWorker
     | CancelWorker
     | KillWorker
+    | RestartWorker
     | EndWriting
     | EndReading
     | EndCycle

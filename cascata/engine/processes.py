@@ -15,8 +15,11 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext, suppress
+from functools import partial
 from typing import Any, Final
 
 from ..errors import CascataError, in_words
@@ -30,7 +33,7 @@ from ..transport import forked
 from ..transport.blocks import keep_only, release_all
 from ..transport.hub import Hub
 from ..transport.links import AnyPair, LinkedEnds, ends_for, make_arenas, make_pairs
-from . import definitions, supervisor
+from . import definitions, restart, supervisor
 from .caller import Caller, own_ends
 from .handle import WorkerHandle
 from .open_files import make_room_for_fds
@@ -75,12 +78,29 @@ class _Handle(WorkerHandle):
 
 
 class ProcessRun(SupervisedRun):
-    """One run on worker processes. See `SupervisedRun`."""
+    """One run on worker processes. See `SupervisedRun`.
 
-    def __init__(self, spec: GraphSpec, plan: Plan, options: RunOptions, caller: Caller | None = None) -> None:
-        super().__init__(spec, plan, options, caller)
+    Args:
+        alone: the nodes that start again when their worker dies; each has a worker of its own.
+    """
+
+    def __init__(
+        self,
+        spec: GraphSpec,
+        plan: Plan,
+        options: RunOptions,
+        caller: Caller | None = None,
+        alone: AbstractSet[str] = frozenset(),
+    ) -> None:
+        self._alone = alone
+        self._journals = dict.fromkeys(
+            (worker for worker, nodes in enumerate(plan.workers) if not alone.isdisjoint(nodes)), -1
+        )  # worker -> fd
+        super().__init__(spec, plan, options, caller, frozenset(self._journals))
+        self._start: Callable[[int, CascataError | None], None]
+        self._board: Board | None = None
         self._method = options.start_method or _launch().default_start_method()
-        self._handles: list[_Handle] = []
+        self._handles: dict[int, _Handle] = {}
         self._pairs: dict[int, AnyPair] = {}
         self._arenas: dict[int, int] = {}
 
@@ -97,21 +117,25 @@ class ProcessRun(SupervisedRun):
         crossing = len(plan.crossing)
         # Of each there are four here, and as many again where sources and sinks are held; a worker has three, and three
         # more while it makes its ends.
-        make_room_for_fds(crossing * 8 + count * 8, f"a run on {count} worker(s) with {crossing} crossing channel(s)")
+        make_room_for_fds(crossing * 8 + count * 9, f"a run on {count} worker(s) with {crossing} crossing channel(s)")
         board: Board | None = None
         executor = ThreadPoolExecutor(2 * count or 1, thread_name_prefix="cascata-control")
         board_fd = os.memfd_create("cascata-board", os.MFD_CLOEXEC)
         try:
             os.ftruncate(board_fd, shape.size)
-            board = Board(shape, board_fd)
+            board = self._board = Board(shape, board_fd)
             self._watch = self._watch_over(board)
-            self._pairs = make_pairs(spec, plan)
+            self._pairs = make_pairs(spec, plan, self._alone)
+            for worker in self._journals:
+                self._journals[worker] = restart.make_journal(spec, plan.workers[worker])
             self._arenas = make_arenas(spec, plan)
             self._limit_time()
             with _launch().server.needed() if self._method == "forkserver" else nullcontext():
                 try:
                     self._seat_caller(shape, board_fd)
-                    self._start(payload, shape, board_fd, executor)
+                    self._start = partial(self._start_worker, payload, shape, board_fd, executor)
+                    for worker in range(count):
+                        self._start(worker, None)
                     watching = self._spawn(self._watch.watch(lambda: self._supervisor.at_work - {count}))
                     await self._supervise(board)
                     watching.cancel()
@@ -132,6 +156,9 @@ class ProcessRun(SupervisedRun):
                     keep_only(arena, count)  # what the caller received may be kept for long
                 os.close(arena)
             os.close(board_fd)
+            for journal in self._journals.values():
+                if journal >= 0:
+                    os.close(journal)
             if board is not None:
                 board.close()  # a traceback that somebody keeps would keep its memory
 
@@ -168,37 +195,45 @@ class ProcessRun(SupervisedRun):
 
         self._seat(equip, close)
 
-    def _start(self, payload: bytes, shape: BoardShape, board_fd: int, executor: ThreadPoolExecutor) -> None:
+    def _start_worker(
+        self,
+        payload: bytes,
+        shape: BoardShape,
+        board_fd: int,
+        executor: ThreadPoolExecutor,
+        index: int,
+        death: CascataError | None,
+    ) -> None:
         launch = _launch()
         worker_main = _worker_main()
         loop = asyncio.get_running_loop()
-        for index in range(len(self._plan.workers)):
-            handle = _Handle(index, executor)
-            self._handles.append(handle)
-            far = handle.far.fileno()
-            if self._method == "fork":
-                handle.process = launch.worker_process(self._method, index, worker_main.main, (far, self._spec))
-            else:
-                target = launch.ControlEnd(far)
-                handle.process = launch.worker_process(self._method, index, worker_main.main, (target, None))
-            try:
-                handle.process.start()
-            except BaseException as problem:
-                handle.process = None
-                raise CascataError(
-                    f"worker {index} could not be started ({self._method}): {in_words(problem)}. The system may be "
-                    f"short of memory, processes or fds; fewer workers (num_workers=) need less"
-                ) from problem
-            handle.far.close()
-            handle.pidfd = os.pidfd_open(handle.process.pid)
-            loop.add_reader(handle.pidfd, self._gone, handle)
-            handle.heard = self._spawn(self._listen(handle))
-            setup, fds = self._setup(handle, shape, board_fd)
-            sent = loop.run_in_executor(executor, handle.set_up, setup, fds, payload)
-            self._tasks.add(sent)
-            sent.add_done_callback(self._tasks.discard)
+        handle = self._handles[index] = _Handle(index, executor)
+        far = handle.far.fileno()
+        if self._method == "fork":
+            handle.process = launch.worker_process(self._method, index, worker_main.main, (far, self._spec))
+        else:
+            target = launch.ControlEnd(far)
+            handle.process = launch.worker_process(self._method, index, worker_main.main, (target, None))
+        try:
+            handle.process.start()
+        except BaseException as problem:
+            handle.process = None
+            raise CascataError(
+                f"worker {index} could not be started ({self._method}): {in_words(problem)}. The system may be "
+                f"short of memory, processes or fds; fewer workers (num_workers=) need less"
+            ) from problem
+        handle.far.close()
+        handle.pidfd = os.pidfd_open(handle.process.pid)
+        loop.add_reader(handle.pidfd, self._gone, handle)
+        handle.heard = self._spawn(self._listen(handle))
+        setup, fds = self._setup(handle, shape, board_fd, death)
+        sent = loop.run_in_executor(executor, handle.set_up, setup, fds, payload)
+        self._tasks.add(sent)
+        sent.add_done_callback(self._tasks.discard)
 
-    def _setup(self, handle: _Handle, shape: BoardShape, board_fd: int) -> tuple[Any, list[int]]:
+    def _setup(
+        self, handle: _Handle, shape: BoardShape, board_fd: int, death: CascataError | None
+    ) -> tuple[Any, list[int]]:
         launch = _launch()
         assert self._watch is not None  # made before any worker
         index = handle.index
@@ -234,6 +269,8 @@ class ProcessRun(SupervisedRun):
             board_fd=position(board_fd),
             stacks_fd=position(self._watch.stacks_w),
             modules=modules_of(self._spec),
+            death=None if death is None else pickle.dumps(death),
+            journal_fd=position(self._journals[index]) if index in self._journals else None,
             streams=streams,
             fds=0,
         )
@@ -243,8 +280,14 @@ class ProcessRun(SupervisedRun):
     # -- what the supervisor instructs
 
     def _send(self, worker: int, command: bytes) -> None:
-        if worker < len(self._handles):
+        if worker in self._handles:
             self._handles[worker].send(command)
+
+    def _restart(self, worker: int, death: CascataError) -> None:
+        self._handles[worker].close()
+        assert self._board is not None  # made before any worker
+        self._board.reset_beat(worker)
+        self._start(worker, death)
 
     def _kill(self, worker: int) -> None:
         self._signal(worker, signal.SIGKILL)
@@ -284,13 +327,13 @@ class ProcessRun(SupervisedRun):
         await asyncio.get_running_loop().run_in_executor(None, handle.process.join, HEARD_S)
         for arena in self._arenas.values():
             release_all(arena, handle.index)
-        self._events.put_nowait(supervisor.Exited(handle.index, handle.process.exitcode))
+        self._events.put_nowait(supervisor.Exited(handle.index, handle.process.exitcode, time.monotonic()))
 
     # -- its end
 
     async def _clean_up(self, executor: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()
-        for handle in self._handles:
+        for handle in self._handles.values():
             process = handle.process
             if handle.pidfd >= 0:
                 loop.remove_reader(handle.pidfd)
@@ -303,7 +346,7 @@ class ProcessRun(SupervisedRun):
         if self._timer is not None:
             self._timer.cancel()
         executor.shutdown()
-        for handle in self._handles:
+        for handle in self._handles.values():
             handle.close()
 
 

@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, wait
 from types import FrameType
 from typing import Any, Final, Protocol, Self
@@ -35,6 +36,7 @@ from .caller import Caller
 from .cycles import separate
 from .inline import InlineRun
 from .ordering import put_in_order
+from .restart import restartable
 
 __all__ = ["OpenRun", "Run", "run", "run_async", "start"]
 
@@ -51,25 +53,6 @@ class _Engine(Protocol):
     def post(self, event: supervisor.Event) -> None: ...
 
 
-_LATER: Final = {"on_worker_death": "fail"}
-"""Options that this version does not act on, with the value that asks for nothing."""
-
-
-def _refuse_what_comes_later(spec: GraphSpec, options: RunOptions) -> None:
-    """An option that was silently left undone would be worse than none."""
-    for name, nothing in _LATER.items():
-        if getattr(options, name) != nothing:
-            raise CascataError(
-                f"option {name}={getattr(options, name)!r} is not part of this version yet: leave it out"
-            )
-    for node in spec.nodes.values():
-        if node.component.options.get("on_worker_death", "fail") != "fail":
-            raise CascataError(
-                f"node {node.name!r}: @component(on_worker_death='restart') of {node.component.name} is not part of "
-                f"this version yet: leave it out"
-            )
-
-
 def _refuse_what_a_caller_holds(spec: GraphSpec) -> None:
     held = [node.name for node in spec.nodes.values() if node.component.at_caller]
     if held:
@@ -80,8 +63,14 @@ def _refuse_what_a_caller_holds(spec: GraphSpec) -> None:
         )
 
 
+def _refuse_restarts(nodes: AbstractSet[str], where: str) -> None:
+    if nodes:
+        raise CascataError(
+            f"on_worker_death='restart' (asked for {', '.join(sorted(nodes))}) cannot be had {where}: leave it out"
+        )
+
+
 def _engine(spec: GraphSpec, options: RunOptions, caller: Caller | None = None) -> _Engine:
-    _refuse_what_comes_later(spec, options)
     if caller is None:
         _refuse_what_a_caller_holds(spec)
     for name in ("address", "runtime_env"):
@@ -92,14 +81,17 @@ def _engine(spec: GraphSpec, options: RunOptions, caller: Caller | None = None) 
         return InlineRun(spec, options, caller)
     if options.engine == "processes":
         weights, traffic = measured(options.plan_from)
-        plan = partition(spec, options.num_workers, weights, traffic)
+        alone = restartable(spec, every=options.on_worker_death == "restart")
+        plan = partition(spec, options.num_workers, weights, traffic, alone=alone)
         if is_portable():
+            _refuse_restarts(alone, "here, where engine='processes' has no means of Linux")
             from .portable import PortableRun
 
             return PortableRun(spec, plan, options, caller)
         from .processes import ProcessRun  # what it imports is on Linux only
 
-        return ProcessRun(spec, plan, options, caller)
+        return ProcessRun(spec, plan, options, caller, alone)
+    _refuse_restarts(restartable(spec, every=options.on_worker_death == "restart"), "on Ray")
     from .ray import RayRun
 
     return RayRun(spec, options, caller)

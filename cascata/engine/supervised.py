@@ -12,9 +12,11 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, suppress
 from typing import Any
 
+from ..errors import CascataError
 from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..observe.log import replay
@@ -24,7 +26,7 @@ from ..options import RunOptions
 from ..runtime.worker import Links, Refused
 from ..transport.unread import Unread
 from . import supervisor
-from .account import make_report, raise_outcome, tell_of_growth, warn_of_unawaited
+from .account import make_report, raise_outcome, tell_of_growth, tell_of_restart, warn_of_unawaited
 from .caller import Caller, Seat
 from .watch import WorkerWatch
 
@@ -39,14 +41,22 @@ class SupervisedRun(ABC):
         plan: which node runs on which worker.
         options: of the run.
         caller: has the graph's sources and sinks, if there are any.
+        restartable: the workers that are started again when they die.
     """
 
-    def __init__(self, spec: GraphSpec, plan: Plan, options: RunOptions, caller: Caller | None = None) -> None:
+    def __init__(
+        self,
+        spec: GraphSpec,
+        plan: Plan,
+        options: RunOptions,
+        caller: Caller | None = None,
+        restartable: AbstractSet[int] = frozenset(),
+    ) -> None:
         self._spec = spec
         self._plan = plan
         self._options = options
         self._caller = caller
-        self._supervisor = supervisor.Supervisor(spec, plan, options.grace)
+        self._supervisor = supervisor.Supervisor(spec, plan, options.grace, restartable)
         self._watch: WorkerWatch | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._doing: dict[int, str] = {}
@@ -100,6 +110,10 @@ class SupervisedRun(ABC):
     def _grow(self, channel: int, capacity: int, extra: int) -> None:
         """Gives a crossing channel room for more items."""
 
+    def _restart(self, worker: int, death: CascataError) -> None:
+        """Starts a worker again that is gone. Only an engine that says which may be asked to."""
+        raise NotImplementedError
+
     # -- its life
 
     def _begin(self) -> asyncio.AbstractEventLoop:
@@ -138,6 +152,9 @@ class SupervisedRun(ABC):
                     self._kill(worker)
                 elif self._caller is not None:
                     self._caller.abandon()
+            case supervisor.RestartWorker(worker, death, times):
+                tell_of_restart(self._plan.workers[worker], death, times)
+                self._restart(worker, death)
             case supervisor.EndCycle(worker, cycle):
                 self._tell(worker, b"end_cycle %d" % cycle)
             case supervisor.StopCycle(worker, cycle):
@@ -278,6 +295,7 @@ class SupervisedRun(ABC):
             unread=self._unread,
             complete=not run.errors and not run.cancelled,
             lost=run.lost,
+            again=run.restarted,
         )
         raise_outcome(run.errors, report, cancelled=run.cancelled)
         return report

@@ -18,6 +18,7 @@ from __future__ import annotations
 import enum
 import signal
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from ..errors import CascataError, DeadlockError, RunTimeout, WorkerDied
 from ..model import GraphSpec, Plan
@@ -48,6 +49,7 @@ from .events import (
     Overdue,
     ReaderDone,
     Ready,
+    RestartWorker,
     SetTimer,
     StopAsked,
     StopCycle,
@@ -84,6 +86,7 @@ __all__ = [
     "Phase",
     "ReaderDone",
     "Ready",
+    "RestartWorker",
     "SetTimer",
     "StopAsked",
     "StopCycle",
@@ -99,6 +102,12 @@ REPORT_S = 0.5
 
 LAST_S = 0.5
 """Seconds that workers have to cancel in, when a run was to drain within a time and did not."""
+
+
+RESTARTS = 3
+"""Times that a worker is started again within `RESTARTS_WITHIN_S` seconds; at the next death the run ends."""
+
+RESTARTS_WITHIN_S = 60.0
 
 
 class Phase(enum.Enum):
@@ -118,6 +127,7 @@ class Supervisor:
         spec: the graph.
         plan: which node runs on which worker.
         grace: seconds that workers have to end after they were cancelled, before they are killed.
+        restartable: the workers that are started again when they die.
 
     Attributes:
         phase: where the run is.
@@ -125,9 +135,10 @@ class Supervisor:
         cancelled: whether the run was cancelled from outside.
         booting: the workers that were not ready so far.
         lost: the workers that ended before they had counted all that they did.
+        restarted: the workers that were started again.
     """
 
-    def __init__(self, spec: GraphSpec, plan: Plan, grace: float) -> None:
+    def __init__(self, spec: GraphSpec, plan: Plan, grace: float, restartable: AbstractSet[int] = frozenset()) -> None:
         self.phase = Phase.RUNNING
         self.errors: list[BaseException] = []
         self.cancelled = False
@@ -137,6 +148,10 @@ class Supervisor:
         self._alive = set(range(len(plan.parts)))
         self.booting = set(range(len(plan.workers)))
         self.lost: set[int] = set()
+        self.restarted: set[int] = set()
+        self._restartable = restartable
+        self._deaths: dict[int, list[tuple[float, CascataError]]] = {}
+        self._overdue_on: dict[int, CascataError] = {}  # workers that are killed to be replaced
         self._finished: set[int] = set()
         self._killed: set[int] = set()
         self._timeout: float | None = None
@@ -187,7 +202,9 @@ class Supervisor:
                 return self._overdue(worker, error)
             case Finished(worker):
                 return self._worker_finished(worker)
-            case Exited(worker, exitcode):
+            case Exited(worker, exitcode, at):
+                if self._starts_again(worker):
+                    return self._start_again(worker, exitcode, at)
                 return self._exited(worker, exitcode)
             case StopAsked(within):
                 return self._stop(within)
@@ -301,7 +318,8 @@ class Supervisor:
         return [Grow(channel, capacity, capacity, None if channel in self._plan.crossing else owner, waits)]
 
     def _nothing_moves(self, reports: Iterable[IdleReport]) -> bool:
-        return nothing_on_its_way((report.rest for report in reports), self._written)
+        # What was sent, and not counted, lies in a channel: who waits there would have seen it.
+        return nothing_on_its_way((report.rest for report in reports), self._written | self._uncounted())
 
     def _forget_idle(self, worker: int) -> list[Instruction]:
         """A worker that has ended answers no more: who is idle still is asked again."""
@@ -332,13 +350,48 @@ class Supervisor:
             SetTimer(self._grace),
         ]
 
-    def _overdue(self, worker: int, error: BaseException) -> list[Instruction]:
+    def _overdue(self, worker: int, error: CascataError) -> list[Instruction]:
         """It had its grace already: what does not stop is killed."""
-        if worker not in self._alive or worker in self._killed:
+        if worker not in self._alive or worker in self._killed or worker in self._overdue_on:
             return []
+        if self._starts_again(worker):
+            self._overdue_on[worker] = error
+            return [KillWorker(worker)]
         self.errors.append(error)
         self._killed.add(worker)
         return [KillWorker(worker), *self._cancel()]
+
+    # -- workers that start again
+
+    def _starts_again(self, worker: int) -> bool:
+        """Whether the death of a worker is no end of the run."""
+        goes_on = self.phase in (Phase.RUNNING, Phase.DRAINING) and worker in self._alive - self._finished
+        return goes_on and worker in self._restartable and worker not in self._killed
+
+    def _start_again(self, worker: int, exitcode: int | None, at: float) -> list[Instruction]:
+        nodes = self._plan.workers[worker]
+        if self._has_ended(worker):
+            self._finished.add(worker)  # there was nothing left to do but to exit
+            return self._exited(worker, exitcode)
+        death = self._overdue_on.pop(worker, None) or died(worker, exitcode, nodes)
+        lately = [each for each in self._deaths.get(worker, ()) if at - each[0] < RESTARTS_WITHIN_S]
+        self._deaths[worker] = [*lately, (at, death)]
+        if len(lately) >= RESTARTS:
+            return self._exited(worker, exitcode, _died_too_often(died(worker, exitcode, nodes), self._deaths[worker]))
+        self.restarted.add(worker)
+        self.booting.add(worker)
+        self._stalled.pop(worker, None)
+        self._confirmed = None
+        return [RestartWorker(worker, death, len(lately) + 1)]
+
+    def _has_ended(self, worker: int) -> bool:
+        """Whether the nodes of a worker have said that they neither send nor read any more."""
+        edges = {edge.id for edge in self._spec.edges if self._placed[edge.source.node] == worker}
+        return edges <= self._written and not any(worker in readers for readers in self._readers.values())
+
+    def _uncounted(self) -> set[int]:
+        """The edges of which it is not known how many items were sent: their writers' counts died with them."""
+        return {edge.id for edge in self._spec.edges if self._placed[edge.source.node] in self.restarted}
 
     def _grace_over(self) -> list[Instruction]:
         if self.phase is Phase.DRAINING and not self._finished >= self._alive:
@@ -381,7 +434,7 @@ class Supervisor:
             return [SetTimer(self._grace)]  # nothing is left to do but to exit: see that they do
         return again
 
-    def _exited(self, worker: int, exitcode: int | None) -> list[Instruction]:
+    def _exited(self, worker: int, exitcode: int | None, error: CascataError | None = None) -> list[Instruction]:
         if worker not in self._alive:
             return []
         self._alive.discard(worker)
@@ -396,7 +449,8 @@ class Supervisor:
                     f"and was killed"
                 )
         elif worker not in self._finished:
-            self.errors.append(died(worker, exitcode, self._plan.parts[worker]))
+            error = error or self._overdue_on.pop(worker, None)
+            self.errors.append(error or died(worker, exitcode, self._plan.parts[worker]))
             instructions += self._cancel()
         if not self._alive:
             self.phase = Phase.OVER
@@ -412,6 +466,20 @@ def stuck(waiting: tuple[str, ...]) -> DeadlockError:
         + ". In a cycle, an item must be there to begin with: give one in-port a first value (`port < value`)",
         issues=waiting,
     )
+
+
+def _died_too_often(error: WorkerDied, deaths: Sequence[tuple[float, CascataError]]) -> WorkerDied:
+    """The same error, with what happened before."""
+    first = deaths[0][0]
+    history = tuple(f"after {at - first:.1f} s: {str(death).partition('. ')[0]}" for at, death in deaths)
+    listed = "".join(f"\n  {each}" for each in history)
+    text = (
+        f"{error}. It had been started again {len(deaths) - 1} times within {RESTARTS_WITHIN_S:g} s, which is the "
+        f"limit:{listed}"
+    )
+    error.args = (text,)
+    error.history = history
+    return error
 
 
 def died(worker: int, exitcode: int | None, nodes: tuple[str, ...]) -> WorkerDied:

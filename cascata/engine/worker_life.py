@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 from ..errors import CascataError, ComponentError, in_words
 from ..model import GraphSpec, load_component
 from ..observe.board import Board, BoardShape
+from ..runtime.journal import Life
 from ..runtime.worker import Links, Worker
 from .commands import carry_out
 from .reporter import Reporter
@@ -139,7 +140,9 @@ def load_failure(setup: Setup, error: BaseException) -> CascataError:
     return failure
 
 
-def make_worker(setup: Setup, spec: GraphSpec, board: Board, reporter: Reporter, links: Links | None) -> Worker:
+def make_worker(
+    setup: Setup, spec: GraphSpec, board: Board, reporter: Reporter, links: Links | None, life: Life | None = None
+) -> Worker:
     """The worker's nodes in the running loop; `links` makes the ends of the channels that cross."""
     return Worker(
         setup.index,
@@ -153,6 +156,7 @@ def make_worker(setup: Setup, spec: GraphSpec, board: Board, reporter: Reporter,
         grace=setup.grace,
         debug=setup.debug,
         calls=setup.calls,
+        life=life,
     )
 
 

@@ -19,7 +19,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,10 +29,12 @@ from ..errors import SerializationError
 from ..model import GraphSpec
 from ..observe.board import Board
 from ..observe.log import install_forwarding
+from ..runtime.journal import Life
 from ..runtime.worker import SWITCH_S
 from ..transport.hub import Hub
+from ..transport.journal import Region
 from ..transport.links import Ends, LinkedEnds
-from . import definitions
+from . import definitions, restart
 from .open_files import make_room_for_fds
 from .reporter import Reporter
 from .server import keep_to_this_process
@@ -54,6 +56,10 @@ class FdSetup(Setup):
     parent_fd: int
     board_fd: int
     stacks_fd: int
+    death: bytes | None = None
+    """Why it was started again, pickled."""
+    journal_fd: int | None = None
+    """Of a worker that may be started again."""
     streams: dict[int, int] = field(default_factory=dict)
     """1 and 2 -> position of what they are in the parent now."""
 
@@ -99,7 +105,11 @@ def main(control: Any, spec: GraphSpec | None) -> None:
         reporter.failed(load_failure(setup, error))
         reporter.send("finished", {})
         return
-    asyncio.run(_run(setup, spec, board, connection, reporter))
+    journal = None
+    if setup.journal_fd is not None:
+        journal = restart.open_journal(fds[setup.journal_fd], spec, setup.nodes)
+        os.close(fds[setup.journal_fd])
+    asyncio.run(_run(setup, spec, board, connection, reporter, journal))
     flush_streams()
 
 
@@ -127,15 +137,23 @@ def _die_with_parent(fd: int) -> None:
         os._exit(1)  # it was closed before the kernel was asked to tell
 
 
-async def _run(setup: FdSetup, spec: GraphSpec, board: Board, connection: Connection, reporter: Reporter) -> None:
+async def _run(
+    setup: FdSetup,
+    spec: GraphSpec,
+    board: Board,
+    connection: Connection,
+    reporter: Reporter,
+    journal: Mapping[int, Region] | None,
+) -> None:
     loop = asyncio.get_running_loop()
     hub = Hub()
 
     def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
         worker.refused(error, owners, item)
 
-    links = LinkedEnds(hub, setup.ends, spec, board, setup.index, refused)
-    worker = make_worker(setup, spec, board, reporter, links)
+    links = LinkedEnds(hub, setup.ends, spec, board, setup.index, refused, journal)
+    life = None if journal is None else Life(restart.cause(setup.death))
+    worker = make_worker(setup, spec, board, reporter, links, life)
     links.release()
     threading.Thread(
         target=obey, args=(connection, loop, worker, reporter, {}), name="cascata-control", daemon=True

@@ -31,8 +31,7 @@ FAILED_ITEMS: Final = 1
 DROPPED_ITEMS: Final = 2
 OUTCOMES: Final = 3
 SEEN: Final = 3
-"""Not an outcome: items that were sent up to the last frame that came in on the worker, as that frame says. It
-completes the count of a writer that was killed between sending and counting."""
+"""Not an outcome: items that have come to the worker. They complete the count of a writer that was killed."""
 PER_WORKER: Final = 4
 
 
@@ -119,8 +118,16 @@ class Board:
         """What a worker made of an edge's items: `DELIVERED`, `FAILED_ITEMS` or `DROPPED_ITEMS`."""
         self._counts[self._edges_at + edge * self._edge_row + BY_WRITER + PER_WORKER * worker + outcome] = items
 
+    def outcome(self, edge: int, worker: int, outcome: int) -> int:
+        """One count of an edge on a worker."""
+        return self._counts[self._edges_at + edge * self._edge_row + BY_WRITER + PER_WORKER * worker + outcome]
+
+    def came(self, edge: int) -> int:
+        """Items of an edge that have come to some worker, when it crosses."""
+        return sum(self.outcome(edge, worker, SEEN) for worker in range(self.shape.workers))
+
     def set_seen(self, edge: int, worker: int, items: int) -> None:
-        """How many items were sent on an edge, as the last frame says that came in on a worker."""
+        """How many items of an edge have come to a worker so far."""
         self._counts[self._edges_at + edge * self._edge_row + BY_WRITER + PER_WORKER * worker + SEEN] = items
 
     def add_failed(self, edge: int, worker: int, items: int) -> None:
@@ -133,7 +140,7 @@ class Board:
         at = self._edges_at + edge * self._edge_row
         row = self._counts[at : at + self._edge_row]
         delivered, failed, dropped = (sum(row[BY_WRITER + outcome :: PER_WORKER]) for outcome in range(OUTCOMES))
-        return max(row[0], *row[BY_WRITER + SEEN :: PER_WORKER]), delivered, failed, dropped + row[1]
+        return row[0], delivered, failed, dropped + row[1]
 
     def lost(self, edge: int) -> int:
         """What was sent on an edge and found no reader any more; part of its `dropped`."""
@@ -152,6 +159,10 @@ class Board:
     def set_beat(self, worker: int) -> None:
         """A worker's loop tells that it turns."""
         self._counts[self._beats_at + worker] += 1
+
+    def reset_beat(self, worker: int) -> None:
+        """A worker is started again; it does not run now."""
+        self._counts[self._beats_at + worker] = 0
 
     def beat(self, worker: int) -> int:
         """Grows while the loop of a worker turns; 0 before it does."""

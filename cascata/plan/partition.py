@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any
 
@@ -54,6 +55,8 @@ def partition(
     num_workers: int | None,
     weights: Mapping[str, float] | None = None,
     traffic: Mapping[tuple[str, str], int] | None = None,
+    *,
+    alone: AbstractSet[str] | None = None,
 ) -> Plan:
     """Decides which node runs on which worker. The same arguments give the same plan, everywhere.
 
@@ -67,13 +70,16 @@ def partition(
         traffic: edge, as (out-port, in-port), to the items that it carried while the weights were measured. Weights
             must be seconds then: an edge between workers costs both of them work for each item. None: each edge
             costs the same, and less than any imbalance.
+        alone: nodes that must each have a worker of their own, since they start again when it dies; there are as many
+            workers as that takes. None: those whose component asks for it have one if there are enough workers.
 
     Returns:
         The plan, with a reason for each node. Without a pin, worker 0 has the node defined first.
 
     Raises:
         DefinitionError: `num_workers` is not a whole number of at least 1; a pin names a node that does not
-            exist, or a worker that the run does not have; a weight is negative or not a number.
+            exist, or a worker that the run does not have; a weight is negative or not a number; a pin keeps a node
+            from being alone.
     """
     check_options({"num_workers": num_workers}, RUN_OPTIONS, "plan")
     _check_weights(weights or {})
@@ -81,10 +87,22 @@ def partition(
         return Plan((), {}, frozenset())
     caller = tuple(name for name, node in spec.nodes.items() if node.component.at_caller)
     network = Network.of(_on_workers(spec, caller), weights or {}, traffic or {})
+    if alone is not None:
+        network = replace(network, restartable=tuple(name in alone for name in network.names))
+        if alone:
+            least = len(alone) + (len(alone) < len(network.names))
+            num_workers = max(available_cpus() if num_workers is None else num_workers, least)
     workers = _workers(spec, network, num_workers)
     placed, outcome = _place(network, workers, _GUESSED if weights is None else _MEASURED)
     where = _renumbered(placed, network, workers)
     worker_of = dict(zip(network.names, where, strict=True))
+    for node in alone or ():
+        beside = [other for other, worker in worker_of.items() if worker == worker_of[node] and other != node]
+        if beside:
+            raise DefinitionError(
+                f"plan: node {node!r} starts again when its worker dies and must have it to itself, but pins put it "
+                f"beside {', '.join(beside)}. Pin them to different workers, or do not pin them."
+            )
     why = reasons(network, where, workers, outcome)
     on_workers = tuple(tuple(name for name, worker in worker_of.items() if worker == each) for each in range(workers))
     worker_of.update(dict.fromkeys(caller, workers))

@@ -299,12 +299,14 @@ class Calls:
         count = len(ports)
         idle = deque(self._threads)
         lineage = self._node.host.lineage
+        journal = self._node.journal
 
         async def work(
             items: tuple[Any, ...],
             edges: Sequence[Mapping[int, int]],
             before: asyncio.Task[None] | None,
             taken: Taken | None,
+            begun: int,
         ) -> None:
             held = {name: HeldPort(port) for name, port in self._node.outports.items()} if self._ordered else None
             thread = idle.popleft() if idle else None
@@ -319,6 +321,8 @@ class Calls:
                         await asyncio.wait([before])  # also of one that failed: the next one waits for this one
                     for port in held.values() if succeeded else ():
                         await port.let_go()
+                if journal is not None:
+                    await journal.end(begun)
             except BaseException as error:
                 if self._failed is None:
                     self._failed = error
@@ -336,17 +340,23 @@ class Calls:
             if self._failed is not None:
                 raise self._failed
             edges = self._node.failures.edges_of(ports)  # before others are taken
+            begun = 0 if journal is None else journal.begin()
             await self._free.acquire()
             before = self._running[-1] if self._running else None
             taken = None if lineage is None else lineage.current
             if taken is not None:
                 taken.hold()
-            task = asyncio.ensure_future(work(items, edges, before, taken))
+            task = asyncio.ensure_future(work(items, edges, before, taken, begun))
             self._running.append(task)
             task.add_done_callback(self._running.remove)
             task.add_done_callback(lambda _: self._node.rested())
 
         return start
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether several calls may be in flight."""
+        return self._concurrency > 1
 
     @property
     def running(self) -> bool:

@@ -79,6 +79,18 @@ class Failures:
             await sent
         return True
 
+    async def lose(self, error: BaseException, items: Mapping[str, Any], edges: Mapping[int, int]) -> None:
+        """Fails items that were in hand when the worker died; they are logged where nobody reads failures."""
+        self._count(items, [edges])
+        taken = self._taken
+        if taken is not None and not self.routed:
+            taken.fail(self._node.failure(error, items))
+            return
+        shown = ", ".join(f"{port}={bounded_repr(item)}" for port, item in items.items())
+        sent = self._send(Failure(self._node.name, _in_hand(items), error, formatted(error)), shown)
+        if sent is not DONE:
+            await sent
+
     def take_item(self, error: BaseException, item: Any) -> bool:
         """As `take`, for an item that could not cross to another worker, or from one. Its edge has counted it.
 
@@ -161,6 +173,8 @@ class Failures:
             for edge, count in each.items():
                 host.raised[edge] += count
                 host.board.add_failed(edge, host.index, count)
+        if self._node.journal is not None:
+            self._node.publish()  # who may die at any item counts each at once
 
 
 def _in_hand(items: Mapping[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from time import perf_counter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import log
 from ..channel.base import Reader, Writer
@@ -22,7 +22,7 @@ from ..channel.local import LocalWriter
 from ..channel.merge import MergedReader
 from ..errors import ComponentError, bounded_repr, in_words
 from ..model import ERRORS, MISSING, NodeSpec, StateArgs
-from ..observe.board import DELIVERED, DROPPED_ITEMS, Board
+from ..observe.board import DELIVERED, DROPPED_ITEMS, FAILED_ITEMS, Board
 from .caller import End, make_end
 from .calls import Calls
 from .deadlines import Deadlines
@@ -33,6 +33,9 @@ from .outport import OutPort, Stopped
 from .state import make_state
 from .stream import Stream, TaggedStream
 from .trigger import run_once, run_triggers
+
+if TYPE_CHECKING:
+    from .journal import NodeJournal
 
 __all__ = ["Host", "Node"]
 
@@ -116,6 +119,9 @@ class Node:
         """The items that the failed call had, by port; None before a failure."""
         self.in_hand_s = 0.0
         self.starved_s = 0.0
+        self._sent_before = 0
+        self.journal: NodeJournal | None = None
+        """Of a node that may start again."""
         self._writers = [writer for each in writers.values() for writer in each]
         self.flushes = [writer.flush for writer in self._writers if not isinstance(writer, LocalWriter)]
         """Send what was put and has not left yet."""
@@ -139,6 +145,17 @@ class Node:
     @property
     def name(self) -> str:
         return self.spec.name
+
+    def live_on(self, journal: NodeJournal) -> None:
+        """It may start again; what an earlier life of it had counted goes on."""
+        self.journal = journal
+        _, self._sent_before, self.failed, self.dropped, self.in_hand_s, self.starved_s, _ = self.host.board.node(
+            self.row
+        )
+        self.received = sum(sum(reader.taken().values()) for reader in self.readers.values())
+        for given in self.readers.values():
+            for edge in given.taken():
+                self.host.raised[edge] = self.host.board.outcome(edge, self.host.index, FAILED_ITEMS)
 
     # -- the way through
 
@@ -188,6 +205,8 @@ class Node:
         raised: BaseException | None = None
         try:
             async with AsyncExitStack() as stack:
+                if self.journal is not None:
+                    await self.journal.recover()
                 fixed: dict[str, Any] = {}
                 component = self.spec.component
                 for state in component.states:
@@ -221,7 +240,7 @@ class Node:
         finally:
             self.undoing = False
         # Looked at here and not in the `except`: a state that suppresses errors does not make a failure a success.
-        if isinstance(raised, GeneratorExit) or (isinstance(raised, asyncio.CancelledError) and self.host.cancelling):
+        if self.host.cancelling and isinstance(raised, GeneratorExit | asyncio.CancelledError):
             raise raised
         if raised is not None:
             raise self.failure(raised, self.in_hand)
@@ -333,7 +352,7 @@ class Node:
         """Writes the node's counts and those of its edges on the stats board."""
         self.published = perf_counter()
         board = self.host.board
-        sent = 0
+        sent = self._sent_before
         blocked = paused = 0.0
         for port in self.outports.values():
             sent += port.sent

@@ -79,6 +79,8 @@ async def run_triggers(node: Node, calls: Calls) -> None:
     if len(spec.triggers) == 1 and not spec.sampled:
         (ports,) = spec.triggers
         call, give = calls.caller(ports, ports)
+        if node.journal is not None and not calls.concurrent:
+            call = node.journal.keeping(ports, call, give)
         await _run_group(node, ports, call, give, None)
         return
     await _Sampling(node, calls).run()

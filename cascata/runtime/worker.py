@@ -24,6 +24,7 @@ from ..model import MISSING, ChannelSpec, CycleSpec, EdgeSpec, GraphSpec, NodeSp
 from ..observe.board import Board
 from .deadlines import Deadlines
 from .idle import IdleReport, IdleWatch, Rest
+from .journal import Life, NodeJournal
 from .lineage import Lineage
 from .node import Node
 
@@ -111,6 +112,7 @@ class Worker:
         debug: whether items are watched that are changed after they were sent.
         at_caller: whether this is the caller's part of the run, in the caller's own loop: its tasks are no components'.
         calls: whether the run is opened for calls: items that belong to them are told from others.
+        life: of a worker that may be started again; then it has one node, and all its channels cross.
     """
 
     def __init__(
@@ -128,6 +130,7 @@ class Worker:
         debug: bool = False,
         at_caller: bool = False,
         calls: bool = False,
+        life: Life | None = None,
     ) -> None:
         self.index = index
         self.at_caller = at_caller
@@ -169,6 +172,9 @@ class Worker:
         for part in self._cycles:
             for node in part.nodes:
                 node.rested = functools.partial(self._look_later, part)
+        if life is not None:
+            for node in self.nodes:
+                node.live_on(self._journal(node, life))
 
     # -- wiring
 
@@ -225,6 +231,15 @@ class Worker:
         with_others = any(self._open[each.id] > 1 and len(each.edges) > 1 for each in channels)
         node = Node(spec, row, readers, writers, self, takes_with_others=with_others)
         return node
+
+    def _journal(self, node: Node, life: Life) -> NodeJournal:
+        given = {port: each.channels for port, each in node.spec.inputs.items() if each.channels}
+        edges = {port: self._spec.edges[self._spec.channels[each[0]].edges[0]] for port, each in given.items()}
+        # The links of such a worker make such readers and writers.
+        readers: Any = {port: [self._readers[each] for each in channels] for port, channels in given.items()}
+        writers: Any = [*self.writers.values()]
+        batched = frozenset(port for port, edge in edges.items() if edge.batch is not None)
+        return NodeJournal(node, readers, writers, batched, life.death)
 
     # -- running
 

@@ -357,7 +357,7 @@ class BrokeredReader:
         home: the worker that keeps it.
         users: nodes that take from this end.
         bad: called with the edge, the count and the error of items that cannot be unpickled.
-        seen: called with the edge of each frame that comes in, and how many items were sent on it up to then.
+        seen: called with the edge of each frame that comes in, and how many items have come in on it.
     """
 
     def __init__(
@@ -470,7 +470,7 @@ class BrokeredReader:
             return True
         edge, count = frame.id, frame.amount
         self._received[edge] = self._received.get(edge, 0) + count
-        self._seen(edge, frame.seq)
+        self._seen(edge, self._received[edge])
         self._came += count
         try:
             items = unpack(count, frame.body, frame.buffers, lambda problem: self._bad(edge, 1, problem))

@@ -182,10 +182,11 @@ class SocketReceiver:
     def watch(self, came: Callable[[], bool]) -> None:
         self._hub.watch(self._socket.fileno(), READABLE, lambda _: void(came()))
 
-    def receive(self) -> Message | None:
+    def receive(self, buffer: bytearray | memoryview | None = None) -> Message | None:
+        """As every carrier does; into memory of the caller's, if it gives some."""
         while True:
             try:
-                return frames.receive(self._socket, self._buffer) or END
+                return frames.receive(self._socket, buffer or self._buffer) or END
             except BlockingIOError:
                 return None
             except ConnectionResetError:

@@ -373,14 +373,18 @@ class CrossingWriter(LateWriter):
         self._end()
         self._flush()
 
+    async def flushed(self) -> None:
+        """Waits until all that was put has left this process, or never can."""
+        self._flush()
+        while self._unsent:
+            await self._drained.wait()
+
     async def aclose(self) -> None:
         if self._finished:
             return
         try:
             await self._settle()
-            self._flush()
-            while self._unsent:
-                await self._drained.wait()
+            await self.flushed()
         finally:
             self.close()
 

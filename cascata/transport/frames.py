@@ -297,7 +297,7 @@ _RIGHTS_SIZE: Final = CMSG_LEN(struct.calcsize("i"))
 _RECEIVE_FLAGS: Final = int(MSG_DONTWAIT | MSG_CMSG_CLOEXEC)  # enums take their time
 
 
-def receive(sock: socket, buffer: bytearray) -> tuple[memoryview, int] | None:
+def receive(sock: socket, buffer: bytearray | memoryview) -> tuple[memoryview, int] | None:
     """Takes one message without waiting, into `buffer` (of HEADER.size + INLINE_LIMIT bytes).
 
     Returns:

@@ -71,8 +71,8 @@ class BrokeredEnds:
     def reader(self, channel: ChannelSpec, users: int) -> BrokeredReader:
         """The receiving end for this worker, taken from by `users` nodes."""
 
-        def seen(edge: int, total: int) -> None:
-            self._board.set_seen(edge, self._station.me, total)
+        def seen(edge: int, items: int) -> None:
+            self._board.set_seen(edge, self._station.me, items)
 
         def bad(edge: int, count: int, problem: BaseException) -> None:
             self._board.add_failed(edge, self._station.me, count)

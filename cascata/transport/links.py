@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -12,13 +13,14 @@ from weakref import WeakValueDictionary
 
 from ..errors import SerializationError
 from ..model import ChannelSpec, EdgeSpec, Endpoint, GraphSpec, Plan
-from ..observe.board import Board
+from ..observe.board import SEEN, Board
 from . import ring
 from .blocks import MOST_WORKERS, make_arena
 from .carriers import ReceivingCarrier, SendingCarrier, SocketReceiver, SocketSender
 from .crossing import CrossingWriter
 from .frames import Sharing
 from .hub import Hub
+from .journal import JournalReader, Region
 from .misfits import unreadable, unsendable
 from .pair import Pair, RingPair, make_pair, make_ring_pairs
 from .receiving import CrossingReader
@@ -91,15 +93,25 @@ def _is_ring(channel: ChannelSpec, placed: Mapping[str, int]) -> bool:
     return ring.AVAILABLE and len(channel.edges) == 1 and len(readers) == 1
 
 
-def make_pairs(spec: GraphSpec, plan: Plan) -> dict[int, AnyPair]:
+def _nodes(spec: GraphSpec, channel: ChannelSpec) -> set[str]:
+    return {*(spec.edges[edge].source.node for edge in channel.edges), *(reader.node for reader in channel.readers)}
+
+
+def make_pairs(spec: GraphSpec, plan: Plan, alone: AbstractSet[str] = frozenset()) -> dict[int, AnyPair]:
     """The kernel's side of each crossing channel.
+
+    Args:
+        spec: the graph.
+        plan: which node runs on which worker.
+        alone: nodes that may start again. What an end of a ring knows would die with it: theirs are sockets.
 
     Raises:
         OSError: the system is short of fds or of memory; nothing is left open then.
     """
     placed = _placed(plan)
     crossing = sorted(plan.crossing)
-    rings = [channel for channel in crossing if _is_ring(spec.channels[channel], placed)]
+    theirs = {channel.id for channel in spec.channels if not alone.isdisjoint(_nodes(spec, channel))}
+    rings = [each for each in crossing if each not in theirs and _is_ring(spec.channels[each], placed)]
     made = make_ring_pairs(spec.channels[channel].capacity for channel in rings)
     pairs: dict[int, AnyPair] = dict(zip(rings, made, strict=True))
     try:
@@ -162,12 +174,16 @@ def ends_for(worker: int, spec: GraphSpec, plan: Plan, pairs: Mapping[int, AnyPa
         else:
             if writes:
                 held.take = pair.take
-            if reads or (writes and len(specified.edges) > 1):
+            if reads or writes:
                 held.give = pair.give
         if held.fds():
             ends.channels[channel] = held
     ends.divided = frozenset(divided)
     return ends
+
+
+def _no_time() -> float:
+    return 0.0
 
 
 class LinkedEnds:
@@ -180,6 +196,7 @@ class LinkedEnds:
         board: the stats board.
         worker: index of this worker.
         refused: told of an item that cannot cross: the error, the nodes whose failure it is, and the item.
+        journal: of a worker that may be started again: for each channel that it reads, its part.
     """
 
     def __init__(
@@ -190,6 +207,7 @@ class LinkedEnds:
         board: Board,
         worker: int,
         refused: Callable[[SerializationError, Sequence[str], Any], None],
+        journal: Mapping[int, Region] | None = None,
     ) -> None:
         self._hub = hub
         self._ends = ends
@@ -201,6 +219,7 @@ class LinkedEnds:
         self._arena: Arena | None = None
         self._arenas: Arenas | None = None
         self._sharing: dict[Endpoint, Sharing] = {}
+        self._journal = journal
         self._memories: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()  # the lanes keep them
 
     def _own_arena(self) -> Arena | None:
@@ -262,8 +281,8 @@ class LinkedEnds:
             def measured(seconds: float) -> None:
                 board.set_work(channel.id, worker, seconds)
 
-        def seen(edge: int, total: int) -> None:
-            self._board.set_seen(edge, self._worker, total)
+        def seen(edge: int, items: int) -> None:
+            self._board.set_seen(edge, self._worker, items)
 
         def bad(edge: int, count: int, problem: BaseException) -> None:
             self._board.add_failed(edge, self._worker, count)
@@ -273,6 +292,21 @@ class LinkedEnds:
             for _ in range(count):
                 self._refused(error, readers, f"<an item of {source} that could not be unpickled>")
 
+        if self._journal is not None:
+            assert held.receive is not None  # its channels are no rings
+            assert held.give is not None
+            return JournalReader(
+                self._hub,
+                held.receive,
+                held.give,
+                held.capacity,
+                self._journal[channel.id],
+                {edge: self._board.outcome(edge, self._worker, SEEN) for edge in channel.edges},
+                bad=bad,
+                seen=seen,
+                measured=measured,
+                arenas=self._all_arenas,
+            )
         return CrossingReader(
             self._receiver(held),
             held.capacity,
@@ -300,14 +334,21 @@ class LinkedEnds:
             self._refused(error, [edge.source.node], item)
 
         share = len(channel.edges)
+        together = share
+        again = self._journal is not None
+        if again:
+            # Nothing may be in hand of a worker that dies but what it is at: an item goes as soon as it is put, with
+            # a credit that was taken for it; and no arena of its own, which would have to be found as it was.
+            together = max(2, held.capacity)
+            work = _no_time
         return CrossingWriter(
-            self._sender(held, shared=share > 1),
+            self._sender(held, shared=together > 1),
             edge.id,
             held.capacity,
-            share=share,
+            share=together,
             work=work,
-            arena=self._own_arena,
-            sharing=self._shared(edge.source),
+            arena=None if again else self._own_arena,
+            sharing=None if again else self._shared(edge.source),
             spin=self._ends.spin,
             bad=bad,
             forgotten=forgotten,

@@ -40,7 +40,7 @@ class CrossingReader:
         users: nodes that take from it.
         arenas: gives those of who sends large items.
         bad: called with the edge, the count and the error of items that cannot be unpickled.
-        seen: called with the edge of each frame that comes in, and how many items were sent on it up to then.
+        seen: called with the edge of each frame that comes in, and how many items have come in on it.
         measured: called with the seconds of work that an item took, when several processes read.
         spin: whether each worker has a core of its own.
     """
@@ -137,9 +137,9 @@ class CrossingReader:
             self._wake(len(self._takers))
             return True
         view, fd = message
-        _, edge, total, count, surcharge = frames.HEADER.unpack_from(view)
-        self._received[edge] = self._received.get(edge, 0) + count
-        self._seen(edge, total)
+        _, edge, _, count, surcharge = frames.HEADER.unpack_from(view)
+        received = self._received[edge] = self._received.get(edge, 0) + count
+        self._seen(edge, received)
         self._came += count
         if surcharge:
             self._surcharges.append((self._came, surcharge))

@@ -552,13 +552,3 @@ def test_every_start_method_runs_a_graph(notes: Notes, start_method: str) -> Non
     report = count_to(300, notes).run(num_workers=2, start_method=start_method)
     assert notes.read() == [*range(300)]
     assert report.start_method == start_method
-
-
-@pytest.mark.parametrize("option", [{"on_worker_death": "restart"}])
-@pytest.mark.parametrize("where", ["inline", "processes"])
-def test_an_option_that_would_do_nothing_yet_is_refused(where: str, option: Options) -> None:
-    graph = Graph()
-    graph.count = Count
-    graph.count.upto < 1
-    with pytest.raises(CascataError, match=f"{next(iter(option))}=.* is not part of this version yet"):
-        graph.run(engine=where, **option)

@@ -12,6 +12,8 @@ from cascata.engine.cycles import separate
 from cascata.engine.supervisor import (
     LAST_S,
     REPORT_S,
+    RESTARTS,
+    RESTARTS_WITHIN_S,
     CancelAsked,
     CancelWorker,
     ConfirmIdle,
@@ -31,9 +33,11 @@ from cascata.engine.supervisor import (
     IdleConfirmed,
     KillAsked,
     KillWorker,
+    Overdue,
     Phase,
     ReaderDone,
     Ready,
+    RestartWorker,
     SetTimer,
     StopAsked,
     StopCycle,
@@ -709,3 +713,119 @@ def test_a_part_of_a_cycle_that_has_finished_is_not_told_to_stop() -> None:
     run.handle(CycleUnread(1, 0))
     run.handle(Finished(1))
     assert run.handle(CycleUnread(0, 0)) == [StopCycle(0, 0)]
+
+
+# --- workers that start again, and calls that cannot be stopped ---------------------------------------
+
+
+def restarting() -> Supervisor:
+    """Worker 1, with one node, may be started again."""
+    run = Supervisor(specified(), Plan(WORKERS, {}, frozenset({0, 1})), GRACE, frozenset({1}))
+    for worker in range(3):
+        run.handle(Ready(worker))
+    return run
+
+
+def killed(worker: int, at: float) -> Exited:
+    return Exited(worker, -signal.SIGKILL, at)
+
+
+def test_a_worker_that_may_start_again_does_and_the_run_goes_on() -> None:
+    run = restarting()
+    (instruction,) = run.handle(killed(1, 10.0))
+    assert isinstance(instruction, RestartWorker)
+    assert (instruction.worker, instruction.times) == (1, 1)
+    assert isinstance(instruction.death, WorkerDied)
+    assert (run.phase, run.errors, run.booting, run.restarted) == (Phase.RUNNING, [], {1}, {1})
+    assert run.handle(Ready(1)) == []
+    assert run.booting == set()
+
+
+def test_others_do_not_start_again() -> None:
+    run = restarting()
+    assert CancelWorker(1) in run.handle(killed(0, 10.0))
+    assert isinstance(run.errors[0], WorkerDied)
+
+
+def test_the_limit_is_of_deaths_that_follow_closely_and_its_error_tells_them() -> None:
+    run = restarting()
+    for number in range(RESTARTS):
+        (instruction,) = run.handle(killed(1, float(number)))
+        assert isinstance(instruction, RestartWorker)
+        assert instruction.times == number + 1
+    (instruction,) = run.handle(killed(1, RESTARTS_WITHIN_S + 0.5))  # the first one is forgotten
+    assert isinstance(instruction, RestartWorker)
+    assert CancelWorker(0) in run.handle(killed(1, RESTARTS_WITHIN_S + 0.6))
+    (error,) = run.errors
+    assert isinstance(error, WorkerDied)
+    assert len(error.history) == RESTARTS + 1
+    assert "SIGKILL" in error.history[0]
+    assert run.phase is Phase.CANCELLING
+
+
+def test_a_worker_that_dies_too_often_may_be_the_last_one() -> None:
+    run = restarting()
+    for worker in (0, 2):
+        run.handle(Finished(worker))
+        run.handle(Exited(worker, 0))
+    for number in range(RESTARTS):
+        run.handle(killed(1, float(number)))
+    assert Finish() in run.handle(killed(1, 3.5))
+    assert run.phase is Phase.OVER
+
+
+def test_nothing_starts_again_in_a_run_that_is_ending() -> None:
+    run = restarting()
+    run.handle(CancelAsked())
+    assert not any(isinstance(each, RestartWorker) for each in run.handle(killed(1, 1.0)))
+
+
+def test_a_worker_whose_nodes_have_ended_need_not_start_again() -> None:
+    run = restarting()
+    run.handle(WritersDone((2,)))
+    run.handle(ReaderDone(0, 1))
+    assert run.handle(killed(1, 1.0)) == []
+    assert run.errors == []
+    assert run.lost == set()
+
+
+def test_a_call_that_cannot_be_stopped_ends_the_run_and_its_worker_at_once() -> None:
+    run, error = supervisor(), failure("overdue")
+    assert run.handle(Overdue(1, error)) == [
+        KillWorker(1),
+        CancelWorker(0),
+        CancelWorker(1),
+        CancelWorker(2),
+        SetTimer(GRACE),
+    ]
+    assert run.handle(killed(1, 1.0)) == []
+    assert run.errors == [error]
+
+
+def test_a_worker_that_may_start_again_is_replaced_and_its_item_fails_for_its_time() -> None:
+    run, error = restarting(), failure("overdue")
+    assert run.handle(Overdue(1, error)) == [KillWorker(1)]
+    assert run.handle(Overdue(1, error)) == []  # it dies already
+    assert run.handle(killed(1, 1.0)) == [RestartWorker(1, error, 1)]
+    assert run.errors == []
+
+
+def test_what_was_overdue_when_the_run_failed_is_told_as_that() -> None:
+    run, error, other = restarting(), failure("overdue"), failure("other")
+    run.handle(Overdue(1, error))
+    run.handle(Failed(0, other))
+    run.handle(killed(1, 1.0))
+    assert run.errors == [other, error]
+
+
+def test_what_a_restarted_worker_sent_before_is_no_reason_to_wait_for_it() -> None:
+    run = restarting()
+    run.handle(killed(1, 1.0))
+    run.handle(Ready(1))
+    for worker in (0, 1):
+        run.handle(Finished(worker))
+    # Worker 2 has got an item more of worker 1's edge than that counted: its first count died with it.
+    report = IdleReport(
+        Rest({}, {2: 7}, frozenset({2})), {}, {"keep": frozenset({1})}, {"keep": "waiting for items"}, 7
+    )
+    assert run.handle(Idle(2, report)) == [ConfirmIdle(2, 1)]
