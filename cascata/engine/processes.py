@@ -177,7 +177,7 @@ class ProcessRun(SupervisedRun):
         if not self._plan.caller:
             return
         index = len(self._plan.workers)
-        ends = own_ends(ends_for(index, self._spec, self._plan, self._pairs, self._arenas))
+        ends = own_ends(ends_for(index, self._spec, self._plan, self._pairs, self._arenas, self._alone))
         own_fd = os.dup(board_fd)
 
         def equip(stack: ExitStack, refused: Refused) -> tuple[Board, Links]:
@@ -242,7 +242,7 @@ class ProcessRun(SupervisedRun):
         def position(fd: int) -> int:
             return positions.setdefault(fd, len(positions))
 
-        ends = ends_for(index, self._spec, self._plan, self._pairs, self._arenas)
+        ends = ends_for(index, self._spec, self._plan, self._pairs, self._arenas, self._alone)
         streams = {}
         for number, stream in ((1, sys.__stdout__), (2, sys.__stderr__)):
             if stream is not None:  # else the number may be in use for something else

@@ -68,6 +68,7 @@ class CrossingWriter(LateWriter):
         work: seconds of work per item as the readers measured it, when several processes read; else None.
         arena: where large items go; see `frames.Encoder`.
         sharing: with the other edges of its out-port that cross; None for an edge that does so alone.
+        singly: whether each large item goes in a frame of its own.
         spin: whether each worker has a core of its own.
         bad: called with an item that cannot be serialised, and why.
         forgotten: called when a put that had to wait was never awaited.
@@ -83,6 +84,7 @@ class CrossingWriter(LateWriter):
         work: Callable[[], float] | None = None,
         arena: Callable[[], Arena | None] | None = None,
         sharing: frames.Sharing | None = None,
+        singly: bool = False,
         spin: bool = False,
         bad: Callable[[Any, BaseException], None],
         forgotten: Callable[[], None] = lambda: None,
@@ -266,7 +268,7 @@ class CrossingWriter(LateWriter):
             nonlocal taken
             taken += 1
 
-        encoder = frames.Encoder(edge, carrier.limit, purse=purse, pay=pay, arena=arena, sharing=sharing)
+        encoder = frames.Encoder(edge, carrier.limit, purse=purse, pay=pay, arena=arena, sharing=sharing, singly=singly)
         self.put: Callable[[Any], Any] = put
         self._pump = pump
         self._take = take_granted

@@ -120,6 +120,10 @@ class Sharing:
         return None if self._lease is None else (self._lease, self._nbytes)
 
 
+class _TooLarge(Exception):
+    """A frame that would hold several items and be large."""
+
+
 class Encoder:
     """Makes the frames of one edge.
 
@@ -130,13 +134,14 @@ class Encoder:
         pay: takes so many credits for a frame beyond one for each item; returns how many there were.
         arena: where large items go, made when it is first needed; None, or one that gives None: they go into files.
         sharing: with the other edges of its out-port.
+        singly: whether each large item goes in a frame of its own, so that none is lost with another one.
 
     Attributes:
         eager: whether large items are to be expected: then each is to be sent by itself at once, so that it is copied
             within `send`, and nothing is kept waiting for it.
     """
 
-    __slots__ = ("_arena", "_calm", "_edge", "_limit", "_pay", "_purse", "_sharing", "_small", "eager")
+    __slots__ = ("_arena", "_calm", "_edge", "_limit", "_pay", "_purse", "_sharing", "_singly", "_small", "eager")
 
     def __init__(
         self,
@@ -147,7 +152,9 @@ class Encoder:
         pay: Callable[[int], int] = lambda surcharge: surcharge,
         arena: Callable[[], Arena | None] | None = None,
         sharing: Sharing | None = None,
+        singly: bool = False,
     ) -> None:
+        self._singly = singly
         self._edge = edge
         self._limit = limit
         self._purse = purse
@@ -187,6 +194,8 @@ class Encoder:
         kept: list[memoryview] = []
         body = pickle.dumps(items, 5, buffer_callback=keeping(kept))
         if kept or len(body) > self._small:
+            if self._singly and len(items) > 1:
+                raise _TooLarge  # it is halved
             return self._large(PICKLE, total, items, Packed(body, kept))
         if self._calm:
             self._calm -= 1

@@ -61,6 +61,8 @@ class Ends:
     channels: dict[int, ChannelEnds] = field(default_factory=dict)
     divided: frozenset[int] = frozenset()
     """Channels that several workers read."""
+    journaled: frozenset[int] = frozenset()
+    """Channels whose readers may start again: what is large is lost with who has received it."""
     arenas: dict[int, int] = field(default_factory=dict)
     """Fds of the arenas that large items come through, by the number of the part that sends."""
     spin: bool = False
@@ -146,10 +148,20 @@ def make_arenas(spec: GraphSpec, plan: Plan) -> dict[int, int]:
     return arenas
 
 
-def ends_for(worker: int, spec: GraphSpec, plan: Plan, pairs: Mapping[int, AnyPair], arenas: Mapping[int, int]) -> Ends:
-    """The fds that a worker gets, as the parent's numbers."""
+def ends_for(
+    worker: int,
+    spec: GraphSpec,
+    plan: Plan,
+    pairs: Mapping[int, AnyPair],
+    arenas: Mapping[int, int],
+    alone: AbstractSet[str] = frozenset(),
+) -> Ends:
+    """The fds that a worker gets, as the parent's numbers. `alone` are the nodes that may start again."""
     placed = _placed(plan)
-    ends = Ends(spin=len(plan.parts) <= len(os.sched_getaffinity(0)))
+    journaled = frozenset(
+        channel for channel in pairs if any(reader.node in alone for reader in spec.channels[channel].readers)
+    )
+    ends = Ends(spin=len(plan.parts) <= len(os.sched_getaffinity(0)), journaled=journaled)
     divided = set()
     for channel, pair in pairs.items():
         specified = spec.channels[channel]
@@ -349,6 +361,7 @@ class LinkedEnds:
             work=work,
             arena=None if again else self._own_arena,
             sharing=None if again else self._shared(edge.source),
+            singly=channel.id in self._ends.journaled,
             spin=self._ends.spin,
             bad=bad,
             forgotten=forgotten,

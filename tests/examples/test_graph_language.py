@@ -199,3 +199,14 @@ def test_the_ordered_group_writes_in_the_order_of_reading(tmp_path: Path) -> Non
     text = run("ordered_group.py", "--limit", "20", cwd=tmp_path)
     assert "20 files" in text
     assert "in the order in which they were read: True" in text
+
+
+# --- failures ---------------------------------------------------------------------------------------
+
+
+def test_a_poison_item_costs_itself(tmp_path: Path) -> None:
+    text = run("poison_item.py", "--limit", "20", cwd=tmp_path)
+    assert "20 modules compiled" in text
+    assert "broken.py: SyntaxError" in text
+    assert "poison.py: WorkerDied: worker 1 was killed by SIGKILL" in text
+    assert "sent 22 = delivered 20 + failed 2" in text

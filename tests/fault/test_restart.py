@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import pytest
 
-from cascata import Failure, Graph, In, Out, Sink, Source, State, Stream, component, inport
+from cascata import Failure, Graph, In, Out, Sink, Source, State, Stream, component
 from cascata.errors import ComponentError, DefinitionError, WorkerDied
 from tests.engine.parts import Count, Notes
 
@@ -320,15 +320,16 @@ def _kill(sender: int) -> None:
 
 
 @component
-async def Some(out: Out[Any], large: In[bool] = False) -> None:
+async def Some(out: Out[Any], large: In[bool] = False, apart_s: In[float] = 0.0) -> None:
     for number in range(10):
         item = KillsWhenRead() if number == 4 and not large else number
-        await out.send((item, bytes(200_000) if large else b""))
+        await out.send((item, bytes(20_000 if number % 2 else 200_000) if large else b""))
+        if apart_s:
+            await asyncio.sleep(apart_s)  # so that a frame holds one item
 
 
 @component(on_worker_death="restart")
-@inport("pair", capacity=1)  # so that a frame holds one item
-async def TakesPairs(pair: tuple[Any, bytes], out: Out[int], fatal: In[int] = -1) -> None:
+async def TakesPairs(pair: In[tuple[Any, bytes]], out: Out[int], fatal: In[int] = -1) -> None:
     if pair[0] == fatal:
         os.kill(os.getpid(), signal.SIGKILL)
     await out.send(pair[0])
@@ -340,6 +341,7 @@ def test_what_cannot_be_had_again_is_counted_as_failed(large: bool, tmp_path: An
     graph = Graph()
     graph.some = Some
     graph.some.large < large
+    graph.some.apart_s < (0.0 if large else 0.01)
     graph.node = TakesPairs
     graph.some.out >> graph.node.pair
     if large:
