@@ -199,7 +199,7 @@ class JournalReader(CrossingReader):
         if slot.marked and begun < _DECODINGS:
             if begun:
                 slot.words[_DECODING] = begun + 1
-            with suppress(Exception):
+            with suppress(BaseException):  # of an item's own code
                 items = frames.decode(slot.message, -1, lambda _: None).items
         if not items:
             self._lost.append(slot)
