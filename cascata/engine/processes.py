@@ -223,9 +223,13 @@ class ProcessRun(SupervisedRun):
                 f"short of memory, processes or fds; fewer workers (num_workers=) need less"
             ) from problem
         handle.far.close()
-        handle.pidfd = os.pidfd_open(handle.process.pid)
-        loop.add_reader(handle.pidfd, self._gone, handle)
         handle.heard = self._spawn(self._listen(handle))
+        try:
+            handle.pidfd = os.pidfd_open(handle.process.pid)
+        except ProcessLookupError:  # it was killed at once, and the fork server has reaped it
+            self._spawn(self._bury(handle))
+            return
+        loop.add_reader(handle.pidfd, self._gone, handle)
         setup, fds = self._setup(handle, shape, board_fd, death)
         sent = loop.run_in_executor(executor, handle.set_up, setup, fds, payload)
         self._tasks.add(sent)
@@ -302,8 +306,11 @@ class ProcessRun(SupervisedRun):
         self._pairs[channel].grow(capacity, extra)
 
     def _signal(self, worker: int, number: int) -> None:
+        pidfd = self._handles[worker].pidfd
+        if pidfd < 0:
+            return  # it was gone before it could be held
         with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._handles[worker].pidfd, number)
+            signal.pidfd_send_signal(pidfd, number)
 
     # -- what workers say
 

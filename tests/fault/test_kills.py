@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -192,6 +193,24 @@ def test_all_workers_killed_at_once(notes: Notes) -> None:
     workers = [death.worker for death in deaths if isinstance(death, WorkerDied)]
     assert len(workers) == len(set(workers))
     assert set(workers) <= {0, 1, 2}
+
+
+def test_a_worker_that_is_killed_and_reaped_before_anybody_holds_it(
+    notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = os.pidfd_open
+
+    def too_late(pid: int, flags: int = 0) -> int:
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + SOON_S
+        while Path(f"/proc/{pid}").exists():
+            assert time.monotonic() < deadline
+        return hold(pid, flags)
+
+    monkeypatch.setattr(os, "pidfd_open", too_late)
+    with pytest.raises(WorkerDied) as caught:
+        told(chain(), notes).run(num_workers=2)
+    assert caught.value.signal == "SIGKILL"
 
 
 def test_the_fork_server_may_be_killed_and_the_next_run_has_a_new_one(script: Any) -> None:
