@@ -12,15 +12,16 @@ finds room at once only while no earlier one waits, so that a writer's items kee
 from __future__ import annotations
 
 import asyncio
+import types
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from time import perf_counter
 from typing import Any, Final
 
 from ..errors import ChannelClosed
 from .base import Pending
 
-__all__ = ["LONGEST_LOOK_S", "LOOK_S", "SLICE_S", "LateWriter", "Line"]
+__all__ = ["LONGEST_LOOK_S", "LOOK_S", "SLICE_S", "LateWriter", "Line", "turn"]
 
 SLICE_S: Final = 0.001
 """A writer that never waits lets the loop turn after this many seconds."""
@@ -31,6 +32,12 @@ first after this time."""
 
 LONGEST_LOOK_S: Final = 0.064
 """Looks that find nothing become rarer, up to this."""
+
+
+@types.coroutine
+def turn() -> Generator[None, None, None]:
+    """Lets the loop turn once: what `asyncio.sleep(0)` does, without the coroutine around it."""
+    yield
 
 
 class Line:
@@ -135,6 +142,9 @@ class LateWriter:
     _discard: Callable[[], None]
     """Counts an item as sent."""
 
+    _looks = False
+    """Whether who takes is in this loop, and often about to: to let it have its turn costs less than to be woken."""
+
     def __init__(self, edge: int, line: Line, forgotten: Callable[[], None]) -> None:
         self.refusal: Callable[[], BaseException | None] = lambda: ChannelClosed("the channel has no reader any more")
         self.edge = edge
@@ -181,7 +191,11 @@ class LateWriter:
                 line.turned = perf_counter()
                 self.paused_s += line.turned - self._since
                 self._since = line.turned
-            self._pump()
+            elif self._looks:
+                turned = True
+                await turn()
+            if not place.done():
+                self._pump()
             if not place.done():
                 turned = True
                 await place

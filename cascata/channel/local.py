@@ -278,6 +278,8 @@ class LocalWriter(LateWriter):
         self._give_up = give_up
         self._sent = taken
 
+    _looks = True
+
     @property
     def sent(self) -> int:
         return self._sent()

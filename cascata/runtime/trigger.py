@@ -18,6 +18,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..channel.base import Reader
+from ..channel.line import turn
+from ..channel.local import LocalChannel
 from ..errors import CascataError
 from ..model import MISSING
 
@@ -155,7 +157,19 @@ async def _run_single(
     most = max(1, node.spec.inputs[port].port.capacity // 2)
     batch = 1
     turned = clock()
-    while items or await starve(node, reader, port):
+    local = isinstance(reader, LocalChannel)
+    flushes = node.flushes
+    ended = turned
+    while True:
+        if not items:
+            if local:
+                for flush in flushes:
+                    flush()
+                await turn()  # who feeds this is often about to: that costs less than to sleep and be woken
+                turned = clock()
+                node.starved_s += turned - ended
+            if not items and not await starve(node, reader, port):
+                break
         if lock is not None:
             await lock.acquire()
         began = clock()
