@@ -93,6 +93,7 @@ class PortableRun(SupervisedRun):
         self._handles: list[_Handle] = []
         self._setting_up: list[asyncio.Future[None]] = []
         self._addresses: dict[int, Address] = {}
+        self._doubts: list[asyncio.Task[None]] = []  # about connections that broke
         self._station: Station | None = None  # of the caller's part
         self._seated = False
         placed = {node: part for part, nodes in enumerate(plan.parts) for node in nodes}
@@ -115,8 +116,9 @@ class PortableRun(SupervisedRun):
             self._limit_time()
             with self._server():
                 try:
-                    self._seat_caller(board)
-                    self._start(payload, shape, executor)
+                    with self._beginning():
+                        self._seat_caller(board)
+                        self._start(payload, shape, executor)
                     watching = self._spawn(watch.watch(lambda: self._supervisor.at_work - {count}))
                     await self._supervise(board)
                     watching.cancel()
@@ -312,7 +314,7 @@ class PortableRun(SupervisedRun):
             case ("unread", left):
                 self._unread.update(left)
             case ("lost", peer, why):
-                self._spawn(self._miss(part, peer, why))
+                self._doubts.append(self._spawn(self._miss(part, peer, why)))
             case ("refused", text):
                 from .. import log
 
@@ -350,6 +352,8 @@ class PortableRun(SupervisedRun):
     # -- its end
 
     async def _clean_up(self, executor: ThreadPoolExecutor) -> None:
+        for doubt in self._doubts:
+            doubt.cancel()
         for handle in self._handles:
             process = handle.process
             if process is not None and process.is_alive():  # only after a start that failed half-way

@@ -120,22 +120,25 @@ class ProcessRun(SupervisedRun):
         make_room_for_fds(crossing * 8 + count * 9, f"a run on {count} worker(s) with {crossing} crossing channel(s)")
         board: Board | None = None
         executor = ThreadPoolExecutor(2 * count or 1, thread_name_prefix="cascata-control")
-        board_fd = os.memfd_create("cascata-board", os.MFD_CLOEXEC)
+        with self._beginning():
+            board_fd = os.memfd_create("cascata-board", os.MFD_CLOEXEC)
         try:
-            os.ftruncate(board_fd, shape.size)
-            board = self._board = Board(shape, board_fd)
-            self._watch = self._watch_over(board)
-            self._pairs = make_pairs(spec, plan, self._alone)
-            for worker in self._journals:
-                self._journals[worker] = restart.make_journal(spec, plan.workers[worker])
-            self._arenas = make_arenas(spec, plan)
+            with self._beginning():
+                os.ftruncate(board_fd, shape.size)
+                board = self._board = Board(shape, board_fd)
+                self._watch = self._watch_over(board)
+                self._pairs = make_pairs(spec, plan, self._alone)
+                for worker in self._journals:
+                    self._journals[worker] = restart.make_journal(spec, plan.workers[worker])
+                self._arenas = make_arenas(spec, plan)
             self._limit_time()
             with _launch().server.needed() if self._method == "forkserver" else nullcontext():
                 try:
-                    self._seat_caller(shape, board_fd)
-                    self._start = partial(self._start_worker, payload, shape, board_fd, executor)
-                    for worker in range(count):
-                        self._start(worker, None)
+                    with self._beginning():
+                        self._seat_caller(shape, board_fd)
+                        self._start = partial(self._start_worker, payload, shape, board_fd, executor)
+                        for worker in range(count):
+                            self._start(worker, None)
                     watching = self._spawn(self._watch.watch(lambda: self._supervisor.at_work - {count}))
                     await self._supervise(board)
                     watching.cancel()

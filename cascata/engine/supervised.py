@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from ..errors import CascataError
+from ..errors import CascataError, in_words
 from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..observe.log import replay
@@ -122,6 +122,19 @@ class SupervisedRun(ABC):
         for event in self._early:
             self._events.put_nowait(event)
         return loop
+
+    @contextmanager
+    def _beginning(self) -> Iterator[None]:
+        """Inside, the run takes what it needs of the system, which may not have it."""
+        try:
+            yield
+        except OSError as problem:
+            if isinstance(problem, CascataError):
+                raise
+            raise CascataError(
+                f"the run could not begin: {in_words(problem)}. The system may be short of open files (`ulimit -n`), "
+                f"of processes or of memory; fewer workers (num_workers=) and fewer edges between them need less"
+            ) from problem
 
     def _limit_time(self) -> None:
         """From now on the run's `timeout` counts."""

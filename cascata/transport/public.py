@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from ..channel.line import SLICE_S
 from ..channel.threads import CLOSED, EMPTY, ENDED, ThreadChannel
-from ..errors import CascataError, ChannelClosed, DefinitionError
+from ..errors import CascataError, ChannelClosed, DefinitionError, SerializationError
 from ..model import DEFAULT_CAPACITY
 from .shared import SharedChannel, SharedFds
 
@@ -341,6 +341,9 @@ def _share_before_fork() -> None:
         try:
             channel._share()
         except Exception as problem:
+            if isinstance(problem, CascataError) and not isinstance(problem, SerializationError):
+                _unshared[channel] = str(problem)
+                continue
             kept = f"{type(problem).__name__}: {problem}"
             _unshared[channel] = (
                 f"this channel was not shared with the forked process, since what it held could not be pickled "

@@ -19,19 +19,22 @@ killed takes nothing with it but what it had in hand.
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import pickle
 import select
 import struct
 import threading
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from ..channel.threads import CLOSED, EMPTY, ENDED
-from ..errors import ChannelClosed, SerializationError, in_words
+from ..errors import CascataError, ChannelClosed, SerializationError, in_words
 from . import dilled, forked
 from .readiness import wait_readable, wait_readable_sync
+
+with suppress(ImportError):  # not on Windows, where no channel is shared
+    import fcntl
 
 __all__ = ["SharedChannel", "SharedFds"]
 
@@ -64,6 +67,11 @@ class SharedFds(NamedTuple):
 
 
 def _make_fds() -> SharedFds:
+    if not hasattr(os, "memfd_create"):
+        raise CascataError(
+            "a Channel can be given to another process on Linux only: this system has no anonymous memory that "
+            "processes could share. Inside one process it works everywhere; between processes, let a graph carry items"
+        )
     made: list[int] = []
     try:
         made.append(os.memfd_create("cascata-channel", os.MFD_CLOEXEC))

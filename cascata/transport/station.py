@@ -376,7 +376,7 @@ class Station:
 
     def close(self) -> None:
         """Says goodbye to the others, and ends the thread. Blocks for `LINGER_S` at most. Not from the I/O thread."""
-        if self._loop.is_closed():
+        if self._loop.is_closed() or not self._thread.is_alive():
             return
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
