@@ -6,7 +6,10 @@
 
 Two helpers of the standard library live as long as the interpreter, once something started them:
 the forkserver and the resource tracker, one of each for `multiprocessing` and for `multiprocess`.
-These four processes and the pipes that hold them are the only tolerance; what they start is not in it.
+These four processes and the pipes that hold them are tolerated; what they start is not.
+
+Once the test process is connected to a Ray cluster, processes and connections come and go as Ray sees fit, and are not
+looked at; actors are. Its files in /dev/shm are nobody's leak, whichever process sees them.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["Process", "Snapshot", "adopt_orphans", "end", "left_since", "take"]
+__all__ = ["Process", "Snapshot", "adopt_orphans", "end", "left_since", "named", "take"]
 
 PROC: Final = Path("/proc")
 SHARED_MEMORY: Final = Path("/dev/shm")
@@ -33,6 +36,12 @@ SETTLE: Final = 1.0
 """Seconds that a descendant which is not our child may take to vanish after its killer returned."""
 
 PR_SET_CHILD_SUBREAPER: Final = 36
+
+ACTOR: Final = "ray::WorkerActor"
+"""How the command of a process of ours on Ray begins."""
+
+OBJECT_STORE: Final = "plasma"
+"""How the names of Ray's files in `SHARED_MEMORY` begin."""
 
 
 class Process(NamedTuple):
@@ -46,6 +55,11 @@ class Process(NamedTuple):
         command = _read(folder / "cmdline").replace("\0", " ").strip()[:120]
         waits_in = _read(folder / "wchan").strip("0\n ")
         return f"process {self.pid}: {command or '?'}" + (f" (waits in {waits_in})" if waits_in else "")
+
+    def is_rays_own(self) -> bool:
+        """Whether it belongs to a Ray cluster, and is not an actor."""
+        command = _read(PROC / str(self.pid) / "cmdline")
+        return "/ray/" in command or (command.startswith("ray::") and not command.startswith(ACTOR))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +151,7 @@ def take() -> Snapshot:
         unjoined=_unjoined(),
         threads=threads,
         descriptors=_descriptors(descriptors),
-        shared_memory=frozenset(entry.name for entry in SHARED_MEMORY.iterdir()),
+        shared_memory=frozenset(e.name for e in SHARED_MEMORY.iterdir() if not e.name.startswith(OBJECT_STORE)),
     )
 
 
@@ -148,7 +162,19 @@ def _of_others(names: Iterable[str]) -> set[str]:
     return {name for name in names if f"{SHARED_MEMORY}/{name}" in maps}
 
 
+def named(command: str) -> list[Process]:
+    """Living processes whose command begins like that."""
+    return [each for each in sorted(_descendants()) if _read(PROC / str(each.pid) / "cmdline").startswith(command)]
+
+
+def _ray_runs() -> bool:
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
 def _difference(before: Snapshot, after: Snapshot) -> list[str]:
+    if _ray_runs():
+        before, after = _without_rays(before), _without_rays(after)
     return [
         *(process.describe() for process in sorted(after.processes - before.processes)),
         *(f"never joined: {process}" for process in sorted(after.unjoined - before.unjoined)),
@@ -156,6 +182,15 @@ def _difference(before: Snapshot, after: Snapshot) -> list[str]:
         *(f"descriptor: {n} × {target}" for target, n in sorted((after.descriptors - before.descriptors).items())),
         *(f"shared memory: {name}" for name in sorted(after.shared_memory - before.shared_memory)),
     ]
+
+
+def _without_rays(snapshot: Snapshot) -> Snapshot:
+    """Without what Ray's own processes and connections are."""
+    return replace(
+        snapshot,
+        processes=frozenset(process for process in snapshot.processes if not process.is_rays_own()),
+        descriptors=Counter({what: n for what, n in snapshot.descriptors.items() if not what.startswith("socket:")}),
+    )
 
 
 def left_since(before: Snapshot, settle: float = SETTLE) -> list[str]:

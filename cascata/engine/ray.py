@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from .. import log
 from ..errors import CascataError, WorkerDied
@@ -25,7 +28,6 @@ from ..observe.report import RunReport
 from ..options import RunOptions
 from ..plan import measured, partition
 from ..transport.handshake import new_secret
-from ..transport.homes import home_of
 from . import definitions, supervisor
 from .caller import Caller
 from .ray_cluster import (
@@ -39,13 +41,20 @@ from .ray_cluster import (
     short_of,
 )
 from .ray_worker import GROUPS, HEARD_S, Place, WorkerActor
-from .supervised import SupervisedRun
+from .stationed import StationedRun
+from .watch import WorkerWatch
 from .worker_life import Setup, modules_of
 
 __all__ = ["RayRun"]
 
 SHORT_S: Final = 5.0
 """Seconds that a worker may wait for resources which others use."""
+
+WISH_S: Final = 2.0
+"""Seconds after which a worker that asks for no CPU, and was to have one, does without."""
+
+GONE_S: Final = 2.0
+"""Seconds that Ray has to end an actor in, before the run does not wait any longer for that."""
 
 BOOT_S: Final = 60.0
 """Seconds that Ray may take to start an actor which has its resources."""
@@ -55,13 +64,19 @@ DOUBT_S: Final = 2.0
 
 
 class _Actor:
-    """The driver's side of one worker."""
+    """The driver's side of one worker.
 
-    def __init__(self, index: int, handle: Any) -> None:
+    Args:
+        index: of the worker.
+        demand: what it asks for.
+        handle: of Ray.
+    """
+
+    def __init__(self, index: int, demand: Mapping[str, float], handle: Any) -> None:
         self.index = index
+        self.demand = demand
         self.handle = handle
         self.place: Place | None = None
-        self.heard: asyncio.Task[None] | None = None
         self.over = False
 
     def tell(self, command: bytes) -> None:
@@ -74,7 +89,7 @@ class _Actor:
         return f"actor {self.place.actor} on node {self.place.node} ({self.place.host}), process {self.place.pid}"
 
 
-class RayRun(SupervisedRun):
+class RayRun(StationedRun):
     """One run on a Ray cluster. `main` is its whole life; `post` tells it something, from any thread.
 
     Args:
@@ -90,8 +105,9 @@ class RayRun(SupervisedRun):
         super().__init__(spec, Plan((), {}, frozenset()), options, caller)
         self._ray = import_ray()
         self._actors: list[_Actor] = []
+        self._kind: Any = None
+        self._secret = new_secret()
         self._board: Board | None = None
-        self._placed: dict[str, int] = {}
 
     async def main(self) -> RunReport:
         """Runs the graph to its end. What this run started of Ray is stopped, and nothing else.
@@ -110,79 +126,111 @@ class RayRun(SupervisedRun):
         cluster = joined(ray, options.address, options.runtime_env)
         await loop.run_in_executor(None, cluster.__enter__)
         try:
-            self._decide()
-            began = time.perf_counter()
-            spec = self._spec
-            shape = BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), len(self._plan.parts))
-            board = self._board = Board(shape)
-            try:
-                self._limit_time()
-                try:
-                    await self._start(payload, shape)
-                    await self._supervise(board)
-                finally:
-                    await self._clean_up()
-                return self._outcome(board, time.perf_counter() - began, "ray", None)
-            finally:
-                board.close()
+            return await self._run(payload)
         finally:
             await loop.run_in_executor(None, cluster.__exit__, None, None, None)
 
-    def _decide(self) -> None:
+    async def _run(self, payload: bytes) -> RunReport:
+        self._decided(self._made_plan())
+        asked, wished = demands(self._ray, self._spec, self._plan)
+        check_demands(self._ray, self._plan, asked)
+        began = time.perf_counter()
+        spec, plan = self._spec, self._plan
+        shape = BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), len(plan.parts))
+        board = self._board = Board(shape)
+        watch = self._watch = self._watch_over(board)
+        self._limit_time()
+        try:
+            self._seat_caller(board, self._ray.util.get_node_ip_address(), self._secret)
+            for index, demand in enumerate(asked):
+                self._actors.append(_Actor(index, demand, self._made_actor(index, demand)))
+            starting = self._spawn(self._start(payload, shape, wished))
+            watching = self._spawn(watch.watch(lambda: self._supervisor.at_work - {len(plan.workers)}))
+            await self._supervise(board)
+            watching.cancel()
+            starting.cancel()
+        finally:
+            await self._clean_up()
+        report = self._outcome(board, time.perf_counter() - began, "ray", None)
+        if not plan.caller:
+            board.close()  # a caller that was left behind may count still
+        return report
+
+    def _made_plan(self) -> Plan:
         """The plan: as elsewhere, but nodes that ask for different resources do not share a worker."""
         spec, options = self._spec, self._options
         workers = options.num_workers or default_workers(self._ray, spec)
         pins = pins_by_resources(spec, min(workers, len(spec.nodes)))
-        pinned = replace(spec, pins={**pins, **spec.pins})
-        self._plan = partition(pinned, workers, *measured(options.plan_from))
-        self._supervisor = supervisor.Supervisor(spec, self._plan, options.grace)
-        self._placed = {node: worker for worker, nodes in enumerate(self._plan.parts) for node in nodes}
+        return partition(replace(spec, pins={**pins, **spec.pins}), workers, *measured(options.plan_from))
+
+    def _watch_over(self, board: Board) -> WorkerWatch:
+        here = self._ray.get_runtime_context().get_node_id()
+
+        def pid_of(worker: int) -> int:
+            place = self._actors[worker].place
+            return place.pid if place is not None and place.node == here else 0  # elsewhere it means nothing
+
+        return WorkerWatch(
+            self._spec,
+            self._plan,
+            self._options.slow_after,
+            board,
+            ask=lambda worker: self._tell(worker, b"where"),
+            signal_to=None,
+            pid_of=pid_of,
+        )
 
     # -- starting
 
-    async def _start(self, payload: bytes, shape: BoardShape) -> None:
-        ray, plan, options = self._ray, self._plan, self._options
-        asked = demands(ray, self._spec, plan)
-        check_demands(ray, plan, asked)
-        kind = ray.remote(concurrency_groups=GROUPS)(WorkerActor)
-        environment = {} if options.runtime_env is None else {"runtime_env": options.runtime_env}
-        secret = new_secret()
-        for index, demand in enumerate(asked):
-            handle = kind.options(
-                max_restarts=0,
-                max_task_retries=0,
-                scheduling_strategy="SPREAD",
-                name=None,
-                **options_of(demand),
-                **environment,
-            ).remote(index, secret)
-            self._actors.append(_Actor(index, handle))
-        await self._placing(asked)
-        addresses = {actor.index: actor.place.address for actor in self._actors if actor.place is not None}
-        whole = ray.put(payload)
-        for actor in self._actors:
-            log.info("ray: worker %d (%s) is %s", actor.index, ", ".join(plan.workers[actor.index]), actor)
-            setup = Setup(
-                index=actor.index,
-                nodes=plan.workers[actor.index],
-                crossing=plan.crossing,
-                shape=shape,
-                skip_errors=options.on_error == "skip",
-                grace=options.grace,
-                debug=options.debug,
-                calls=self._caller is not None and self._caller.calls,
-                log_level=worker_level(),
-                authkeys={},
-                environment={},
-                thread_cap=1,
-                tracked=False,
-                modules=modules_of(self._spec),
-            )
-            actor.handle.run.remote(setup, plan, whole, addresses)
-            actor.heard = self._spawn(self._listen(actor))
+    def _made_actor(self, index: int, demand: Mapping[str, float]) -> Any:
+        if self._kind is None:
+            self._kind = self._ray.remote(concurrency_groups=GROUPS)(WorkerActor)
+        environment = {} if self._options.runtime_env is None else {"runtime_env": self._options.runtime_env}
+        return self._kind.options(
+            max_restarts=0,
+            max_task_retries=0,
+            scheduling_strategy="SPREAD",
+            name=None,
+            **options_of(demand),
+            **environment,
+        ).remote(index, self._secret)
 
-    async def _placing(self, asked: Sequence[Mapping[str, float]]) -> None:
-        """Waits until every actor is there."""
+    async def _start(self, payload: bytes, shape: BoardShape, wished: AbstractSet[int]) -> None:
+        """Has the actors begin when all of them have a place; what hinders it ends the run."""
+        try:
+            await self._placing(wished)
+            addresses = self._addresses_with({a.index: a.place.address for a in self._actors if a.place is not None})
+            await self._seated.wait()
+            whole = self._ray.put(payload)
+            for actor in self._actors:
+                log.info("ray: worker %d (%s) is %s", actor.index, ", ".join(self._plan.workers[actor.index]), actor)
+                actor.handle.run.remote(self._setup(actor.index, shape), self._plan, whole, addresses)
+                self._spawn(self._listen(actor))
+            self._open_station(addresses)
+        except (CascataError, self._ray.exceptions.RayError) as problem:
+            self._events.put_nowait(supervisor.Failed(None, problem))
+
+    def _setup(self, index: int, shape: BoardShape) -> Setup:
+        options = self._options
+        return Setup(
+            index=index,
+            nodes=self._plan.workers[index],
+            crossing=self._plan.crossing,
+            shape=shape,
+            skip_errors=options.on_error == "skip",
+            grace=options.grace,
+            debug=options.debug,
+            calls=self._caller is not None and self._caller.calls,
+            log_level=worker_level(),
+            authkeys={},
+            environment={},
+            thread_cap=1,
+            tracked=False,
+            modules=modules_of(self._spec),
+        )
+
+    async def _placing(self, wished: AbstractSet[int]) -> None:
+        """Waits until every actor is there. One that only wished for a CPU does without when others use them."""
         began = time.monotonic()
         waiting = {asyncio.ensure_future(self._place(actor)): actor for actor in self._actors}
         try:
@@ -192,18 +240,28 @@ class RayRun(SupervisedRun):
                     del waiting[each]
                     each.result()
                 waited = time.monotonic() - began
-                for actor in waiting.values():
-                    lacking = short_of(self._ray, asked[actor.index]) if waited > SHORT_S else ""
-                    if lacking or waited > BOOT_S:
-                        nodes = ", ".join(self._plan.workers[actor.index])
-                        why = f"others use {lacking} of the cluster" if lacking else "Ray has not started its actor"
-                        raise CascataError(
-                            f"worker {actor.index} ({nodes}) has no place after {waited:.0f} s: {why}. Wait until "
-                            f"they are free, ask for less with @component(resources=...), or use fewer workers"
-                        )
+                for each, actor in list(waiting.items()):
+                    lacking = short_of(self._ray, actor.demand) if waited > WISH_S else ""
+                    if lacking and actor.index in wished and "CPU" in actor.demand:
+                        del waiting[each]
+                        each.cancel()
+                        self._ray.kill(actor.handle)
+                        actor.demand = {}
+                        actor.handle = self._made_actor(actor.index, actor.demand)
+                        waiting[asyncio.ensure_future(self._place(actor))] = actor
+                    elif (lacking and waited > SHORT_S) or waited > BOOT_S:
+                        raise self._no_place(actor, waited, lacking)
         finally:
             for each in waiting:
                 each.cancel()
+
+    def _no_place(self, actor: _Actor, waited: float, lacking: str) -> CascataError:
+        nodes = ", ".join(self._plan.workers[actor.index])
+        why = f"others use {lacking} of the cluster" if lacking else "Ray has not started its actor"
+        return CascataError(
+            f"worker {actor.index} ({nodes}) has no place after {waited:.0f} s: {why}. Wait until they are free, ask "
+            f"for less with @component(resources=...), or use fewer workers"
+        )
 
     async def _place(self, actor: _Actor) -> None:
         try:
@@ -244,30 +302,32 @@ class RayRun(SupervisedRun):
                     self._hear(actor.index, pickle.loads(message))
             if messages and messages[-1] is None:
                 break
-        actor.over = True
-        self._ray.kill(actor.handle)
-        self._events.put_nowait(supervisor.Exited(actor.index, code))
+        self._bury(actor, code)
+
+    def _bury(self, actor: _Actor, code: int | None) -> None:
+        if not actor.over:
+            actor.over = True
+            self._ray.kill(actor.handle)
+            self._events.put_nowait(supervisor.Exited(actor.index, code))
 
     def _hear(self, part: int, message: tuple[Any, ...]) -> None:
         match message:
-            case ("lost", peer, why):
-                self._spawn(self._confirm_loss(part, peer, why))
-            case ("refused", text):
-                log.warning("worker %d: %s", part, text)
-            case ("unread", counts):
-                self._unread.update(counts)
+            case ("printed", 1, text):
+                _print(sys.stdout, text)
+            case ("printed", 2, text):
+                _print(sys.stderr, text)
             case _:
                 super()._hear(part, message)
 
-    async def _confirm_loss(self, worker: int, peer: int, why: str) -> None:
-        """A connection broke: the death of one of its ends tells itself; else the network is to blame."""
+    async def _confirm_loss(self, part: int, peer: int, why: str) -> None:
         await asyncio.sleep(DOUBT_S)
-        ends = self._actors[worker], self._actors[peer]
+        ends = [self._actors[each] for each in (part, peer) if each < len(self._actors)]
         if any(actor.over for actor in ends):
             return
+        where = " and ".join(f"worker {actor.index} ({actor})" for actor in ends)
+        others = "" if len(ends) > 1 else " and this program"
         error = CascataError(
-            f"the connection between worker {worker} ({ends[0]}) and worker {peer} ({ends[1]}) broke: {why}. Both "
-            f"are alive: look at the network between their nodes"
+            f"the connection between {where}{others} broke: {why}. Both are alive: look at the network between them"
         )
         self._events.put_nowait(supervisor.Failed(None, error))
 
@@ -277,19 +337,7 @@ class RayRun(SupervisedRun):
         self._actors[worker].tell(command)
 
     def _kill(self, worker: int) -> None:
-        self._ray.kill(self._actors[worker].handle)
-
-    def _home(self, channel: int) -> int:
-        return home_of(self._spec.channels[channel], self._placed)
-
-    def _end_writing(self, channel: int) -> None:
-        self._tell(self._home(channel), b"end_writing %d" % channel)
-
-    def _end_reading(self, channel: int) -> None:
-        self._tell(self._home(channel), b"end_reading %d" % channel)
-
-    def _grow(self, channel: int, capacity: int, extra: int) -> None:
-        self._tell(self._home(channel), b"give_room %d %d" % (channel, extra))
+        self._bury(self._actors[worker], None)
 
     # -- its end
 
@@ -304,9 +352,31 @@ class RayRun(SupervisedRun):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        await self._close_station()
+        gone = [asyncio.ensure_future(self._gone(actor)) for actor in self._actors]
+        if gone:
+            await asyncio.wait(gone, timeout=GONE_S)
         for error in self._supervisor.errors:
             if isinstance(error, WorkerDied):
                 error.add_note(f"it was {self._actors[error.worker]}")
+
+    async def _gone(self, actor: _Actor) -> None:
+        """Returns when an actor that was killed is gone."""
+        while True:
+            try:
+                await actor.handle.place.remote()
+            except self._ray.exceptions.ActorUnavailableError:
+                await asyncio.sleep(HEARD_S / 10)
+            except self._ray.exceptions.RayError:
+                return
+
+
+def _print(stream: TextIO | None, text: str) -> None:
+    """What a component prints appears where this program prints."""
+    if stream is not None:
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            stream.write(text)
+            stream.flush()
 
 
 def _first_line(problem: BaseException) -> str:

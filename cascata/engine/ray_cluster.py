@@ -133,8 +133,12 @@ def pins_by_resources(spec: GraphSpec, num_workers: int) -> dict[str, int]:
     return pins
 
 
-def demands(ray: Any, spec: GraphSpec, plan: Plan) -> list[dict[str, float]]:
-    """What each worker asks for: the sum of its nodes. One that asks for no CPU gets one, if there are enough."""
+def demands(ray: Any, spec: GraphSpec, plan: Plan) -> tuple[list[dict[str, float]], set[int]]:
+    """What each worker asks for: the sum of its nodes. One that asks for no CPU gets one, if there are enough.
+
+    Returns:
+        The demands, and the workers that can do without the CPU of theirs.
+    """
     asked: list[dict[str, float]] = []
     for nodes in plan.workers:
         total: dict[str, float] = {}
@@ -143,11 +147,11 @@ def demands(ray: Any, spec: GraphSpec, plan: Plan) -> list[dict[str, float]]:
                 total[name] = total.get(name, 0.0) + amount
         asked.append(total)
     idle = ray.available_resources().get("CPU", 0) - sum(each.get("CPU", 0) for each in asked)
-    modest = [each for each in asked if "CPU" not in each]
+    modest = {worker for worker, each in enumerate(asked) if "CPU" not in each}
     if len(modest) <= idle:
-        for each in modest:
-            each["CPU"] = 1.0
-    return asked
+        for worker in modest:
+            asked[worker]["CPU"] = 1.0
+    return asked, modest
 
 
 def check_demands(ray: Any, plan: Plan, asked: Sequence[Demand]) -> None:

@@ -14,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
+import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from ..observe.log import install_forwarding
 from ..transport.homes import BrokeredEnds
 from ..transport.station import Address, Station
 from . import definitions
+from .printed import Printed
 from .reporter import Reporter
 from .worker_life import Setup, by_connection, flush_streams, load_failure, make_worker, obey
 
@@ -142,6 +144,8 @@ class WorkerActor:
 
     def _run(self, setup: Setup, plan: Plan, payload: bytes, addresses: Mapping[int, Address]) -> None:
         install_forwarding(self._reporter.log, setup.log_level)
+        sys.stdout = Printed(sys.stdout, self._printed(1))
+        sys.stderr = Printed(sys.stderr, self._printed(2))
         try:
             spec = definitions.load(payload)
         except BaseException as error:  # whatever a user's module raises when it is imported
@@ -158,6 +162,9 @@ class WorkerActor:
         flush_streams()
         self._wire.inbox.put(None)
         self._wire.outbox.put(None)
+
+    def _printed(self, stream: int) -> Callable[[str], None]:
+        return lambda text: self._reporter.send("printed", stream, text)
 
     async def _live(self, setup: Setup, plan: Plan, spec: Any, addresses: Mapping[int, Address]) -> None:
         board = self._board

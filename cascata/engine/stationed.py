@@ -1,0 +1,139 @@
+"""What engines on the portable transport do alike: channels have homes, and the caller's part has a station too.
+
+workers: a station each ══ TCP ══ the station of the caller's part, here, if the run has one
+EndWriting, EndReading, Grow ──> the part that is the channel's home: a worker, by a command, or that station
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from .. import log
+from ..model import GraphSpec, Plan
+from ..observe.board import Board
+from ..options import RunOptions
+from ..runtime.worker import Links, Refused
+from ..transport.homes import BrokeredEnds, home_of
+from ..transport.station import Address, Station
+from .caller import Caller
+from .supervised import SupervisedRun
+from .supervisor import Supervisor
+
+__all__ = ["StationedRun"]
+
+
+class StationedRun(SupervisedRun):
+    """One run on workers that have stations. See `SupervisedRun`."""
+
+    def __init__(self, spec: GraphSpec, plan: Plan, options: RunOptions, caller: Caller | None = None) -> None:
+        super().__init__(spec, plan, options, caller)
+        self._station: Station | None = None  # of the caller's part
+        self._seated = asyncio.Event()
+        self._decided(plan)
+
+    def _decided(self, plan: Plan) -> None:
+        """The plan, for an engine that makes it when the run has begun."""
+        self._plan = plan
+        self._supervisor = Supervisor(self._spec, plan, self._options.grace)
+        self._placed = {node: part for part, nodes in enumerate(plan.parts) for node in nodes}
+
+    # -- the caller's part
+
+    def _seat_caller(self, board: Board, host: str, secret: bytes) -> None:
+        """Has the caller's part begin, if there is one; `_seated` is set when its ends are made.
+
+        Args:
+            board: the stats board of the run.
+            host: the address of this machine that the workers reach it at.
+            secret: of the run.
+        """
+        plan = self._plan
+        if not plan.caller:
+            self._seated.set()
+            return
+        index = len(plan.workers)
+        loop = asyncio.get_running_loop()
+
+        def tell(*message: Any) -> None:
+            with suppress(RuntimeError):  # the loop is closed: the run is over
+                loop.call_soon_threadsafe(self._hear, index, message)
+
+        station = self._station = Station(
+            index,
+            secret,
+            host,
+            lost=lambda peer, why: tell("lost", peer, why),
+            refused=lambda text: tell("refused", text),
+        )
+
+        def equip(_: ExitStack, refused: Refused) -> tuple[Board, Links]:
+            return board, BrokeredEnds(station, self._spec, plan, board, refused)
+
+        def ready() -> None:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._seated.set)
+
+        self._seat(equip, lambda: None, ready)
+
+    def _addresses_with(self, workers: Mapping[int, Address]) -> dict[int, Address]:
+        """Where everybody listens, the caller's part included."""
+        station = self._station
+        return {**workers} if station is None else {**workers, station.me: station.address}
+
+    def _open_station(self, addresses: Mapping[int, Address]) -> None:
+        """Lets the caller's part connect: from now on frames come."""
+        if self._station is not None:
+            self._station.open(addresses)
+
+    async def _close_station(self) -> None:
+        """When no worker is left: what was in the channels that the caller's part keeps, and its end."""
+        if self._station is not None:
+            self._unread.update(self._station.unread())
+            await asyncio.get_running_loop().run_in_executor(None, self._station.close)
+
+    # -- what the supervisor instructs
+
+    def _home(self, channel: int) -> int:
+        return home_of(self._spec.channels[channel], self._placed)
+
+    def _end_writing(self, channel: int) -> None:
+        home, station = self._home(channel), self._station
+        if station is not None and home == station.me:
+            station.end_writing(channel)
+        else:
+            self._send(home, b"end_writing %d" % channel)
+
+    def _end_reading(self, channel: int) -> None:
+        home, station = self._home(channel), self._station
+        if station is not None and home == station.me:
+            station.end_reading(channel)
+        else:
+            self._send(home, b"end_reading %d" % channel)
+
+    def _grow(self, channel: int, capacity: int, extra: int) -> None:
+        home, station = self._home(channel), self._station
+        if station is not None and home == station.me:
+            station.grow(channel, extra)
+        else:
+            self._send(home, b"give_room %d %d" % (channel, extra))
+
+    # -- what workers say
+
+    def _hear(self, part: int, message: tuple[Any, ...]) -> None:
+        match message:
+            case ("lost", peer, why):
+                self._spawn(self._confirm_loss(part, peer, why))
+            case ("refused", text):
+                log.warning("%s", text)
+            case ("unread", counts):
+                self._unread.update(counts)
+            case _:
+                super()._hear(part, message)
+
+    @abstractmethod
+    async def _confirm_loss(self, part: int, peer: int, why: str) -> None:
+        """A connection between two parts broke. The death of one tells itself; else the network is to blame."""

@@ -1,0 +1,65 @@
+"""One cluster for all tests of this room, and what they may not leave on it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from tests import leaks
+from tests.engine.conftest import flags, notes, script
+from tests.fault.conftest import lives, program
+
+__all__ = ["flags", "notes", "program", "script"]
+
+GONE_S: Final = 2.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cluster() -> Iterator[Any]:
+    """A head node on this machine, to which tests may add others."""
+    # Before Ray is imported: it reads them then. Without, it would make a token in the home of whoever runs the tests.
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
+    ray = pytest.importorskip("ray", reason='Ray is not installed: pip install "cascata[ray]"')
+    from ray.cluster_utils import Cluster
+
+    made: Any = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 8, "resources": {"left": 4, "lens": 1}, "include_dashboard": False},
+    )
+    ray.init(address=made.address, logging_level=logging.WARNING)
+    try:
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
+
+
+@pytest.fixture(params=[{"engine": "ray", "num_workers": 2}], ids=["ray"])
+def engine(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Options of a run, for tests of other rooms."""
+    options: dict[str, Any] = request.param
+    return options
+
+
+@pytest.fixture
+def workers(engine: dict[str, Any]) -> dict[str, Any]:
+    """As `engine`."""
+    return engine
+
+
+@pytest.fixture(autouse=True)
+def no_actor_is_left(cluster: Any) -> Iterator[None]:
+    """After a run its actors are gone, and the cluster is there."""
+    yield
+    deadline = time.monotonic() + GONE_S
+    while actors := leaks.named("ray::WorkerActor"):
+        if time.monotonic() > deadline:
+            pytest.fail(f"actors are left: {[each.describe() for each in actors]}", pytrace=False)
+        time.sleep(0.01)
+    assert lives(cluster.head_node.all_processes["raylet"][0].process.pid)
