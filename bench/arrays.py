@@ -61,8 +61,11 @@ async def Sink(item: In[Any], awaited: In[tuple[int, ...]], times: State[list[fl
         times.value.append(perf_counter())
 
 
-def edge(kind: str, size: int, count: int) -> dict[str, float]:
-    """Items of so many bytes over one edge that crosses. Returns "speed": bytes a second between the two marks."""
+def edge(kind: str, size: int, count: int, **options: Any) -> dict[str, float]:
+    """Items of so many bytes over one edge that crosses; with options of `graph.run`.
+
+    Returns "speed": bytes a second between the two marks.
+    """
     graph = Graph()
     graph.source = Source
     graph.sink = Sink
@@ -73,7 +76,7 @@ def edge(kind: str, size: int, count: int) -> dict[str, float]:
     graph.source.count < count
     graph.sink.awaited < marks(count)
     graph.source.out >> graph.sink.item
-    times, _ = run_and_read(graph, graph.sink, count, {"num_workers": 2})
+    times, _ = run_and_read(graph, graph.sink, count, {"num_workers": 2, **options})
     return {"speed": size * rate(count, times)}
 
 

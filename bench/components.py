@@ -119,15 +119,15 @@ def chain(kind: str, capacity: int, count: int, *, pins: Sequence[int] = (), **o
     return _moved(graph, kind, count, options)
 
 
-def edge(kind: str, capacity: int, count: int) -> dict[str, float]:
-    """Items through one edge, from a source on one worker to a sink on another one. Returns as `chain` does."""
+def edge(kind: str, capacity: int, count: int, **options: Any) -> dict[str, float]:
+    """Items through one edge, from a source on one worker to a sink on another one. Args and returns as of `chain`."""
     graph = Graph()
     graph.source = Source
     graph.sink = sink_of(kind, capacity)
     graph.pin(graph.source, 0)
     graph.pin(graph.sink, 1)
     graph.source.out >> graph.sink.item
-    return _moved(graph, kind, count, {"num_workers": 2})
+    return _moved(graph, kind, count, {"num_workers": 2, **options})
 
 
 def _moved(graph: Graph, kind: str, count: int, options: dict[str, Any]) -> dict[str, float]:
@@ -209,8 +209,12 @@ async def Hear(item: In[float], times: State[list[float]] = State(written_down))
     Turn.came.set()
 
 
-def round_trip(count: int) -> dict[str, float]:
+def round_trip(count: int, **options: Any) -> dict[str, float]:
     """A question and its answer over two crossing edges; the next question follows at once.
+
+    Args:
+        count: of questions.
+        **options: of `graph.run`.
 
     Returns:
         "median" and "p99", in seconds.
@@ -225,5 +229,5 @@ def round_trip(count: int) -> dict[str, float]:
     graph.ask.count < count
     graph.ask.out >> graph.echo.item
     graph.echo.out >> graph.sink.item
-    times, _ = run_and_read(graph, graph.sink, count, {"num_workers": 2})
+    times, _ = run_and_read(graph, graph.sink, count, {"num_workers": 2, **options})
     return delays(times)

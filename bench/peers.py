@@ -140,21 +140,11 @@ def mpire_imap(count: int) -> dict[str, float]:
 def ray_queue(capacity: int, count: int) -> dict[str, float]:
     """Ints through a `ray.util.queue.Queue`, from a task to this process. Returns as `earlier` does."""
     import ray
-    from ray.util.queue import Queue
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-
-    @ray.remote(num_cpus=0)  # type: ignore[untyped-decorator, unused-ignore]
-    def put(queue: Any, count: int) -> None:
-        for number in range(count):
-            queue.put(number)
+    from bench import on_ray
 
     try:
-        queue = Queue(capacity)
-        putting = put.remote(queue, count)
-        found = _rate_of((queue.get() for _ in range(count)), count)
-        ray.get(putting)
-        return found
+        return on_ray.queue(capacity, count)
     finally:
         ray.shutdown()  # its processes would take part in what is measured next
 

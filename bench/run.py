@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.path.insert(0, str(ROOT))
     # Not at the top: processes of `multiprocessing` import this file again, and need nothing of it.
     from bench.measure import Settings, measure
-    from bench.suites import ALL_SIZES, CAPACITIES, SLOW, SUITES, TARGETS, Scope, cases
+    from bench.suites import ALL_SIZES, ALONE, CAPACITIES, SLOW, SUITES, TARGETS, Scope, cases
     from bench.tables import outcome, show
 
     parser = argparse.ArgumentParser(description="Measures cascata and what it is compared with, in one run.")
@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     settings = Settings(rounds=3, seconds=0.07) if given.quick else Settings(rounds=5, seconds=0.5)
     settings = replace(settings, rounds=given.rounds or settings.rounds, items=given.items, patience=given.patience)
-    names = given.only or [name for name in SUITES if not given.quick or name not in SLOW]
+    left_out = (*ALONE, *(SLOW if given.quick else ()))
+    names = given.only or [name for name in SUITES if name not in left_out]
     results = measure(cases(names, scope), settings, lambda line: print(line, file=sys.stderr, flush=True))
     found = results.to_dict()
     if given.plot is not None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from bench import baselines, batches, channels, components, costs, live, peers, sharing, startup, topologies
+from bench import baselines, batches, channels, components, costs, live, on_ray, peers, sharing, startup, topologies
 from bench.items import KINDS
 from bench.measure import Case, Key
 
-__all__ = ["ALL_SIZES", "CAPACITIES", "SLOW", "SUITES", "TARGETS", "Scope", "Target", "cases"]
+__all__ = ["ALL_SIZES", "ALONE", "CAPACITIES", "SLOW", "SUITES", "TARGETS", "Scope", "Target", "cases"]
 
 CAPACITIES: Final = (1, 10, 100, 1000)
 
@@ -168,6 +168,26 @@ def _peers(_: Scope) -> Iterator[Case]:
     yield Case(Key("peers", "dag.stream", "ints"), batches.dag_stream, 100_000)
 
 
+def _ray(scope: Scope) -> Iterator[Case]:
+    if not peers.installed("ray"):
+        return
+    small = partial(on_ray.with_cluster, components.edge, "ints", SHAPED_CAPACITY)
+    yield Case(Key("ray", "cascata", "ints", SHAPED_CAPACITY), small, _probe(SHAPED_CAPACITY))
+    slow = partial(on_ray.queue, SHAPED_CAPACITY)
+    yield Case(Key("ray", "ray.util.queue", "ints", SHAPED_CAPACITY), slow, 200)
+    there = partial(on_ray.with_cluster, components.round_trip)
+    yield Case(Key("ray", "cascata, round trip"), there, scope.round_trips)
+    yield Case(Key("ray", "call of an actor, round trip"), on_ray.call, scope.round_trips)
+    if peers.installed("numpy"):
+        from bench import arrays
+
+        size, count = arrays.SIZES["1 MiB"], 300
+        yield Case(
+            Key("ray", "cascata, array", "1 MiB"), partial(on_ray.with_cluster, arrays.edge, "array", size), count
+        )
+        yield Case(Key("ray", "argument of an actor, array", "1 MiB"), partial(on_ray.argument, size), count)
+
+
 SUITES: Final[dict[str, Callable[[Scope], Iterator[Case]]]] = {
     "graph": _graph,
     "edge": _edge,
@@ -178,11 +198,15 @@ SUITES: Final[dict[str, Callable[[Scope], Iterator[Case]]]] = {
     "arrays": _arrays,
     "costs": _costs,
     "peers": _peers,
+    "ray": _ray,
 }
 
 
 SLOW: Final = ("peers",)
 """What the quick form leaves out: it installs packages, and starts others' machinery."""
+
+ALONE: Final = ("ray",)
+"""What is measured only when it is asked for: a cluster stays beside it, and would take part in everything else."""
 
 
 def cases(names: Sequence[str], scope: Scope) -> list[Case]:
@@ -260,6 +284,13 @@ def _targets() -> Iterator[Target]:
     yield Target("two nodes on two workers, start to exit, in seconds", "process", nodes, None, most=0.5)
     text = "two nodes on two workers, start to exit, against two bare processes"
     yield Target(text, "process", nodes, Key("start", "two bare processes"), most=2.0)
+    text = "on Ray, ints, against one ray.util.queue.Queue"
+    small, queue = (Key("ray", what, "ints", SHAPED_CAPACITY) for what in ("cascata", "ray.util.queue"))
+    yield Target(text, "rate", small, queue, least=100.0)
+    text, call = "on Ray, round trip, median, against the call of an actor", Key("ray", "call of an actor, round trip")
+    yield Target(text, "median", Key("ray", "cascata, round trip"), call, most=0.1)
+    text, argument = "on Ray, arrays of 1 MiB, against arguments", Key("ray", "argument of an actor, array", "1 MiB")
+    yield Target(text, "speed", Key("ray", "cascata, array", "1 MiB"), argument, least=1.5)
     yield Target("import over bare Python, in seconds", "added", Key("import", "cascata"), None, most=0.06)
 
 

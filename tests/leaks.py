@@ -40,6 +40,9 @@ PR_SET_CHILD_SUBREAPER: Final = 36
 ACTOR: Final = "ray::WorkerActor"
 """How the command of a process of ours on Ray begins."""
 
+RAYS_FDS: Final = ("socket:", "anon_inode:")
+"""How the descriptors begin that come and go with Ray's connections."""
+
 OBJECT_STORE: Final = "plasma"
 """How the names of Ray's files in `SHARED_MEMORY` begin."""
 
@@ -189,7 +192,7 @@ def _without_rays(snapshot: Snapshot) -> Snapshot:
     return replace(
         snapshot,
         processes=frozenset(process for process in snapshot.processes if not process.is_rays_own()),
-        descriptors=Counter({what: n for what, n in snapshot.descriptors.items() if not what.startswith("socket:")}),
+        descriptors=Counter({what: n for what, n in snapshot.descriptors.items() if not what.startswith(RAYS_FDS)}),
     )
 
 

@@ -39,6 +39,7 @@ from .ray_cluster import (
     options_of,
     pins_by_resources,
     short_of,
+    words,
 )
 from .ray_worker import GROUPS, HEARD_S, Place, WorkerActor
 from .stationed import StationedRun
@@ -55,6 +56,9 @@ WISH_S: Final = 2.0
 
 GONE_S: Final = 2.0
 """Seconds that Ray has to end an actor in, before the run does not wait any longer for that."""
+
+START_TRIES: Final = 3
+"""Times that an actor is started whose node is lost on the way."""
 
 BOOT_S: Final = 60.0
 """Seconds that Ray may take to start an actor which has its resources."""
@@ -102,7 +106,7 @@ class RayRun(StationedRun):
     """
 
     def __init__(self, spec: GraphSpec, options: RunOptions, caller: Caller | None = None) -> None:
-        super().__init__(spec, Plan((), {}, frozenset()), options, caller)
+        super().__init__(spec, Plan((tuple(spec.nodes),), {}, frozenset()), options, caller)  # until there is a cluster
         self._ray = import_ray()
         self._actors: list[_Actor] = []
         self._kind: Any = None
@@ -205,6 +209,8 @@ class RayRun(StationedRun):
             for actor in self._actors:
                 log.info("ray: worker %d (%s) is %s", actor.index, ", ".join(self._plan.workers[actor.index]), actor)
                 actor.handle.run.remote(self._setup(actor.index, shape), self._plan, whole, addresses)
+                # From now on it is asked to stop before it is killed: commands wait until it can hear them.
+                self._events.put_nowait(supervisor.Ready(actor.index))
                 self._spawn(self._listen(actor))
             self._open_station(addresses)
         except (CascataError, self._ray.exceptions.RayError) as problem:
@@ -241,36 +247,43 @@ class RayRun(StationedRun):
                     each.result()
                 waited = time.monotonic() - began
                 for each, actor in list(waiting.items()):
-                    lacking = short_of(self._ray, actor.demand) if waited > WISH_S else ""
-                    if lacking and actor.index in wished and "CPU" in actor.demand:
+                    lacking = short_of(self._ray, actor.demand) if waited > WISH_S else {}
+                    if "CPU" in lacking and actor.index in wished:
                         del waiting[each]
                         each.cancel()
                         self._ray.kill(actor.handle)
-                        actor.demand = {}
+                        actor.demand = {what: amount for what, amount in actor.demand.items() if what != "CPU"}
                         actor.handle = self._made_actor(actor.index, actor.demand)
                         waiting[asyncio.ensure_future(self._place(actor))] = actor
                     elif (lacking and waited > SHORT_S) or waited > BOOT_S:
-                        raise self._no_place(actor, waited, lacking)
+                        raise self._no_place(actor, waited, words(lacking))
         finally:
             for each in waiting:
                 each.cancel()
 
+    async def _place(self, actor: _Actor) -> None:
+        """Waits until an actor is there. When its node is lost meanwhile, it starts on another one."""
+        for attempt in range(START_TRIES):
+            try:
+                actor.place = await actor.handle.place.remote()
+                return
+            except self._ray.exceptions.RayError as problem:
+                lost = isinstance(problem, self._ray.exceptions.ActorDiedError) and "creation task" not in str(problem)
+                if lost and attempt < START_TRIES - 1 and not actor.over:
+                    actor.handle = self._made_actor(actor.index, actor.demand)
+                    continue
+                raise CascataError(
+                    f"worker {actor.index} could not be started on Ray: {_first_line(problem)} Its node needs the same "
+                    f"Python and the same cascata as this program (runtime_env= can bring them)"
+                ) from problem
+
     def _no_place(self, actor: _Actor, waited: float, lacking: str) -> CascataError:
         nodes = ", ".join(self._plan.workers[actor.index])
-        why = f"others use {lacking} of the cluster" if lacking else "Ray has not started its actor"
+        why = f"others use {lacking} of the cluster" if lacking != "nothing" else "Ray has not started its actor"
         return CascataError(
             f"worker {actor.index} ({nodes}) has no place after {waited:.0f} s: {why}. Wait until they are free, ask "
             f"for less with @component(resources=...), or use fewer workers"
         )
-
-    async def _place(self, actor: _Actor) -> None:
-        try:
-            actor.place = await actor.handle.place.remote()
-        except self._ray.exceptions.RayError as problem:
-            raise CascataError(
-                f"worker {actor.index} could not be started on Ray: {_first_line(problem)}. Its node needs the same "
-                f"Python and the same cascata as this program (runtime_env= can bring them)"
-            ) from problem
 
     # -- what workers say
 
@@ -320,9 +333,13 @@ class RayRun(StationedRun):
                 super()._hear(part, message)
 
     async def _confirm_loss(self, part: int, peer: int, why: str) -> None:
-        await asyncio.sleep(DOUBT_S)
+        await asyncio.sleep(HEARD_S)  # a death tells itself, most often
         ends = [self._actors[each] for each in (part, peer) if each < len(self._actors)]
-        if any(actor.over for actor in ends):
+        answers = await asyncio.gather(*(self._answers(actor) for actor in ends))
+        for actor, alive in zip(ends, answers, strict=True):
+            if not alive:
+                self._bury(actor, None)
+        if not all(answers) or self._supervisor.phase not in (supervisor.Phase.RUNNING, supervisor.Phase.DRAINING):
             return
         where = " and ".join(f"worker {actor.index} ({actor})" for actor in ends)
         others = "" if len(ends) > 1 else " and this program"
@@ -330,6 +347,16 @@ class RayRun(StationedRun):
             f"the connection between {where}{others} broke: {why}. Both are alive: look at the network between them"
         )
         self._events.put_nowait(supervisor.Failed(None, error))
+
+    async def _answers(self, actor: _Actor) -> bool:
+        """Whether an actor can be reached."""
+        if actor.over:
+            return False
+        try:
+            await asyncio.wait_for(_awaited(actor.handle.place.remote()), DOUBT_S)
+        except (TimeoutError, self._ray.exceptions.RayError):
+            return False
+        return True
 
     # -- what workers are told
 
@@ -369,6 +396,11 @@ class RayRun(StationedRun):
                 await asyncio.sleep(HEARD_S / 10)
             except self._ray.exceptions.RayError:
                 return
+
+
+async def _awaited(answer: Any) -> Any:
+    """What Ray gives can be awaited, and nothing more."""
+    return await answer
 
 
 def _print(stream: TextIO | None, text: str) -> None:

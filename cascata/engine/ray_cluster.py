@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,12 +14,26 @@ from .. import log
 from ..errors import CascataError, in_words
 from ..model import GraphSpec, Plan
 
-__all__ = ["Demand", "check_demands", "default_workers", "demands", "import_ray", "joined", "pins_by_resources"]
+__all__ = [
+    "Demand",
+    "check_demands",
+    "default_workers",
+    "demands",
+    "import_ray",
+    "joined",
+    "options_of",
+    "pins_by_resources",
+    "short_of",
+    "words",
+]
 
 Demand = Mapping[str, float]
 """Resource name, as Ray spells it ("CPU", "GPU", "memory", or a name of the user's), to amount."""
 
 _SPELLED: Final = {"num_cpus": "CPU", "num_gpus": "GPU"}
+
+KNOCK_S: Final = 5.0
+"""Seconds that the head of a cluster has to answer."""
 
 _lock: Final = threading.Lock()
 _users = 0
@@ -79,12 +94,27 @@ def joined(ray: Any, address: str | None, runtime_env: Mapping[str, Any] | None)
 def _connect(ray: Any, address: str, runtime_env: Mapping[str, Any] | None) -> None:
     local = {"include_dashboard": False} if address == "local" else {}
     try:
+        if not local and address != "auto":
+            _knock(address)
         ray.init(address=address, runtime_env=runtime_env, logging_level=logging.WARNING, **local)
     except Exception as problem:
         what = "a local Ray cluster could not be started" if local else f"there is no Ray cluster at {address!r}"
         hint = "" if local else "; `ray start --head` starts one, address='local' starts one for this run alone"
         raise CascataError(f"{what}: {in_words(problem)}{hint}") from problem
     log.info("ray: %s", "started a cluster on this machine" if local else f"joined the cluster at {address}")
+
+
+def _knock(address: str) -> None:
+    """Raises when nobody listens at an address: Ray itself would go on trying for minutes."""
+    if "://" in address:
+        raise ValueError(
+            "Ray Client is no member of its cluster, which workers could connect to: give host:port, on a "
+            "machine of the cluster"
+        )
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit():
+        raise ValueError("an address is host:port, 'auto' or 'local'")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
 
 
 def _nodes(ray: Any) -> list[Demand]:
@@ -161,13 +191,14 @@ def check_demands(ray: Any, plan: Plan, asked: Sequence[Demand]) -> None:
         if not any(all(node.get(name, 0) >= amount for name, amount in demand.items()) for node in nodes):
             most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in demand}
             raise CascataError(
-                f"worker {worker} ({', '.join(plan.workers[worker])}) asks for {_words(demand)}, which no single node "
-                f"of the Ray cluster has: the most is {_words(most)}. Ask for less with @component(resources=...), use "
+                f"worker {worker} ({', '.join(plan.workers[worker])}) asks for {words(demand)}, which no single node "
+                f"of the Ray cluster has: the most is {words(most)}. Ask for less with @component(resources=...), use "
                 f"more workers, or add a node that has it"
             )
 
 
-def _words(amounts: Demand) -> str:
+def words(amounts: Demand) -> str:
+    """Amounts, in words."""
     return ", ".join(f"{amount:g} {name}" for name, amount in amounts.items()) or "nothing"
 
 
@@ -182,8 +213,7 @@ def options_of(demand: Demand) -> dict[str, Any]:
     return options
 
 
-def short_of(ray: Any, demand: Demand) -> str:
-    """What a demand lacks now because others use it, in words; nothing when it does not."""
+def short_of(ray: Any, demand: Demand) -> Demand:
+    """What of a demand is not there now, because others use it."""
     available = ray.available_resources()
-    lacking = {name: amount for name, amount in demand.items() if available.get(name, 0) < amount}
-    return _words(lacking) if lacking else ""
+    return {name: amount for name, amount in demand.items() if available.get(name, 0) < amount}

@@ -184,3 +184,12 @@ def test_followed_files_are_counted_to_the_last_line_and_waited_for_at_the_same_
     assert float(waited) > 3 * float(took)
     assert "41 nodes on 1 worker: " in text
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("engine", ["inline", "processes"])
+def test_the_same_graph_says_where_it_runs_on_each_engine(tmp_path: Path, engine: str) -> None:
+    text = run("anywhere.py", "--engine", engine, "--count", "200", cwd=tmp_path)
+    places = dict(re.findall(r"^(\w+): process (\d+) on ", text, re.MULTILINE))
+    assert places.keys() == {"numbers", "factors_0", "factors_1", "tally"}
+    assert len(set(places.values())) == (1 if engine == "inline" else 3)
+    assert sum(int(each) for each in re.findall(r"^ +(\d+) numbers with", text, re.MULTILINE)) == 200

@@ -13,9 +13,10 @@ import pytest
 
 from tests import leaks
 from tests.engine.conftest import flags, notes, script
+from tests.engine.test_call_options import kept
 from tests.fault.conftest import lives, program
 
-__all__ = ["flags", "notes", "program", "script"]
+__all__ = ["flags", "kept", "notes", "program", "script"]
 
 GONE_S: Final = 2.0
 

@@ -1,0 +1,86 @@
+"""Components of these tests. Workers import this module."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from cascata import In, Out, State, component, log
+from tests.engine.parts import Flag, Notes
+
+__all__ = ["SOON_S", "At", "AtLeft", "AtLens", "AtNowhere", "AtRight", "Blocks", "Dies", "Says", "at", "until"]
+
+
+SOON_S: Final = 5.0
+"""Seconds within which a death has ended a run."""
+
+
+def until(notes: Notes, count: int) -> list[Any]:
+    """What has been noted, when that is so much."""
+    deadline = time.monotonic() + 30
+    while len(found := notes.read()) < count:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.01)
+    return found
+
+
+def at(notes: Notes, name: str) -> Iterator[str]:
+    """State that notes the process and the Ray node that it is made on, and its end."""
+    import ray
+
+    notes.add((name, "at", os.getpid(), ray.get_runtime_context().get_node_id()))
+    try:
+        yield name
+    finally:
+        notes.add((name, "torn down"))
+
+
+@component
+async def At(number: In[int], same: Out[int], place: State[str] = State(at)) -> None:
+    """Sends what it gets, and notes where."""
+    await same.send(number)
+
+
+@component(resources={"left": 1})
+async def AtLeft(number: In[int], same: Out[int], place: State[str] = State(at)) -> None:
+    await same.send(number)
+
+
+@component(resources={"right": 1})
+async def AtRight(number: In[int], same: Out[int], place: State[str] = State(at)) -> None:
+    await same.send(number)
+
+
+@component(resources={"nowhere": 2})
+async def AtNowhere(number: In[int]) -> None:
+    """Has no place."""
+
+
+@component(resources={"lens": 1})
+async def AtLens(number: In[int], same: Out[int], place: State[str] = State(at)) -> None:
+    await same.send(number)
+
+
+@component
+async def Dies(number: In[int], same: Out[int], signal: In[int]) -> None:
+    """Ends its process at the third item: by a signal, or with os._exit for 0."""
+    if number == 2:
+        if signal:
+            os.kill(os.getpid(), signal)
+        os._exit(3)
+    await same.send(number)
+
+
+@component
+async def Says(number: In[int], what: In[str]) -> None:
+    """Logs and prints."""
+    log.info("%s %d", what, number)
+    print(what, number)
+
+
+@component
+async def Blocks(number: In[int], flag: In[Flag]) -> None:
+    """Blocks its loop until a flag is set."""
+    flag.wait_blocking()
