@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from typing import Any, Final
 
 from ..errors import CascataError, in_words
@@ -29,15 +29,13 @@ from ..observe.log import worker_level
 from ..observe.report import RunReport
 from ..options import RunOptions
 from ..plan import available_cpus
-from ..runtime.worker import Links, Refused
 from ..transport.handshake import new_secret
-from ..transport.homes import BrokeredEnds, home_of
-from ..transport.station import Address, Station
+from ..transport.station import Address
 from . import definitions, supervisor
 from .boot import default_start_method
 from .caller import Caller
 from .handle import WorkerHandle
-from .supervised import SupervisedRun
+from .stationed import StationedRun
 from .watch import WorkerWatch
 from .worker_life import modules_of
 
@@ -79,8 +77,8 @@ class _Handle(WorkerHandle):
             pass
 
 
-class PortableRun(SupervisedRun):
-    """One run on worker processes. See `SupervisedRun`."""
+class PortableRun(StationedRun):
+    """One run on worker processes. See `StationedRun`."""
 
     def __init__(self, spec: GraphSpec, plan: Plan, options: RunOptions, caller: Caller | None = None) -> None:
         super().__init__(spec, plan, options, caller)
@@ -93,11 +91,6 @@ class PortableRun(SupervisedRun):
         self._handles: list[_Handle] = []
         self._setting_up: list[asyncio.Future[None]] = []
         self._addresses: dict[int, Address] = {}
-        self._doubts: list[asyncio.Task[None]] = []  # about connections that broke
-        self._station: Station | None = None  # of the caller's part
-        self._seated = False
-        placed = {node: part for part, nodes in enumerate(plan.parts) for node in nodes}
-        self._homes = {channel: home_of(spec.channels[channel], placed) for channel in plan.crossing}
         self._board: Board | None = None
         self._executor: ThreadPoolExecutor | None = None
 
@@ -117,7 +110,7 @@ class PortableRun(SupervisedRun):
             with self._server():
                 try:
                     with self._beginning():
-                        self._seat_caller(board)
+                        self._seat_caller(board, HOST, self._secret)
                         self._start(payload, shape, executor)
                     watching = self._spawn(watch.watch(lambda: self._supervisor.at_work - {count}))
                     await self._supervise(board)
@@ -151,39 +144,8 @@ class PortableRun(SupervisedRun):
 
     # -- how it starts
 
-    def _seat_caller(self, board: Board) -> None:
-        plan = self._plan
-        if not plan.caller:
-            self._seated = True
-            return
-        index = len(plan.workers)
-        loop = asyncio.get_running_loop()
-        station = self._station = Station(
-            index,
-            self._secret,
-            HOST,
-            lost=lambda peer, why: self._from_station("lost", peer, why),
-            refused=lambda text: self._from_station("refused", text),
-        )
-        self._addresses[index] = station.address
-
-        def equip(_: ExitStack, refused: Refused) -> tuple[Board, Links]:
-            return board, BrokeredEnds(station, self._spec, plan, board, refused)
-
-        def ready() -> None:
-            with suppress(RuntimeError):  # the loop is closed: the run is over
-                loop.call_soon_threadsafe(self._is_seated)
-
-        self._seat(equip, lambda: None, ready)
-
-    def _from_station(self, *message: Any) -> None:
-        loop = self._loop
-        assert loop is not None  # the run has begun
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(self._hear, len(self._plan.workers), message)
-
     def _is_seated(self) -> None:
-        self._seated = True
+        super()._is_seated()
         self._introduce()
 
     def _start(self, payload: bytes, shape: BoardShape, executor: ThreadPoolExecutor) -> None:
@@ -246,18 +208,22 @@ class PortableRun(SupervisedRun):
     def _introduce(self) -> None:
         """When everybody is known, tells everybody."""
         crossing = self._plan.crossing
-        if crossing and (len(self._addresses) < len(self._plan.parts) or not self._seated):
+        if crossing and (len(self._addresses) < len(self._plan.workers) or not self._seated.is_set()):
             return
+        addresses = self._addresses_with(self._addresses)
         for handle, set_up in zip(self._handles, self._setting_up, strict=True):
-            self._spawn(self._introduce_to(handle, set_up))
-        if self._station is not None:
-            self._station.open(self._addresses)
+            self._spawn(self._introduce_to(handle, set_up, addresses))
+        self._open_station(addresses)
 
-    async def _introduce_to(self, handle: _Handle, set_up: asyncio.Future[None]) -> None:
+    async def _introduce_to(
+        self, handle: _Handle, set_up: asyncio.Future[None], addresses: Mapping[int, Address]
+    ) -> None:
         await set_up
+        # From now on it may make state: it is asked to stop before it is killed. Its beats come too late to tell that.
+        self._events.put_nowait(supervisor.Ready(handle.index))
         loop = asyncio.get_running_loop()
         if self._plan.crossing:
-            await loop.run_in_executor(self._executor, handle.introduce, self._addresses)
+            await loop.run_in_executor(self._executor, handle.introduce, addresses)
         else:
             handle.is_set_up()
 
@@ -271,27 +237,6 @@ class PortableRun(SupervisedRun):
         process = self._handles[worker].process
         with suppress(OSError):  # it has just ended
             process.kill()
-
-    def _end_writing(self, channel: int) -> None:
-        home = self._homes[channel]
-        if self._station is not None and home == self._station.me:
-            self._station.end_writing(channel)
-        else:
-            self._send(home, b"end_writing %d" % channel)
-
-    def _end_reading(self, channel: int) -> None:
-        home = self._homes[channel]
-        if self._station is not None and home == self._station.me:
-            self._station.end_reading(channel)
-        else:
-            self._send(home, b"end_reading %d" % channel)
-
-    def _grow(self, channel: int, capacity: int, extra: int) -> None:
-        home = self._homes[channel]
-        if self._station is not None and home == self._station.me:
-            self._station.grow(channel, extra)
-        else:
-            self._send(home, b"widen %d %d" % (channel, extra))
 
     # -- what workers say
 
@@ -311,19 +256,10 @@ class PortableRun(SupervisedRun):
             case ("address", address):
                 self._addresses[part] = address
                 self._introduce()
-            case ("unread", left):
-                self._unread.update(left)
-            case ("lost", peer, why):
-                self._doubts.append(self._spawn(self._miss(part, peer, why)))
-            case ("refused", text):
-                from .. import log
-
-                log.warning(text)
             case _:
                 super()._hear(part, message)
 
-    async def _miss(self, part: int, peer: int, why: str) -> None:
-        """A connection broke: the worker at its other end has died, which is told as that, or the network failed."""
+    async def _confirm_loss(self, part: int, peer: int, why: str) -> None:
         await asyncio.sleep(HEARD_S)
         phase = supervisor.Phase
         if self._supervisor.phase not in (phase.RUNNING, phase.DRAINING):
@@ -360,9 +296,7 @@ class PortableRun(SupervisedRun):
                 process.kill()
                 process.join()
             handle.hush()
-        if self._station is not None:
-            self._unread.update(self._station.unread())
-            await asyncio.get_running_loop().run_in_executor(executor, self._station.close)
+        await self._close_station()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=HEARD_S)
         if self._timer is not None:

@@ -179,7 +179,7 @@ class WorkerActor:
         others = {
             b"end_writing": self._station.end_writing,
             b"end_reading": self._station.end_reading,
-            b"give_room": self._station.grow,
+            b"widen": self._station.grow,
         }
         threading.Thread(
             target=obey,

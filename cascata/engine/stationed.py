@@ -33,6 +33,7 @@ class StationedRun(SupervisedRun):
         super().__init__(spec, plan, options, caller)
         self._station: Station | None = None  # of the caller's part
         self._seated = asyncio.Event()
+        self._doubts: list[asyncio.Task[None]] = []  # about connections that broke
         self._decided(plan)
 
     def _decided(self, plan: Plan) -> None:
@@ -75,9 +76,13 @@ class StationedRun(SupervisedRun):
 
         def ready() -> None:
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._seated.set)
+                loop.call_soon_threadsafe(self._is_seated)
 
         self._seat(equip, lambda: None, ready)
+
+    def _is_seated(self) -> None:
+        """The caller's part has its ends."""
+        self._seated.set()
 
     def _addresses_with(self, workers: Mapping[int, Address]) -> dict[int, Address]:
         """Where everybody listens, the caller's part included."""
@@ -119,14 +124,14 @@ class StationedRun(SupervisedRun):
         if station is not None and home == station.me:
             station.grow(channel, extra)
         else:
-            self._send(home, b"give_room %d %d" % (channel, extra))
+            self._send(home, b"widen %d %d" % (channel, extra))
 
     # -- what workers say
 
     def _hear(self, part: int, message: tuple[Any, ...]) -> None:
         match message:
             case ("lost", peer, why):
-                self._spawn(self._confirm_loss(part, peer, why))
+                self._doubts.append(self._spawn(self._confirm_loss(part, peer, why)))
             case ("refused", text):
                 log.warning("%s", text)
             case ("unread", counts):
