@@ -96,7 +96,7 @@ def _arrays(axis: Any, cases: Sequence[Mapping[str, Any]]) -> None:
     axis.set(yscale="log", xlabel="an array", ylabel="GB a second")
     axis.grid(alpha=0.3)
     if axis.get_legend_handles_labels()[0]:
-        axis.legend()
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 if __name__ == "__main__":

@@ -111,14 +111,16 @@ def _topology(_: Scope) -> Iterator[Case]:
     for name, (producers, consumers) in topologies.TOPOLOGIES.items():
         mine = partial(topologies.topology, name, "ints", SHAPED_CAPACITY)
         queue = partial(channels.queue_between, producers, consumers, "ints", SHAPED_CAPACITY)
-        yield Case(Key("topology", name, "ints"), mine, _probe(SHAPED_CAPACITY))
-        yield Case(Key("topology", f"{name}, multiprocessing.Queue", "ints"), queue, _probe(SHAPED_CAPACITY))
+        yield Case(Key("topology", name, "ints", SHAPED_CAPACITY), mine, _probe(SHAPED_CAPACITY))
+        yield Case(
+            Key("topology", f"{name}, multiprocessing.Queue", "ints", SHAPED_CAPACITY), queue, _probe(SHAPED_CAPACITY)
+        )
     for name in topologies.NODES:
         mine = partial(topologies.topology, name, "ints", SHAPED_CAPACITY)
-        yield Case(Key("topology", name, "ints"), mine, _probe(SHAPED_CAPACITY))
+        yield Case(Key("topology", name, "ints", SHAPED_CAPACITY), mine, _probe(SHAPED_CAPACITY))
     yield Case(Key("topology", "1 to 1, multiprocessing.Pipe", "ints"), partial(channels.pipe, "ints"), _probe(0))
     aio = partial(channels.aio_queue, "ints", SHAPED_CAPACITY)
-    yield Case(Key("topology", "1 to 1, aioprocessing.AioQueue", "ints"), aio, _probe(1))
+    yield Case(Key("topology", "1 to 1, aioprocessing.AioQueue", "ints", SHAPED_CAPACITY), aio, _probe(1))
 
 
 def _sharing(_: Scope) -> Iterator[Case]:

@@ -75,6 +75,8 @@ def _unit(base: str, median: float) -> tuple[str, float]:
     """The unit in which a value of this size is easy to read, and what to multiply it by."""
     if base.startswith("B"):
         return ("MiB", 2**-20) if base == "B" else ("GB/s", 1e-9)
+    if base == "items/s":
+        return "thousand items/s", 1e-3
     return next(((unit, factor) for unit, factor in (("s", 1.0), ("ms", 1e3)) if median * factor >= 1), ("µs", 1e6))
 
 
