@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from bench.items import delays, marks, rate
 
-__all__ = ["IN_FLIGHT", "OPTIONS", "argument", "call", "queue", "with_cluster"]
+__all__ = ["IN_FLIGHT", "OPTIONS", "argument", "call", "queue", "queue_round_trip", "with_cluster"]
 
 OPTIONS: Final[dict[str, Any]] = {"engine": "ray"}
 
@@ -63,6 +63,30 @@ def queue(capacity: int, count: int) -> dict[str, float]:
     ray.get(putting)
     waiting.shutdown()
     return {"rate": rate(count, times)}
+
+
+def queue_round_trip(count: int) -> dict[str, float]:
+    """A question through a `ray.util.queue.Queue` to a task, and its answer through another one. Returns as `call`."""
+    ray = _ray()
+    from ray.util.queue import Queue
+
+    @ray.remote(num_cpus=0)  # type: ignore[untyped-decorator, unused-ignore]
+    def echo(questions: Any, answers: Any, count: int) -> None:
+        for _ in range(count):
+            answers.put(questions.get())
+
+    questions, answers = Queue(), Queue()
+    echoing = echo.remote(questions, answers, count)
+    times = []
+    for _ in range(count):
+        began = perf_counter()
+        questions.put(began)
+        answers.get()
+        times.append(perf_counter() - began)
+    ray.get(echoing)
+    for each in (questions, answers):
+        each.shutdown()
+    return delays(times[1:])  # the first one waits for the task to start
 
 
 class _Echo:

@@ -179,13 +179,14 @@ def _ray(scope: Scope) -> Iterator[Case]:
     yield Case(Key("ray", "ray.util.queue", "ints", SHAPED_CAPACITY), slow, 200)
     there = partial(on_ray.with_cluster, components.round_trip)
     yield Case(Key("ray", "cascata, round trip"), there, scope.round_trips)
+    yield Case(Key("ray", "ray.util.queue, round trip"), on_ray.queue_round_trip, min(scope.round_trips, 100))
     yield Case(Key("ray", "call of an actor, round trip"), on_ray.call, scope.round_trips)
     if peers.installed("numpy"):
         from bench import arrays
 
         size, count = arrays.SIZES["1 MiB"], 300
         yield Case(
-            Key("ray", "cascata, array", "1 MiB"), partial(on_ray.with_cluster, arrays.edge, "array", size), count
+            Key("ray", "cascata, array", "1 MiB"), partial(on_ray.with_cluster, arrays.edge, "new array", size), count
         )
         yield Case(Key("ray", "argument of an actor, array", "1 MiB"), partial(on_ray.argument, size), count)
 
@@ -289,8 +290,9 @@ def _targets() -> Iterator[Target]:
     text = "on Ray, ints, against one ray.util.queue.Queue"
     small, queue = (Key("ray", what, "ints", SHAPED_CAPACITY) for what in ("cascata", "ray.util.queue"))
     yield Target(text, "rate", small, queue, least=100.0)
-    text, call = "on Ray, round trip, median, against the call of an actor", Key("ray", "call of an actor, round trip")
-    yield Target(text, "median", Key("ray", "cascata, round trip"), call, most=0.1)
+    for what, most in (("ray.util.queue", 0.1), ("call of an actor", None)):
+        text, other = f"on Ray, round trip, median, against {what}", Key("ray", f"{what}, round trip")
+        yield Target(text, "median", Key("ray", "cascata, round trip"), other, most=most)
     text, argument = "on Ray, arrays of 1 MiB, against arguments", Key("ray", "argument of an actor, array", "1 MiB")
     yield Target(text, "speed", Key("ray", "cascata, array", "1 MiB"), argument, least=1.5)
     yield Target("import over bare Python, in seconds", "added", Key("import", "cascata"), None, most=0.06)

@@ -205,16 +205,30 @@ class RayRun(StationedRun):
             await self._placing(wished)
             addresses = self._addresses_with({a.index: a.place.address for a in self._actors if a.place is not None})
             await self._seated.wait()
-            whole = self._ray.put(payload)
             for actor in self._actors:
                 log.info("ray: worker %d (%s) is %s", actor.index, ", ".join(self._plan.workers[actor.index]), actor)
-                actor.handle.run.remote(self._setup(actor.index, shape), self._plan, whole, addresses)
+                # The definitions as they are: who begins must not wait for Ray's object store.
+                begun = actor.handle.run.remote(self._setup(actor.index, shape), self._plan, payload, addresses)
+                self._spawn(self._see_that_it_begins(actor, begun))
                 # From now on it is asked to stop before it is killed: commands wait until it can hear them.
                 self._events.put_nowait(supervisor.Ready(actor.index))
                 self._spawn(self._listen(actor))
             self._open_station(addresses)
         except (CascataError, self._ray.exceptions.RayError) as problem:
             self._events.put_nowait(supervisor.Failed(None, problem))
+
+    async def _see_that_it_begins(self, actor: _Actor, begun: Any) -> None:
+        """A call that Ray loses would be a wait without an end. A death is told by `_listen`."""
+        try:
+            await asyncio.wait_for(_awaited(begun), BOOT_S)
+        except (TimeoutError, self._ray.exceptions.RayTaskError) as problem:
+            nodes = ", ".join(self._plan.workers[actor.index])
+            why = _first_line(problem) if str(problem) else f"it has not begun after {BOOT_S:.0f} s"
+            error = CascataError(f"worker {actor.index} ({nodes}), {actor}, could not begin: {why}")
+            error.__cause__ = problem
+            self._events.put_nowait(supervisor.Failed(None, error))
+        except self._ray.exceptions.RayError:
+            pass
 
     def _setup(self, index: int, shape: BoardShape) -> Setup:
         options = self._options
