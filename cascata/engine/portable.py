@@ -55,7 +55,7 @@ class _Handle(WorkerHandle):
 
     def __init__(self, index: int, executor: ThreadPoolExecutor) -> None:
         super().__init__(index, executor)
-        self.address: Address | None = None
+        self.introduced = False
 
     def set_up(self, setup: Any, payload: bytes) -> None:
         """Sends what a worker is told first. In a thread: a worker that is slow to boot reads slowly."""
@@ -90,7 +90,7 @@ class PortableRun(StationedRun):
         self._secret = new_secret()
         self._handles: list[_Handle] = []
         self._setting_up: list[asyncio.Future[None]] = []
-        self._addresses: dict[int, Address] = {}
+        self._addresses: dict[int, Address | None] = {}  # of workers that are ready to begin
         self._board: Board | None = None
         self._executor: ThreadPoolExecutor | None = None
 
@@ -167,8 +167,6 @@ class PortableRun(StationedRun):
             self._spawn(self._bury(handle))
             setup = self._setup(index, shape)
             self._setting_up.append(loop.run_in_executor(executor, handle.set_up, setup, payload))
-        if not self._plan.crossing:
-            self._introduce()
 
     def _process(self, index: int, far: Any) -> Any:
         from .portable_worker import main
@@ -206,32 +204,32 @@ class PortableRun(StationedRun):
         )
 
     def _introduce(self) -> None:
-        """When everybody is known, tells everybody."""
-        crossing = self._plan.crossing
-        if crossing and (len(self._addresses) < len(self._plan.workers) or not self._seated.is_set()):
+        """When all workers are ready, tells each where the others are: then they begin."""
+        if len(self._addresses) < len(self._plan.workers) or not self._seated.is_set():
             return
-        addresses = self._addresses_with(self._addresses)
-        for handle, set_up in zip(self._handles, self._setting_up, strict=True):
-            self._spawn(self._introduce_to(handle, set_up, addresses))
-        self._open_station(addresses)
+        for handle in self._handles:
+            self._introduce_to(handle)
+        self._open_station(self._reachable())
 
-    async def _introduce_to(
-        self, handle: _Handle, set_up: asyncio.Future[None], addresses: Mapping[int, Address]
-    ) -> None:
-        await set_up
-        # From now on it may make state: it is asked to stop before it is killed. Its beats come too late to tell that.
-        self._events.put_nowait(supervisor.Ready(handle.index))
-        loop = asyncio.get_running_loop()
-        if self._plan.crossing:
-            await loop.run_in_executor(self._executor, handle.introduce, addresses)
-        else:
-            handle.is_set_up()
+    def _introduce_to(self, handle: _Handle) -> None:
+        if not handle.introduced:
+            handle.introduced = True
+            self._spawn(self._send_addresses(handle))
+
+    async def _send_addresses(self, handle: _Handle) -> None:
+        await self._setting_up[handle.index]
+        await asyncio.get_running_loop().run_in_executor(self._executor, handle.introduce, self._reachable())
+
+    def _reachable(self) -> Mapping[int, Address]:
+        return self._addresses_with({part: each for part, each in self._addresses.items() if each is not None})
 
     # -- what the supervisor instructs
 
     def _send(self, worker: int, command: bytes) -> None:
         if worker < len(self._handles):
             self._handles[worker].send(command)
+            if command == b"cancel":  # it may wait for others that will never be ready
+                self._introduce_to(self._handles[worker])
 
     def _kill(self, worker: int) -> None:
         process = self._handles[worker].process

@@ -16,7 +16,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -56,13 +55,13 @@ class BoardTeller:
     """
 
     def __init__(self, board: Board, reporter: Reporter) -> None:
-        self._board = board
+        self.board = board
         self._reporter = reporter
         self._told = b""
 
     def tell(self) -> None:
         """Sends what is new."""
-        counts = self._board.snapshot()
+        counts = self.board.snapshot()
         if counts != self._told:
             self._told = counts
             self._reporter.send("counted", counts)
@@ -80,11 +79,15 @@ def main(connection: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.setswitchinterval(SWITCH_S)
     reporter = Reporter(by_connection(connection))
-    station: Station | None = None
     try:
         setup: PortableSetup = pickle.loads(connection.recv_bytes())
-        take_over(setup)
-        install_forwarding(reporter.log, setup.log_level)
+        payload = connection.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)  # the parent is gone before it had begun
+    take_over(setup)
+    install_forwarding(reporter.log, setup.log_level)
+    station: Station | None = None
+    try:
         if setup.crossing:
             station = Station(
                 setup.index,
@@ -93,29 +96,24 @@ def main(connection: Any) -> None:
                 lost=lambda peer, why: reporter.send("lost", peer, why),
                 refused=log.warning,
             )
-            reporter.send("address", station.address)
-        payload = connection.recv_bytes()
         spec = definitions.load(payload)
-        addresses: Mapping[int, Address] = pickle.loads(connection.recv_bytes()) if station is not None else {}
-    except (EOFError, OSError) as problem:
-        if not isinstance(problem, EOFError) and _lives(connection):
-            raise  # not the parent's end, but this process is short of something
-        os._exit(1)  # the parent is gone before it had begun
     except BaseException as error:  # whatever a user's module raises when it is imported
         reporter.failed(load_failure(setup, error))
         reporter.send("finished", {})
         if station is not None:
             station.close()
         return
-    asyncio.run(_run(setup, spec, connection, reporter, station, addresses))
+    # It counts as begun when the parent has heard this: whatever it does comes later, since it waits for the answer.
+    teller = BoardTeller(Board(setup.shape), reporter)
+    teller.board.set_beat(setup.index)
+    teller.tell()
+    reporter.send("address", None if station is None else station.address)
+    try:
+        addresses: Mapping[int, Address] = pickle.loads(connection.recv_bytes())
+    except (EOFError, OSError):
+        os._exit(1)
+    asyncio.run(_run(setup, spec, connection, reporter, teller, station, addresses))
     flush_streams()
-
-
-def _lives(connection: Any) -> bool:
-    """Whether the parent's end of the pipe is open."""
-    with suppress(OSError, EOFError):
-        return not connection.poll(0)
-    return False
 
 
 async def _run(
@@ -123,11 +121,12 @@ async def _run(
     spec: GraphSpec,
     connection: Any,
     reporter: Reporter,
+    teller: BoardTeller,
     station: Station | None,
     addresses: Mapping[int, Address],
 ) -> None:
     loop = asyncio.get_running_loop()
-    board = Board(setup.shape)
+    board = teller.board
     links: BrokeredEnds | None = None
 
     def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
@@ -154,10 +153,7 @@ async def _run(
             os._exit(1)  # the parent is gone
 
     threading.Thread(target=obey_to_the_end, name="cascata-control", daemon=True).start()
-    teller = BoardTeller(board, reporter)
-    board.set_beat(setup.index)
     telling = asyncio.ensure_future(teller.keep_telling())
-    teller.tell()
     await worker.run()
     telling.cancel()
     teller.tell()

@@ -75,7 +75,7 @@ class Broker:
         kind, ident, count = frame.kind, frame.id, frame.amount
         if kind == Kind.DATA:
             if ident in self._held:
-                self._held[ident] -= count
+                self._held[ident] -= count + frame.extra
             self._keep(frame)
         elif kind == Kind.GIVE:
             self._give(count)

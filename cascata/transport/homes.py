@@ -8,7 +8,8 @@ from typing import Any
 from ..errors import SerializationError
 from ..model import ChannelSpec, EdgeSpec, GraphSpec, Plan
 from ..observe.board import Board
-from .brokered import BrokeredReader, BrokeredWriter
+from .brokered_reader import BrokeredReader
+from .brokered_writer import BrokeredWriter
 from .misfits import unreadable, unsendable
 from .station import Station
 
@@ -87,6 +88,7 @@ class BrokeredEnds:
     def writer(self, edge: EdgeSpec, forgotten: Callable[[], None]) -> BrokeredWriter:
         """The sending end of an edge."""
         channel = self._spec.channels[edge.channel]
+        edges = self._spec.nodes[edge.source.node].outputs[edge.source.port].edges
 
         def bad(item: Any, problem: BaseException) -> None:
             self._board.add_failed(edge.id, self._station.me, 1)
@@ -100,6 +102,7 @@ class BrokeredEnds:
             channel.capacity,
             share=len(channel.edges),
             divided=channel.id in self._divided,
+            shared=sum(self._spec.edges[other].channel in self._homes for other in edges) > 1,
             bad=bad,
             forgotten=forgotten,
         )

@@ -169,7 +169,8 @@ class Link:
                 self._send_now(pieces)
             if not pieces:
                 return
-            self._backlog.extend(pieces)
+            # What is sent is sent: its sender may write into its own memory again.
+            self._backlog.extend(bytes(piece) if isinstance(piece, memoryview) else piece for piece in pieces)
             if not self._drained:
                 return
             self._drained = False

@@ -188,7 +188,7 @@ class Station:
         def begin() -> None:
             self._spawn(self._accept())
             for peer in self._links:
-                if peer < self.me:
+                if peer < self.me and peer in addresses:
                     self._spawn(self._connect(peer, addresses[peer]))
 
         self._loop.call_soon_threadsafe(begin)

@@ -19,11 +19,12 @@ from typing import Final, NamedTuple
 
 __all__ = ["MOST_BUFFERS", "Assembler", "Chunk", "Frame", "Kind", "WireError", "chunks"]
 
-HEADER: Final = struct.Struct("<BxxxIIIQQ")
-"""kind, id, amount, buffers, seq, bytes of the body."""
+HEADER: Final = struct.Struct("<B?HIIIIQQ")
+"""kind, whether the buffers must not be written, blobs, id, amount, buffers and blobs together, extra, seq, size of the
+body."""
 
-MOST_BUFFERS: Final = 8192
-"""Buffers of one frame: their bounds fit into `STAGING`."""
+MOST_BUFFERS: Final = 16_384
+"""Buffers and blobs of one frame: their bounds fit into `STAGING`."""
 
 STAGING: Final = 256 * 1024
 """Bytes that are received at once, at most, unless they have a place of their own to go to."""
@@ -80,7 +81,10 @@ class Kind(enum.IntEnum):
 
 
 class Frame(NamedTuple):
-    """A frame. See `Kind`."""
+    """A frame. See `Kind`.
+
+    `buffers` and `blobs` are those of `buffers.Packed`, `extra` the credits that heavy items took beyond one each.
+    """
 
     kind: int
     id: int = 0
@@ -88,18 +92,31 @@ class Frame(NamedTuple):
     seq: int = 0
     body: Chunk = b""
     buffers: Sequence[memoryview] = ()
+    blobs: Sequence[memoryview] = ()
+    extra: int = 0
+    read_only: bool = False
 
 
 def chunks(frame: Frame) -> list[Chunk]:
     """The bytes of a frame, in the pieces in which they are to be sent."""
-    buffers = frame.buffers
+    parts = [*frame.buffers, *frame.blobs]
     size = len(frame.body)
-    head = HEADER.pack(frame.kind, frame.id, frame.amount, len(buffers), frame.seq, size)
-    if buffers:
-        head += struct.pack(f"<{len(buffers)}Q", *(buffer.nbytes for buffer in buffers))
+    head = HEADER.pack(
+        frame.kind,
+        frame.read_only,
+        len(frame.blobs),
+        frame.id,
+        frame.amount,
+        len(parts),
+        frame.extra,
+        frame.seq,
+        size,
+    )
+    if parts:
+        head += struct.pack(f"<{len(parts)}Q", *(part.nbytes for part in parts))
     if size > JOINED:
-        return [head, frame.body, *buffers]
-    return [head + frame.body, *buffers]
+        return [head, frame.body, *parts]
+    return [head + frame.body, *parts]
 
 
 def _memory(size: int) -> memoryview:
@@ -150,23 +167,24 @@ class Assembler:
     def _parse(self) -> None:
         staging = self._staging
         while self._end - self._start >= HEADER.size:
-            kind, ident, count, buffers, seq, size = HEADER.unpack_from(staging, self._start)
-            if kind > Kind.BYE or buffers > MOST_BUFFERS or size > LONGEST:
-                raise WireError(f"kind {kind}, {buffers} buffers, a body of {size} bytes")
-            at = self._start + HEADER.size + 8 * buffers
+            kind, read_only, blobs, ident, amount, number, extra, seq, size = HEADER.unpack_from(staging, self._start)
+            if kind > Kind.BYE or blobs > number or number > MOST_BUFFERS or size > LONGEST:
+                raise WireError(f"kind {kind}, {number} buffers, a body of {size} bytes")
+            at = self._start + HEADER.size + 8 * number
             if at > self._end:
                 break
-            if not buffers and at + size <= self._end:
+            if not number and at + size <= self._end:
                 self._start = at + size
-                self._deliver(Frame(kind, ident, count, seq, bytes(staging[at : at + size])))
+                self._deliver(Frame(kind, ident, amount, seq, bytes(staging[at : at + size]), extra=extra))
                 continue
-            sizes = struct.unpack_from(f"<{buffers}Q", staging, self._start + HEADER.size)
+            sizes = struct.unpack_from(f"<{number}Q", staging, self._start + HEADER.size)
             if any(each > LONGEST for each in sizes):
                 raise WireError(f"a buffer of {max(sizes)} bytes")
             self._start = at
             body = _memory(size)
             parts = [_memory(each) for each in sizes]
-            self._frame = Frame(kind, ident, count, seq, body, parts)
+            apart = number - blobs
+            self._frame = Frame(kind, ident, amount, seq, body, parts[:apart], parts[apart:], extra, read_only)
             self._missing.extend(part for part in (body, *parts) if len(part))
             self._fill()
             if self._missing:

@@ -24,7 +24,8 @@ import pytest
 from cascata import Channel
 from cascata.channel.local import LocalChannel
 from cascata.errors import ChannelClosed
-from cascata.transport.brokered import BrokeredReader, BrokeredWriter
+from cascata.transport.brokered_reader import BrokeredReader
+from cascata.transport.brokered_writer import BrokeredWriter
 from cascata.transport.carriers import SocketReceiver, SocketSender
 from cascata.transport.crossing import CrossingWriter
 from cascata.transport.handshake import new_secret

@@ -7,6 +7,7 @@ import errno
 import gc
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -193,7 +194,8 @@ async def Tells(notes: In[Notes], out: Out[int]) -> None:
 @component
 async def Kills(item: In[int], notes: In[Notes]) -> None:
     for pid in notes.read():
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # done before
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_a_worker_that_is_killed_is_named_and_not_the_connection_to_it(notes: Notes) -> None:

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from cascata.transport.brokered import BrokeredReader, BrokeredWriter
+from cascata.transport.brokered_reader import BrokeredReader
+from cascata.transport.brokered_writer import BrokeredWriter
 from cascata.transport.crossing import CrossingWriter
 from cascata.transport.handshake import new_secret
 from cascata.transport.hub import Hub

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from cascata.transport import station as stations
-from cascata.transport.brokered import BrokeredReader, BrokeredWriter
+from cascata.transport.brokered_reader import BrokeredReader
+from cascata.transport.brokered_writer import BrokeredWriter
 from cascata.transport.handshake import HELLO, MAGIC, Handshake, new_secret
 from cascata.transport.station import Station
 from cascata.transport.wire import HEADER, Frame, Kind, chunks
@@ -110,7 +111,7 @@ def a_browser(made: Two) -> bytes:
 
 
 def a_huge_length(made: Two) -> bytes:
-    return HEADER.pack(Kind.DATA, 0, 1, 0, 1, 1 << 40) + b"x" * 100
+    return HEADER.pack(Kind.DATA, False, 0, 0, 1, 0, 0, 1, 1 << 40) + b"x" * 100
 
 
 def a_frame_without_a_handshake(made: Two) -> bytes:

@@ -36,7 +36,7 @@ def put_together(data: bytes, sizes: list[int]) -> list[Frame]:
 
 
 def plain(frame: Frame) -> tuple[object, ...]:
-    return (*frame[:4], bytes(frame.body), [bytes(each) for each in frame.buffers])
+    return (*frame[:4], bytes(frame.body), list(map(bytes, frame.buffers)), list(map(bytes, frame.blobs)), *frame[7:])
 
 
 @settings(max_examples=40)
@@ -69,16 +69,21 @@ def test_buffers_arrive_writable_and_are_nobody_elses() -> None:
     assert original[0] == ord("a")
 
 
+def header(kind: int = Kind.DATA, parts: int = 0, blobs: int = 0, size: int = 0) -> bytes:
+    return HEADER.pack(kind, False, blobs, 0, 0, parts, 0, 0, size)
+
+
 @pytest.mark.parametrize(
-    "header",
+    "said",
     [
-        HEADER.pack(200, 0, 0, 0, 0, 0),
-        HEADER.pack(Kind.DATA, 0, 0, 1 << 30, 0, 0),
-        HEADER.pack(Kind.DATA, 0, 0, 0, 0, LONGEST + 1),
-        HEADER.pack(Kind.DATA, 0, 0, 1, 0, 0) + (LONGEST + 1).to_bytes(8, "little"),
+        header(kind=200),
+        header(parts=1 << 30),
+        header(parts=1, blobs=2),
+        header(size=LONGEST + 1),
+        header(parts=1) + (LONGEST + 1).to_bytes(8, "little"),
         b"\xff" * 64,
     ],
 )
-def test_what_is_no_frame_is_refused_before_anything_is_kept_for_it(header: bytes) -> None:
+def test_what_is_no_frame_is_refused_before_anything_is_kept_for_it(said: bytes) -> None:
     with pytest.raises(WireError):
-        put_together(header, [len(header)])
+        put_together(said, [len(said)])
