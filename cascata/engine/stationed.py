@@ -40,6 +40,7 @@ class StationedRun(SupervisedRun):
         """The plan, for an engine that makes it when the run has begun."""
         self._plan = plan
         self._supervisor = Supervisor(self._spec, plan, self._options.grace)
+        self._forgetful = frozenset(range(len(plan.parts)))  # what is in a connection then is in nobody's hands
         self._placed = {node: part for part, nodes in enumerate(plan.parts) for node in nodes}
 
     # -- the caller's part

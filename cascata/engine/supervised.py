@@ -59,6 +59,8 @@ class SupervisedRun(ABC):
         self._supervisor = supervisor.Supervisor(spec, plan, options.grace, restartable)
         self._watch: WorkerWatch | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._forgetful: frozenset[int] = frozenset()
+        """Parts that do not know what was on its way to them when a run is broken off."""
         self._doing: dict[int, str] = {}
         self._unawaited: Counter[str] = Counter()
         self._unread: dict[int, Unread] = {}
@@ -298,6 +300,7 @@ class SupervisedRun(ABC):
         """The report of the run, or its first failure."""
         warn_of_unawaited(self._unawaited)
         run = self._supervisor
+        complete = not run.errors and not run.cancelled
         report = make_report(
             self._spec,
             self._plan,
@@ -306,8 +309,8 @@ class SupervisedRun(ABC):
             engine,
             start_method=start_method,
             unread=self._unread,
-            complete=not run.errors and not run.cancelled,
-            lost=run.lost,
+            complete=complete,
+            lost=run.lost if complete else run.lost | self._forgetful,
             again=run.restarted,
         )
         raise_outcome(run.errors, report, cancelled=run.cancelled)

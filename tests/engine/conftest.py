@@ -40,7 +40,7 @@ def the_fork_server_stays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             graph = Graph()
             graph.count = Count
             graph.count.upto < 0
-            graph.run(num_workers=1)
+            graph.run(num_workers=1, start_method="forkserver")
         yield
 
 

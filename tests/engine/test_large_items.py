@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cascata import Graph, In, Out, State, component
+from cascata.engine.boot import is_portable
 from cascata.errors import SerializationError
 from tests.engine.parts import Notes, keep
 
@@ -160,12 +161,14 @@ def test_a_run_that_cannot_move_for_want_of_bytes_gets_more_of_them(notes: Notes
     assert notes.read() == [True] * 7
 
 
+@pytest.mark.skipif(is_portable(), reason="it takes no shared memory, of which there could be too little")
 def test_when_memory_is_short_the_error_names_node_and_port(notes: Notes) -> None:
     with pytest.raises(SerializationError, match="short of memory") as caught:
         apart(Look, notes, 0, 0, LittleMemory).run(num_workers=2)
     assert (caught.value.node, caught.value.port) == ("source", "out")
 
 
+@pytest.mark.skipif(is_portable(), reason="it takes no shared memory, of which there could be too little")
 def test_when_memory_is_short_only_the_items_that_need_it_are_skipped(notes: Notes) -> None:
     report = apart(Look, notes, 0, 0, LittleMemory).run(num_workers=2, on_error="skip")
     assert notes.read() == [(True, 1.0, 1.0)]

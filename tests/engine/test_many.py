@@ -7,6 +7,10 @@ import sys
 import textwrap
 from typing import Final
 
+import pytest
+
+from cascata.engine.boot import is_portable
+
 CHAINS: Final = textwrap.dedent("""
     import resource, sys
     from cascata import *
@@ -60,6 +64,7 @@ def test_a_thousand_channels_cross_though_the_system_allows_few_open_files_at_fi
     assert told(256, 1 << 20, 60, 15) == "1020 960 {5}"
 
 
+@pytest.mark.skipif(is_portable(), reason="it needs an fd for each worker, and none for an edge")
 def test_where_the_system_allows_too_few_open_files_the_error_says_so_before_anything_starts() -> None:
     shown = told(256, 400, 10, 10)
     assert shown.startswith("CascataError a run on 2 worker(s) with ")

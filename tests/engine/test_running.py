@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cascata import CascataError, Graph, In, Out, component
+from cascata.engine.boot import is_portable
 from cascata.errors import ComponentError, DefinitionError, RunTimeout
 from tests.engine.parts import PATIENCE_S, Count, Endless, Flag, Keep, Notes, Pass, count_to, keep
 
@@ -413,6 +414,7 @@ async def WaitsForEver(flag: In[Flag]) -> None:
     await flag.wait()
 
 
+@pytest.mark.skipif(is_portable(), reason="a new interpreter takes longer to start than the run has")
 def test_a_timeout_tells_what_each_worker_was_doing(engine: Options, notes: Notes, flags: list[Flag]) -> None:
     graph = Graph()
     graph.waits = WaitsFor
@@ -444,6 +446,7 @@ async def BlocksTheLoop(flag: In[Flag]) -> None:
     flag.wait_blocking()
 
 
+@pytest.mark.skipif(is_portable(), reason="a new interpreter takes longer to start than the run has")
 def test_a_timeout_shows_where_a_loop_is_blocked(workers: Options, flags: list[Flag]) -> None:
     graph = Graph()
     graph.blocks = BlocksTheLoop
