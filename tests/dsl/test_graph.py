@@ -11,9 +11,10 @@ import dill
 import pytest
 
 import cascata.check.deadlock
-import cascata.engine
+import cascata.engine.run
 from cascata.dsl import Graph, Group
 from cascata.dsl.draft import RESERVED_NODE_NAMES
+from cascata.engine import boot
 from cascata.errors import CascataError, DeadlockError, DefinitionError
 from cascata.model import Endpoint, GraphSpec, Plan
 from cascata.options import RunOptions
@@ -404,8 +405,8 @@ class Engine:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     engine = Engine()
-    for verb in ("run", "run_async", "start"):
-        monkeypatch.setattr(cascata.engine, verb, getattr(engine, verb), raising=False)
+    for place, verb in ((boot, "run"), (boot, "run_async"), (cascata.engine.run, "start")):
+        monkeypatch.setattr(place, verb, getattr(engine, verb))
     return engine
 
 
