@@ -113,7 +113,12 @@ class Run:
         self.future.set_running_or_notify_cancel()
         self._thread = threading.Thread(target=self._live, name="cascata-run", daemon=True)
         _active.add(self)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except KeyboardInterrupt:  # it began meanwhile, or never will: nobody else can end it in order
+            self.cancel()
+            wait([self.future], timeout=self._grace)
+            raise
 
     def _live(self) -> None:
         interval = sys.getswitchinterval()
