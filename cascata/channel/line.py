@@ -12,16 +12,15 @@ finds room at once only while no earlier one waits, so that a writer's items kee
 from __future__ import annotations
 
 import asyncio
-import types
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import Any, Final
 
 from ..errors import ChannelClosed
 from .base import Pending
 
-__all__ = ["LONGEST_LOOK_S", "LOOK_S", "SLICE_S", "LateWriter", "Line", "turn"]
+__all__ = ["LONGEST_LOOK_S", "LOOK_S", "SLICE_S", "LateWriter", "Line"]
 
 SLICE_S: Final = 0.001
 """A writer that never waits lets the loop turn after this many seconds."""
@@ -32,12 +31,6 @@ first after this time."""
 
 LONGEST_LOOK_S: Final = 0.064
 """Looks that find nothing become rarer, up to this."""
-
-
-@types.coroutine
-def turn() -> Generator[None, None, None]:
-    """Lets the loop turn once: what `asyncio.sleep(0)` does, without the coroutine around it."""
-    yield
 
 
 class Line:
@@ -98,6 +91,10 @@ class Line:
         self.waiting.extend(staying)
 
 
+def _nothing() -> None:
+    pass
+
+
 class LateWriter:
     """What the writers of every kind do with puts that find no room.
 
@@ -115,6 +112,7 @@ class LateWriter:
         "_begun",
         "_discard",
         "_forgotten",
+        "_let_read",
         "_line",
         "_pump",
         "_room_back",
@@ -142,9 +140,6 @@ class LateWriter:
     _discard: Callable[[], None]
     """Counts an item as sent."""
 
-    _looks = False
-    """Whether who takes is in this loop, and often about to: to let it have its turn costs less than to be woken."""
-
     def __init__(self, edge: int, line: Line, forgotten: Callable[[], None]) -> None:
         self.refusal: Callable[[], BaseException | None] = lambda: ChannelClosed("the channel has no reader any more")
         self.edge = edge
@@ -158,6 +153,7 @@ class LateWriter:
         self._line = line
         self._forgotten = forgotten
         self._settled: asyncio.Event | None = None
+        self._let_read = _nothing
 
     @property
     def waiting(self) -> bool:
@@ -191,9 +187,6 @@ class LateWriter:
                 line.turned = perf_counter()
                 self.paused_s += line.turned - self._since
                 self._since = line.turned
-            elif self._looks:
-                turned = True
-                await turn()
             if not place.done():
                 self._pump()
             if not place.done():
@@ -219,7 +212,8 @@ class LateWriter:
         if place.result():
             line.granted.remove(place)
             if not self.over:
-                return self._take(item)
+                self._take(item)
+                return self._let_read()
             self._room_back()
         return await self._refuse()
 

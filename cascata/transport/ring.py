@@ -312,7 +312,10 @@ class RingReceiver:
 
     def _on_bell(self, _: int) -> None:
         # Who is woken now sees what was stored before; for what comes later, others who wait need the bell again.
-        if self._came():
+        others_wait = self._came()
+        if self._bell < 0:
+            return  # who was woken has closed this end
+        if others_wait:
             self._sleeps += 1
             self._words[READER_SLEEPS] = self._sleeps
         else:
@@ -377,6 +380,7 @@ class RingReceiver:
         self._hub.forget(self._bell)
         self._words[READER_SLEEPS] = 0
         os.close(self._bell)
+        self._bell = -1
         os.close(self._their_bell)
         self._socket.close()
         self._lane.close()
