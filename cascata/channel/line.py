@@ -19,11 +19,9 @@ from typing import Any, Final
 
 from ..errors import ChannelClosed
 from .base import Pending
+from .turns import SLICE_S, turns
 
-__all__ = ["LONGEST_LOOK_S", "LOOK_S", "SLICE_S", "LateWriter", "Line"]
-
-SLICE_S: Final = 0.001
-"""A writer that never waits lets the loop turn after this many seconds."""
+__all__ = ["LONGEST_LOOK_S", "LOOK_S", "LateWriter", "Line"]
 
 LOOK_S: Final = 0.001
 """A reader says after a batch what it has taken. Should a batch suspend again and again, the channel looks for itself,
@@ -39,16 +37,16 @@ class Line:
     Attributes:
         waiting: places of those without room, and whose they are.
         granted: places of those that have room reserved and did not run yet.
-        turned: when the loop was last seen to turn.
+        turns: of the loop.
     """
 
-    __slots__ = ("granted", "loop", "turned", "waiting")
+    __slots__ = ("granted", "loop", "turns", "waiting")
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.waiting: deque[tuple[asyncio.Future[bool], LateWriter]] = deque()
         self.granted: deque[asyncio.Future[bool]] = deque()
-        self.turned = perf_counter()
+        self.turns = turns()
 
     def enter(self, writer: LateWriter) -> asyncio.Future[bool]:
         """A place at the end: its result is True when room is reserved, False when the writer is refused."""
@@ -182,11 +180,11 @@ class LateWriter:
         turned = False
         place = line.enter(self)
         try:
-            if began - line.turned > SLICE_S:
+            if began - line.turns.turned > SLICE_S:
                 await asyncio.sleep(0)
-                line.turned = perf_counter()
-                self.paused_s += line.turned - self._since
-                self._since = line.turned
+                line.turns.turned = perf_counter()
+                self.paused_s += line.turns.turned - self._since
+                self._since = line.turns.turned
             if not place.done():
                 self._pump()
             if not place.done():
@@ -205,7 +203,7 @@ class LateWriter:
             self.blocked_s += now - self._since
             self._since = now
             if turned:
-                line.turned = now
+                line.turns.turned = now
             self._begun -= 1
             if self._settled is not None and not self._begun:
                 self._settled.set()
@@ -222,9 +220,9 @@ class LateWriter:
         if error is not None:
             raise error
         line = self._line
-        if perf_counter() - line.turned > SLICE_S:
+        if perf_counter() - line.turns.turned > SLICE_S:
             await asyncio.sleep(0)
-            line.turned = perf_counter()
+            line.turns.turned = perf_counter()
         self.lost += 1
         self._discard()
 

@@ -17,8 +17,9 @@ from time import perf_counter
 from typing import Any, Final
 
 from .base import DONE, Full, Tally
-from .line import LONGEST_LOOK_S, LOOK_S, SLICE_S, LateWriter, Line
-from .waiter import Nesting, Waiters
+from .line import LONGEST_LOOK_S, LOOK_S, LateWriter, Line
+from .turns import SLICE_S
+from .waiter import Waiters
 
 __all__ = ["LocalChannel", "LocalWriter"]
 
@@ -49,12 +50,12 @@ class LocalChannel:
         "tally",
     )
 
-    def __init__(self, capacity: int, readers: int = 1, nesting: Nesting | None = None) -> None:
+    def __init__(self, capacity: int, readers: int = 1) -> None:
         self.capacity = capacity
         self.items: deque[Any] = deque()
         self._line = Line()
         self._loop = self._line.loop
-        self._waiters = Waiters(self._loop, nesting)
+        self._waiters = Waiters()
         self._writers: list[LocalWriter] = []
         self._only: LocalWriter | None = None
         self._open_readers = readers
@@ -129,8 +130,7 @@ class LocalChannel:
                 if waiters.leave(waiter):
                     self.pass_on()  # this wake-up was for an item: somebody else must see it
                 raise
-            if waiters.done(waiter):
-                self._line.turned = perf_counter()
+            waiters.done(waiter)
         return True
 
     def pass_on(self) -> None:
@@ -198,7 +198,9 @@ class LocalWriter(LateWriter):
 
     __slots__ = ("_closed", "_give_up", "_sent", "_shared", "channel", "put")
 
-    def __init__(self, channel: LocalChannel, line: Line, edge: int, forgotten: Callable[[], None]) -> None:
+    def __init__(  # noqa: C901  # functions in a function: what `put` uses is at hand in its closure, and nowhere faster
+        self, channel: LocalChannel, line: Line, edge: int, forgotten: Callable[[], None]
+    ) -> None:
         super().__init__(edge, line, forgotten)
         self.channel = channel
         self._closed = False
@@ -211,6 +213,7 @@ class LocalWriter(LateWriter):
         items = channel.items
         waiters = channel._waiters
         idle = waiters.idle
+        turns = line.turns
         tally = channel.tally
 
         def put(item: Any) -> Any:
@@ -232,7 +235,7 @@ class LocalWriter(LateWriter):
                 or self.unbegun
                 or line.waiting
                 or line.granted
-                or perf_counter() - line.turned > SLICE_S
+                or perf_counter() - turns.turned > SLICE_S
             ):
                 return self.later(item)
             if self._shared:

@@ -17,9 +17,12 @@ import asyncio.tasks
 from collections import deque
 from collections.abc import Callable, Generator
 from contextvars import Context
+from time import perf_counter
 from typing import Any, Final
 
-__all__ = ["DEEPEST", "Nesting", "Waiter", "Waiters"]
+from .turns import turns
+
+__all__ = ["DEEPEST", "Waiter", "Waiters"]
 
 DEEPEST: Final = 12
 """Tasks that run within one another, at most: each takes its part of the stack."""
@@ -30,15 +33,6 @@ _swap: Final[Any] = getattr(asyncio.tasks, "_swap_current_task", None)
 
 _current: Final[dict[Any, Any]] = getattr(asyncio.tasks, "_current_tasks", {})
 """The current tasks by their loops, before that."""
-
-
-class Nesting:
-    """How many tasks of a loop run within one another."""
-
-    __slots__ = ("depth",)
-
-    def __init__(self) -> None:
-        self.depth = 0
 
 
 class Waiter:
@@ -66,7 +60,7 @@ class Waiter:
         if self.cancelled:
             raise asyncio.CancelledError
 
-    def cancel(self, msg: Any = None) -> bool:  # noqa: ARG002
+    def cancel(self, msg: Any = None) -> bool:
         """Whether the wait ends by this; who was woken goes on, and its task sees the cancellation by itself."""
         if self.woken or self.cancelled:
             return False
@@ -98,11 +92,11 @@ class Waiters:
         idle: not woken yet, in the order of their arrival.
     """
 
-    __slots__ = ("_loop", "_nesting", "_ringing", "_spare", "_woken", "idle")
+    __slots__ = ("_loop", "_ringing", "_spare", "_turns", "_woken", "idle")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, nesting: Nesting | None = None) -> None:
-        self._loop = loop
-        self._nesting = nesting or Nesting()
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._turns = turns()
         self._ringing = False
         self._spare: Waiter | None = None
         self._woken: deque[Waiter] = deque()
@@ -120,10 +114,11 @@ class Waiters:
         self.idle.append(waiter)
         return waiter
 
-    def done(self, waiter: Waiter) -> bool:
-        """The wait is over, and the place may be used again. Whether the loop has turned meanwhile."""
+    def done(self, waiter: Waiter) -> None:
+        """The wait is over, and the place may be used again."""
         self._spare = waiter
-        return not self._nesting.depth
+        if not self._turns.depth:
+            self._turns.turned = perf_counter()
 
     def leave(self, waiter: Waiter) -> bool:
         """The wait is broken off. Whether the waiter had been woken."""
@@ -171,14 +166,12 @@ class Waiters:
                 waiter.go_on()
                 return
 
-    def run_within(self) -> bool:
-        """Has one who was woken go on now, within the running task. Whether there was one that could."""
-        nesting = self._nesting
-        if not self._woken or nesting.depth >= DEEPEST:
-            return False
-        nesting.depth += 1
-        try:
-            self._woken.popleft().go_on_within()
-        finally:
-            nesting.depth -= 1
-        return True
+    def run_within(self) -> None:
+        """Has one who was woken go on now, within the running task, if there is one and that is not too deep."""
+        turns = self._turns
+        if self._woken and turns.depth < DEEPEST:
+            turns.depth += 1
+            try:
+                self._woken.popleft().go_on_within()
+            finally:
+                turns.depth -= 1

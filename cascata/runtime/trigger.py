@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..channel.base import Reader
 from ..channel.local import LocalChannel
+from ..channel.turns import SLICE_S, turns
 from ..errors import CascataError
 from ..model import MISSING
 
@@ -26,10 +27,7 @@ if TYPE_CHECKING:
     from .calls import Calls, Send
     from .node import Node
 
-__all__ = ["BATCH_S", "SLICE_S", "run_once", "run_triggers", "starve"]
-
-SLICE_S: Final = 0.001
-"""A loop that always finds items lets the event loop turn after this many seconds."""
+__all__ = ["BATCH_S", "run_once", "run_triggers", "starve"]
 
 PUBLISH_S: Final = 0.001
 """Who waits often publishes its counts no more often than this. The worker does so now and then, too."""
@@ -157,36 +155,12 @@ async def _run_single(
     if not isinstance(reader, LocalChannel):
         most = max(1, most // 2)  # so that writers elsewhere refill while the rest is worked on
     batch = 1
-    turned = clock()
-    local = isinstance(reader, LocalChannel)
-    flushes, waits, starving = node.flushes, node.waits, node.starving[port]
-    wait = reader.wait
-    rested = node.rested
-    ended = turned
+    its = turns()
     with _looping(node):
-        while True:
-            if items:
-                began = clock()
-            else:
-                for flush in flushes:
-                    flush()
-                if ended - node.published > PUBLISH_S:
-                    node.publish()
-                node.doing = starving
-                waits.append(port)
-                rested()
-                try:
-                    there = await wait()
-                finally:
-                    waits.remove(port)
-                    began = clock()
-                    node.starved_s += began - ended
-                    node.doing = "working"
-                if not there:
-                    return
+        while items or await starve(node, reader, port):
             if lock is not None:
                 await lock.acquire()
-                began = clock()
+            began = clock()
             taken = left = min(batch, len(items))
             item = None
             try:
@@ -210,18 +184,18 @@ async def _run_single(
             finally:
                 taken -= left
                 node.received += taken
-                if taken > 1: release()
+                release()
                 ended = clock()
                 node.in_hand_s += ended - began
                 if lock is not None:
                     lock.release()
             each = (ended - began) / (taken or 1)
-            if not local: reader.worked(each)
+            reader.worked(each)
             batch = most if each * most < BATCH_S else int(BATCH_S / each) or 1
-            if ended - turned > SLICE_S:
+            if ended - its.turned > SLICE_S:
                 node.publish()
                 await asyncio.sleep(0)
-                turned = clock()
+                its.turned = clock()
 
 
 async def _run_zipped(
@@ -235,7 +209,7 @@ async def _run_zipped(
     clock = perf_counter
     most = max(1, min(node.spec.inputs[port].port.capacity for port in ports) // 2)
     batch = 1
-    turned = clock()
+    its = turns()
     with _looping(node):
         while True:
             for reader, port in zip(readers, ports, strict=True):
@@ -273,10 +247,10 @@ async def _run_zipped(
             for reader in readers:
                 reader.worked(each)
             batch = most if each * most < BATCH_S else int(BATCH_S / each) or 1
-            if ended - turned > SLICE_S:
+            if ended - its.turned > SLICE_S:
                 node.publish()
                 await asyncio.sleep(0)
-                turned = clock()
+                its.turned = clock()
 
 
 class _Sampling:

@@ -17,7 +17,6 @@ from ..channel.base import Reader, Writer
 from ..channel.batch import BatchReader
 from ..channel.given import CheckedItems, Guard, bare
 from ..channel.local import LocalChannel
-from ..channel.waiter import Nesting
 from ..channel.merge import MergedReader
 from ..channel.tagged import Tagged
 from ..errors import ComponentError, SerializationError, bounded_repr
@@ -144,7 +143,6 @@ class Worker:
         self.watch: IdleWatch | None = None
         self.unawaited: Counter[str] = Counter()
         self.raised: Counter[int] = Counter()
-        self._nesting = Nesting()
         self._spec = spec
         self._crossing = crossing
         self._links = links
@@ -184,7 +182,7 @@ class Worker:
         if channel.id in self._crossing:
             assert self._links is not None  # a plan with crossing channels comes with links
             return self._links.reader(channel, users)
-        local = LocalChannel(channel.capacity, users, self._nesting)
+        local = LocalChannel(channel.capacity, users)
         if self._debug:
             local.items = CheckedItems()
         return local

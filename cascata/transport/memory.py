@@ -92,7 +92,7 @@ def view_of(address: int, size: int, gone: Callable[[], object]) -> memoryview:
             view, nor any that was made from it, as those of arrays are.
     """
     bits = size.bit_length()
-    owner_type = _owners.get(bits)
+    owner_type: Any = _owners.get(bits)
     if owner_type is None:
         # Arrays and memoryviews in between may go while others still look at the memory; this object stays until the
         # last. A finalizer of `weakref` would do, and take four times as long.

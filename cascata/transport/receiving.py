@@ -9,7 +9,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..channel.base import Tally
-from ..channel.line import LONGEST_LOOK_S, LOOK_S, SLICE_S
+from ..channel.line import LONGEST_LOOK_S, LOOK_S
+from ..channel.turns import SLICE_S, turns
 from ..channel.waiter import Waiters
 from . import frames
 from .budget import Surcharges
@@ -77,8 +78,8 @@ class CrossingReader:
         self._armed = False
         self._looking = False
         self._look_s = LOOK_S
-        self._turned = perf_counter()
-        self._waiters = Waiters(self._loop)
+        self._turns = turns()
+        self._waiters = Waiters()
         self._ended = False
         carrier.watch(self._on_readable)
 
@@ -95,7 +96,7 @@ class CrossingReader:
 
     def _turn(self) -> None:
         self._armed = False
-        self._turned = perf_counter()
+        self._turns.turned = perf_counter()
         self._give()
         if self.items and not self._looking and self._users:
             self._looking = True
@@ -160,9 +161,9 @@ class CrossingReader:
         while not items:
             if self._ended:
                 return False
-            if perf_counter() - self._turned > SLICE_S:
+            if perf_counter() - self._turns.turned > SLICE_S:
                 await asyncio.sleep(0)
-                self._turned = perf_counter()
+                self._turns.turned = perf_counter()
                 continue
             if self._receive():
                 if waiters.idle:
@@ -183,7 +184,6 @@ class CrossingReader:
                     waiters.wake()  # this wake-up was for an item: somebody else must see it
                 raise
             waiters.done(waiter)
-            self._turned = perf_counter()
         return True
 
     async def _look_again(self) -> bool:
@@ -200,7 +200,7 @@ class CrossingReader:
             if perf_counter() >= until:
                 break
             await asyncio.sleep(0)
-            self._turned = perf_counter()
+            self._turns.turned = perf_counter()
             if self.items or self._ended:
                 return True
         self._unlooked = self._in_vain = min(2 * self._in_vain + 1, MOST_UNLOOKED)
