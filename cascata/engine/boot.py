@@ -31,8 +31,8 @@ def is_portable() -> bool:
     asked = os.environ.get("CASCATA_TRANSPORT", "")
     if asked not in ("", "portable"):
         raise CascataError(
-            f"CASCATA_TRANSPORT={asked!r}: the only transport that can be asked for is 'portable'. Unset it to have "
-            f"the one that suits this system"
+            f"CASCATA_TRANSPORT={asked!r}: the only transport that can be asked for is 'portable', and on Ray 'calls'. "
+            f"Unset it to have the one that suits this system"
         )
     return asked == "portable" or sys.platform != "linux"
 

@@ -3,9 +3,10 @@
     driver ── tell(command) ──> inbox ──> a thread obeys        (runtime of every engine: engine.worker_life)
            <── listen() ─────── outbox <── Reporter ────────────┘
     actor  <══ frames, TCP ══>  other actors                    (transport.station)
+    actor  <── frames, fetch ── others that cannot connect      (transport.calls)
 
 A class without `async def`: an async actor does not keep the order of calls, and runs on a loop of Ray's own. `run`
-starts a thread for the nodes; `tell` and `listen` have threads of Ray's. Errors travel as messages, never by being
+starts a thread for the nodes; the other methods have threads of Ray's. Errors travel as messages, never by being
 raised: Ray would wrap them, and loses those with odd constructors.
 """
 
@@ -24,17 +25,20 @@ from ..errors import SerializationError
 from ..model import Plan
 from ..observe.board import Board
 from ..observe.log import install_forwarding
+from ..transport.calls import Load
 from ..transport.homes import BrokeredEnds
 from ..transport.station import Address, Station
+from ..transport.wire import Chunk
 from . import definitions
 from .printed import Printed
+from .ray_calls import FETCHERS, packed, reaches
 from .reporter import Reporter
 from .worker_life import Setup, by_connection, flush_streams, load_failure, make_worker, obey
 
 __all__ = ["GROUPS", "HEARD_S", "Place", "WorkerActor"]
 
-GROUPS: Final = {"tell": 1, "listen": 1}
-"""Ray's concurrency groups: methods that have a thread of their own."""
+GROUPS: Final = {"tell": 1, "listen": 1, "frames": 1, "fetch": FETCHERS}
+"""Ray's concurrency groups: methods that have threads of their own, and how many."""
 
 HEARD_S: Final = 0.3
 """Seconds that a call of `listen` waits for something to tell."""
@@ -91,14 +95,20 @@ class WorkerActor:
         self._wire = _Wire()
         self._reporter = Reporter(by_connection(self._wire))
         self._board: Board | None = None
+        self._actors: Mapping[int, Any] = {}
         self._host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call, unused-ignore]
-        self._station = Station(index, secret, self._host, lost=self._lost, refused=self._refused)
+        self._station = Station(
+            index, secret, self._host, lost=self._lost, refused=self._refused, diverted=self._diverted
+        )
 
     def _lost(self, peer: int, why: str) -> None:
         self._reporter.send("lost", peer, why)
 
     def _refused(self, text: str) -> None:
         self._reporter.send("refused", text)
+
+    def _diverted(self, peer: int, why: str) -> None:
+        self._reporter.send("diverted", peer, why)
 
     def place(self) -> Place:
         """Where this worker runs, and where its station listens."""
@@ -128,7 +138,27 @@ class WorkerActor:
             pass
         return found, b"" if self._board is None else self._board.snapshot()
 
-    def run(self, setup: Setup, plan: Plan, payload: bytes, addresses: Mapping[int, Address]) -> None:
+    def frames(self, peer: int, number: int, pieces: Sequence[Chunk]) -> None:
+        """Takes frames of a worker that cannot connect to this one."""
+        self._station.called(peer, number, pieces)
+
+    def is_open(self) -> bool:
+        """Whether this worker lets others in."""
+        return self._station.is_open
+
+    def fetch(self, peer: int, who: int, had: int | None) -> list[Load] | None:
+        """What goes to the driver, when it cannot connect. See `Station.fetch`."""
+        loads = self._station.fetch(peer, who, had, HEARD_S)
+        return None if loads is None else [(number, packed(pieces)) for number, pieces in loads]
+
+    def run(
+        self,
+        setup: Setup,
+        plan: Plan,
+        payload: bytes,
+        addresses: Mapping[int, Address],
+        actors: Mapping[int, Any],
+    ) -> None:
         """Has the nodes run to their end, in a thread of their own: Ray's have loops already. Returns at once.
 
         Args:
@@ -136,8 +166,10 @@ class WorkerActor:
             plan: which node runs on which worker.
             payload: the definitions.
             addresses: where the other workers' stations listen.
+            actors: handles of all workers.
         """
         self._board = Board(setup.shape)
+        self._actors = actors
         nodes = threading.Thread(target=self._run, args=(setup, plan, payload, addresses), name="cascata-nodes")
         nodes.daemon = True  # what is not over is ended by the driver
         nodes.start()
@@ -175,7 +207,7 @@ class WorkerActor:
 
         ends = BrokeredEnds(self._station, spec, plan, board, refused)
         worker = make_worker(setup, spec, board, self._reporter, ends)
-        self._station.open(addresses)
+        self._station.open(addresses, reaches(setup.index, self._actors))
         others = {
             b"end_writing": self._station.end_writing,
             b"end_reading": self._station.end_reading,
