@@ -56,14 +56,14 @@ class RayReach:
 
     def __init__(self, me: int, handle: Any) -> None:
         self._me = me
-        self._handle = handle
+        self._frames = handle.frames.options(concurrency_group="frames")
+        self._is_open = handle.is_open.options(concurrency_group="frames")
 
     def frames(self, number: int, pieces: Sequence[Chunk]) -> Future[None]:
-        call = self._handle.frames.options(concurrency_group="frames")
-        return _answer(call.remote(self._me, number, packed(pieces)))
+        return _answer(self._frames.remote(self._me, number, packed(pieces)))
 
     def is_open(self) -> Future[bool]:
-        return _answer(self._handle.is_open.options(concurrency_group="frames").remote())
+        return _answer(self._is_open.remote())
 
 
 def reaches(me: int, handles: Mapping[int, Any]) -> dict[int, RayReach]:

@@ -5,9 +5,10 @@
     actor  <══ frames, TCP ══>  other actors                    (transport.station)
     actor  <── frames, fetch ── others that cannot connect      (transport.calls)
 
-A class without `async def`: an async actor does not keep the order of calls, and runs on a loop of Ray's own. `run`
-starts a thread for the nodes; the other methods have threads of Ray's. Errors travel as messages, never by being
-raised: Ray would wrap them, and loses those with odd constructors.
+A class without a single `async def`, not even a private one: an async actor does not keep the order of calls, runs them
+on loops of Ray's own, and takes three times as long for each. `run` starts a thread for the nodes; the other methods
+have threads of Ray's. Errors travel as messages, never by being raised: Ray would wrap them, and loses those with odd
+constructors.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ..errors import SerializationError
-from ..model import Plan
+from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..observe.log import install_forwarding
+from ..runtime.worker import SWITCH_S
 from ..transport.calls import Load
 from ..transport.homes import BrokeredEnds
 from ..transport.station import Address, Station
@@ -91,11 +93,11 @@ class WorkerActor:
     def __init__(self, index: int, secret: bytes) -> None:
         import ray.util
 
+        sys.setswitchinterval(SWITCH_S)  # the loop of the nodes shares the interpreter with threads for I/O and calls
         self._index = index
         self._wire = _Wire()
         self._reporter = Reporter(by_connection(self._wire))
         self._board: Board | None = None
-        self._actors: Mapping[int, Any] = {}
         self._host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call, unused-ignore]
         self._station = Station(
             index, secret, self._host, lost=self._lost, refused=self._refused, diverted=self._diverted
@@ -168,13 +170,20 @@ class WorkerActor:
             addresses: where the other workers' stations listen.
             actors: handles of all workers.
         """
-        self._board = Board(setup.shape)
-        self._actors = actors
-        nodes = threading.Thread(target=self._run, args=(setup, plan, payload, addresses), name="cascata-nodes")
+        board = self._board = Board(setup.shape)
+        station = self._station
+
+        def live(spec: GraphSpec) -> Coroutine[Any, Any, None]:
+            def begin() -> None:
+                station.open(addresses, reaches(setup.index, actors))
+
+            return _live(setup, plan, spec, station, begin, self._wire, self._reporter, board)
+
+        nodes = threading.Thread(target=self._run, args=(setup, payload, live), name="cascata-nodes")
         nodes.daemon = True  # what is not over is ended by the driver
         nodes.start()
 
-    def _run(self, setup: Setup, plan: Plan, payload: bytes, addresses: Mapping[int, Address]) -> None:
+    def _run(self, setup: Setup, payload: bytes, live: Callable[[GraphSpec], Coroutine[Any, Any, None]]) -> None:
         install_forwarding(self._reporter.log, setup.log_level)
         sys.stdout = Printed(sys.stdout, self._printed(1))
         sys.stderr = Printed(sys.stderr, self._printed(2))
@@ -186,7 +195,7 @@ class WorkerActor:
         else:
             try:
                 with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # Ray's policy may be uvloop's
-                    runner.run(self._live(setup, plan, spec, addresses))
+                    runner.run(live(spec))
             except BaseException as error:  # a fault of this house; raised, Ray would keep it to itself
                 self._reporter.failed(error)
                 self._reporter.send("finished", {})
@@ -198,29 +207,34 @@ class WorkerActor:
     def _printed(self, stream: int) -> Callable[[str], None]:
         return lambda text: self._reporter.send("printed", stream, text)
 
-    async def _live(self, setup: Setup, plan: Plan, spec: Any, addresses: Mapping[int, Address]) -> None:
-        board = self._board
-        assert board is not None
 
-        def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
-            worker.refused(error, owners, item)
+async def _live(
+    setup: Setup,
+    plan: Plan,
+    spec: GraphSpec,
+    station: Station,
+    open_station: Callable[[], None],
+    wire: _Wire,
+    reporter: Reporter,
+    board: Board,
+) -> None:
+    """Has the nodes run in this loop. Not a method: one coroutine in its class would make the actor an async one."""
 
-        ends = BrokeredEnds(self._station, spec, plan, board, refused)
-        worker = make_worker(setup, spec, board, self._reporter, ends)
-        self._station.open(addresses, reaches(setup.index, self._actors))
-        others = {
-            b"end_writing": self._station.end_writing,
-            b"end_reading": self._station.end_reading,
-            b"widen": self._station.grow,
-        }
-        threading.Thread(
-            target=obey,
-            args=(self._wire, asyncio.get_running_loop(), worker, self._reporter, others, threading.get_ident()),
-            name="cascata-control",
-            daemon=True,
-        ).start()
-        await worker.run()
-        if not worker.cancelling:
-            await self._station.served()
-        self._reporter.send("unread", self._station.unread())
-        self._reporter.send("finished", dict(worker.unawaited))
+    def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
+        worker.refused(error, owners, item)
+
+    ends = BrokeredEnds(station, spec, plan, board, refused)
+    worker = make_worker(setup, spec, board, reporter, ends)
+    open_station()
+    others = {b"end_writing": station.end_writing, b"end_reading": station.end_reading, b"widen": station.grow}
+    threading.Thread(
+        target=obey,
+        args=(wire, asyncio.get_running_loop(), worker, reporter, others, threading.get_ident()),
+        name="cascata-control",
+        daemon=True,
+    ).start()
+    await worker.run()
+    if not worker.cancelling:
+        await station.served()
+    reporter.send("unread", station.unread())
+    reporter.send("finished", dict(worker.unawaited))
