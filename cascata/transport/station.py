@@ -77,6 +77,7 @@ LINGER_S: Final = 1.0
 """Seconds that the other ends have to close their side after a goodbye."""
 
 _RETRY_S: Final = 0.05
+_SOON_S: Final = 0.005
 
 _KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """A machine that is gone without a word is noticed within these seconds."""
@@ -312,9 +313,9 @@ class Station:
         link = self._links.get(peer)
         if link is not None and link.calls is not None:
             return link.calls.fetch(who, had, wait_s)
-        if link is not None and link.over:
+        if self._closing or (link is not None and link.over):
             return None
-        time.sleep(_RETRY_S)  # its first call is yet to come
+        time.sleep(_SOON_S)  # its first call has not been read yet
         return []
 
     def fetch_failed(self, peer: int, why: Exception) -> None:
