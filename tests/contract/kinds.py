@@ -449,7 +449,7 @@ class ByCalls(Brokered):
         if self._fetched:
             for each in stations[:-1]:
                 fetch_all(last, each)
-        while not all(link.used for station in stations for link in station._links.values()):
+        while not all(link.used for station in stations for link in station._links.values()):  # noqa: ASYNC110  # set by threads
             await asyncio.sleep(0.001)
         await asyncio.sleep(SETTLING_S)  # until all of them fetch
 

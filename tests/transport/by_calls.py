@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, Final
 
-from cascata.transport.calls import Chunk, UnsureError
+from cascata.transport.calls import UnsureError
 from cascata.transport.station import Station
+from cascata.transport.wire import Chunk
 
 __all__ = ["Calls", "fetch_all"]
 
