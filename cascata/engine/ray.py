@@ -29,8 +29,9 @@ from ..options import RunOptions
 from ..plan import measured, partition
 from ..transport.handshake import new_secret
 from . import definitions, supervisor
+from .boot import is_by_calls
 from .caller import Caller
-from .ray_calls import FETCHERS, Detours, direct_is_wanted, fetch, first_line, reaches
+from .ray_calls import FETCHERS, Detours, fetch, first_line, reaches
 from .ray_cluster import (
     check_demands,
     default_workers,
@@ -116,7 +117,7 @@ class RayRun(StationedRun):
         self._kind: Any = None
         self._secret = new_secret()
         self._board: Board | None = None
-        self._direct = direct_is_wanted()
+        self._direct = not is_by_calls()
         self._detours = Detours(self._in_words)
 
     async def main(self) -> RunReport:

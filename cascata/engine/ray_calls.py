@@ -8,7 +8,6 @@ driver ── frames ──> actor
 from __future__ import annotations
 
 import asyncio
-import os
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,29 +15,17 @@ from concurrent.futures import Future
 from typing import Any, Final
 
 from .. import log
-from ..errors import CascataError
 from ..transport.calls import AGAIN_S, APART, DOUBT_S, Load, UnsureError
 from ..transport.station import Station
 from ..transport.wire import Chunk
 
-__all__ = ["FETCHERS", "Detours", "RayReach", "direct_is_wanted", "fetch", "first_line", "packed", "reaches"]
+__all__ = ["FETCHERS", "Detours", "RayReach", "fetch", "first_line", "packed", "reaches"]
 
 FETCHERS: Final = 2
 """Calls of `fetch` that are on their way at once: one waits for what comes while the other one carries what came."""
 
 NAMED: Final = 5
 """Pairs of workers that one warning names, at most."""
-
-
-def direct_is_wanted() -> bool:
-    """Whether actors are to connect to each other: `CASCATA_TRANSPORT=calls` does without."""
-    asked = os.environ.get("CASCATA_TRANSPORT", "")
-    if asked not in ("", "portable", "calls"):
-        raise CascataError(
-            f"CASCATA_TRANSPORT={asked!r}: on Ray the only transport that can be asked for is 'calls'. Unset it to "
-            f"have direct connections where they can be made"
-        )
-    return asked != "calls"
 
 
 def packed(pieces: Sequence[Chunk]) -> list[Any]:
