@@ -32,6 +32,7 @@ class Calls:
     Attributes:
         made: calls with frames so far.
         asked: set when it was asked whether the other one is open.
+        came: set when a call with frames has come.
         blocked: when not set, a call does not even begin.
         gone: why every further call fails.
     """
@@ -39,6 +40,7 @@ class Calls:
     def __init__(self, me: int, there: Station, *, forgetful: bool = False) -> None:
         self.made = 0
         self.asked = threading.Event()
+        self.came = threading.Event()
         self.blocked = threading.Event()
         self.blocked.set()
         self.gone: Exception | None = None
@@ -56,6 +58,7 @@ class Calls:
         def call() -> None:
             if comes:
                 self._there.called(self._me, number, pieces)
+                self.came.set()
             if lost:
                 raise UnsureError
 

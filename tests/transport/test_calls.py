@@ -103,6 +103,7 @@ def test_whatever_overtakes_or_comes_twice_the_stream_is_the_same(
             else:
                 outgoing.answered(number)
     assert outgoing.idle
+    assert not incoming._early
     assert b"".join(heard) == b"".join(pieces)
 
 
@@ -191,12 +192,13 @@ async def test_a_handshake_that_never_gets_through_is_no_connection() -> None:
 
 
 @pytest.mark.usefixtures("soon")
-async def test_who_is_only_slow_to_begin_is_not_given_up() -> None:
+async def test_who_is_only_slow_to_begin_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     async with two() as made:
         made.open_far(made.home.address)
         await asyncio.to_thread(made.to_home.asked.wait)
         made.to_home.asked.clear()
         await asyncio.to_thread(made.to_home.asked.wait)  # the first answer was: not yet
+        monkeypatch.setattr(stations, "DIRECT_S", 20)
         made.open_home()
         await made.works()
         assert made.diverted == []
@@ -224,9 +226,10 @@ async def test_calls_that_come_before_a_station_is_open_wait_for_it() -> None:
         made.open_far()
         await made.writer.put(1)
         made.writer.flush()
-        await made.until(lambda: made.diverted)
+        await asyncio.to_thread(made.to_home.came.wait)
         made.open_home()
-        assert await made.take() == 1
+        async with asyncio.timeout(20):
+            assert await made.take() == 1
         await made.end()
 
 
@@ -314,6 +317,9 @@ async def test_a_worker_that_has_ended_is_not_missed_and_leaves_no_thread(fetche
         await made.end()
         await asyncio.to_thread(made.home.close)
         made.to_home.gone = ConnectionError("it has ended")
+        heard = asyncio.run_coroutine_threadsafe(asyncio.sleep(0), made.far._loop)  # after all that came until now
+        await asyncio.wrap_future(heard)
+        assert made.far._links[0].over
         await asyncio.to_thread(made.far.close)
         assert made.lost == []
         assert not [each for each in threading.enumerate() if each.name == "cascata-calls"]
