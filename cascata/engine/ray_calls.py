@@ -63,6 +63,7 @@ def _answer(ref: Any) -> Future[Any]:
     from ray.exceptions import ActorUnavailableError
 
     answer: Future[Any] = Future()
+    answer.set_running_or_notify_cancel()  # who does not wait any more cannot cancel it
 
     def done(found: Future[Any]) -> None:
         problem = found.exception()

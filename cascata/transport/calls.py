@@ -58,7 +58,8 @@ class UnsureError(Exception):
 class Reach(Protocol):
     """Another worker, whose methods can be called. May block for a moment, so not for the I/O thread.
 
-    The exception of a future is `UnsureError`, or says that the other end is gone.
+    The exception of a future is `UnsureError`, or says that the other end is gone. Futures run already: nobody can
+    cancel them.
     """
 
     def frames(self, number: int, pieces: Sequence[Chunk]) -> Future[None]:

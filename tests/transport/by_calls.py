@@ -70,6 +70,7 @@ class Calls:
 
     def _answer(self, call: Any) -> Future[Any]:
         answer: Future[Any] = Future()
+        answer.set_running_or_notify_cancel()  # who does not wait any more cannot cancel it
         late = self._random.random() * LATE_S
 
         def run() -> None:
