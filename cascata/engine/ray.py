@@ -118,7 +118,7 @@ class RayRun(StationedRun):
         self._secret = new_secret()
         self._board: Board | None = None
         self._direct = not is_by_calls()
-        self._detours = Detours(self._in_words)
+        self._detours = Detours(self._in_words, wanted=not self._direct)
 
     async def main(self) -> RunReport:
         """Runs the graph to its end. What this run started of Ray is stopped, and nothing else.

@@ -121,10 +121,12 @@ class Detours:
 
     Args:
         named: a worker, or this program, in words.
+        wanted: whether nothing else was wanted: that is no reason to warn.
     """
 
-    def __init__(self, named: Callable[[int], str]) -> None:
+    def __init__(self, named: Callable[[int], str], *, wanted: bool) -> None:
         self._named = named
+        self._tell = log.info if wanted else log.warning
         self._found: list[tuple[int, int, str]] = []
 
     def add(self, worker: int, peer: int, why: str) -> None:
@@ -136,13 +138,13 @@ class Detours:
         return bool(self._found)
 
     def tell(self) -> None:
-        """Writes a warning about those that have come since the last one."""
+        """Writes about those that have come since the last time."""
         found, self._found = self._found, []
         if not found:
             return
         pairs = "; ".join(f"{self._named(here)} to {self._named(there)}: {why}" for here, there, why in found[:NAMED])
         more = f"; and {len(found) - NAMED} more pairs" if len(found) > NAMED else ""
-        log.warning(
+        self._tell(
             "ray: no direct connection from %s%s. What they send to each other goes by Ray calls: fewer items a "
             "second, and milliseconds for a question and its answer. Let the machines reach each other at these ports, "
             "which the system chooses, to have them direct",
