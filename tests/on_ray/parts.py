@@ -10,11 +10,26 @@ from typing import Any, Final
 from cascata import In, Out, State, component, log
 from tests.engine.parts import Flag, Notes
 
-__all__ = ["SOON_S", "At", "AtLeft", "AtLens", "AtNowhere", "AtRight", "Blocks", "Dies", "Says", "at", "until"]
+__all__ = [
+    "SOON_S",
+    "At",
+    "AtLeft",
+    "AtLens",
+    "AtNowhere",
+    "AtRight",
+    "Blocks",
+    "Dies",
+    "Says",
+    "at",
+    "dawdle",
+    "until",
+]
 
 
 SOON_S: Final = 5.0
 """Seconds within which a death has ended a run."""
+
+DAWDLES_S: Final = 2.5
 
 
 def until(notes: Notes, count: int) -> list[Any]:
@@ -24,6 +39,11 @@ def until(notes: Notes, count: int) -> list[Any]:
         assert time.monotonic() < deadline, found
         time.sleep(0.01)
     return found
+
+
+def dawdle() -> None:
+    """What a process of Ray's does before anything else: it takes its time."""
+    time.sleep(DAWDLES_S)
 
 
 def at(notes: Notes, name: str) -> Iterator[str]:
