@@ -8,10 +8,10 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from .errors import DefinitionError
+from .records import dataclass
 
 __all__ = ["COMPONENT_OPTIONS", "RUN_OPTIONS", "Option", "RunOptions", "check_options", "nearest", "suggestion"]
 

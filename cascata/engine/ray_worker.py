@@ -17,13 +17,13 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ..errors import SerializationError
 from ..model import Plan
 from ..observe.board import Board
 from ..observe.log import install_forwarding
+from ..records import dataclass
 from ..transport.homes import BrokeredEnds
 from ..transport.station import Address, Station
 from . import definitions

@@ -13,12 +13,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from ..errors import CascataError, ComponentError, in_words
 from ..model import GraphSpec, load_component
 from ..observe.board import Board, BoardShape
+from ..records import dataclass
 from ..runtime.journal import Life
 from ..runtime.worker import Links, Worker
 from .commands import carry_out

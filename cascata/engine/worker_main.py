@@ -20,7 +20,7 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from multiprocess.connection import Connection
@@ -29,6 +29,7 @@ from ..errors import SerializationError
 from ..model import GraphSpec
 from ..observe.board import Board
 from ..observe.log import install_forwarding
+from ..records import dataclass
 from ..runtime.journal import Life
 from ..runtime.worker import SWITCH_S
 from ..transport.hub import Hub
