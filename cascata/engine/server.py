@@ -187,6 +187,7 @@ class ServedWorker:
 
     def start(self) -> None:
         """Asks for it; does not wait until it is there. Raises `OSError`."""
+        _flush()  # what was printed before comes before what the worker prints
         self._status = _ask(_WORKER, [self._control])
 
     @property
@@ -374,7 +375,11 @@ def _worker(fds: list[int]) -> int:
         if util is not None:
             util._exit_function()  # ends its daemons, waits for its other children
         threading._shutdown()  # type: ignore[attr-defined]  # threads that are no daemons are waited for
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(AttributeError, ValueError):
-                stream.flush()
+        _flush()
     return code
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):  # a program may have none, or have closed it
+            stream.flush()
