@@ -19,13 +19,13 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ..errors import SerializationError
 from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..observe.log import install_forwarding
+from ..records import dataclass
 from ..runtime.worker import SWITCH_S
 from ..transport.calls import Load
 from ..transport.homes import BrokeredEnds

@@ -25,9 +25,9 @@ import os
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
+from ..records import dataclass
 from .blocks import BLOCKS, DATA_AT, ON_ITS_WAY, PLACES_AT, SHARERS, SIZES_AT, STATES_AT, owner_byte
 from .memory import Contents, Layout, lay_out, map_range, punch, read_range, view_of
 

@@ -22,7 +22,6 @@ import asyncio
 import errno
 import mmap
 import os
-import platform
 import sys
 import threading
 from collections.abc import Callable
@@ -37,7 +36,7 @@ from .unread import Unread
 
 __all__ = ["AVAILABLE", "Lane", "RingMemory", "RingReceiver", "RingSender", "lane_bytes", "map_lane"]
 
-AVAILABLE: Final = sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64")
+AVAILABLE: Final = sys.platform == "linux" and os.uname().machine in ("x86_64", "AMD64")
 """Whether the machine keeps the order of stores that a ring needs."""
 
 # Words of a lane. Those of the writer, of the reader and of the parent do not share a line of the cores' caches.
