@@ -24,11 +24,13 @@ from ..errors import SerializationError
 from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..observe.log import install_forwarding
+from ..runtime.journal import Life
 from ..runtime.worker import SWITCH_S, Worker
 from ..transport.homes import BrokeredEnds
 from ..transport.station import Address, Station
 from . import definitions
 from .reporter import Reporter
+from .restart import cause
 from .worker_life import Setup, by_connection, flush_streams, load_failure, make_worker, obey, take_over
 
 __all__ = ["BoardTeller", "PortableSetup", "main"]
@@ -44,6 +46,12 @@ class PortableSetup(Setup):
     plan: Plan
     secret: bytes
     host: str
+    alone: frozenset[str]
+    """The nodes that start again when their worker dies."""
+    death: bytes | None
+    """Why this one was started again, pickled."""
+    counted: bytes
+    """What it had counted in the life before."""
 
 
 class BoardTeller:
@@ -105,6 +113,7 @@ def main(connection: Any) -> None:
         return
     # It counts as begun when the parent has heard this: whatever it does comes later, since it waits for the answer.
     teller = BoardTeller(Board(setup.shape), reporter)
+    teller.board.catch_up(setup.counted)
     teller.board.set_beat(setup.index)
     teller.tell()
     reporter.send("address", None if station is None else station.address)
@@ -133,8 +142,10 @@ async def _run(
         worker.refused(error, owners, item)
 
     if station is not None:
-        links = BrokeredEnds(station, spec, setup.plan, board, refused)
-    worker = make_worker(setup, spec, board, reporter, links)
+        again = setup.death is not None
+        links = BrokeredEnds(station, spec, setup.plan, board, refused, setup.alone, again=again)
+    life = None if setup.alone.isdisjoint(setup.nodes) else Life(cause(setup.death))
+    worker = make_worker(setup, spec, board, reporter, links, life)
     if station is not None:
         station.open(addresses)
     serving: asyncio.Future[None] = loop.create_future()

@@ -63,13 +63,6 @@ def _refuse_what_a_caller_holds(spec: GraphSpec) -> None:
         )
 
 
-def _refuse_restarts(nodes: AbstractSet[str], where: str) -> None:
-    if nodes:
-        raise CascataError(
-            f"on_worker_death='restart' (asked for {', '.join(sorted(nodes))}) cannot be had {where}: leave it out"
-        )
-
-
 def _engine(spec: GraphSpec, options: RunOptions, caller: Caller | None = None) -> _Engine:
     if caller is None:
         _refuse_what_a_caller_holds(spec)
@@ -84,10 +77,9 @@ def _engine(spec: GraphSpec, options: RunOptions, caller: Caller | None = None) 
         alone = restartable(spec, every=options.on_worker_death == "restart")
         plan = partition(spec, options.num_workers, weights, traffic, alone=alone)
         if is_portable():
-            _refuse_restarts(alone, "here, where engine='processes' has no means of Linux")
             from .portable import PortableRun
 
-            return PortableRun(spec, plan, options, caller)
+            return PortableRun(spec, plan, options, caller, alone)
         from .processes import ProcessRun  # what it imports is on Linux only
 
         return ProcessRun(spec, plan, options, caller, alone)

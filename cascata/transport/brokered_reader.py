@@ -111,6 +111,9 @@ class BrokeredReader:
         self._released += owed
         return owed + self._surcharges.up_to(self._released) if self._surcharges else owed
 
+    def _owed_at_the_end(self) -> int:
+        return self._owed() + len(self.items)
+
     # -- items
 
     def hear(self, frame: Frame) -> None:
@@ -150,16 +153,22 @@ class BrokeredReader:
         self._came += count
         if frame.extra:
             self._surcharges.append((self._came, frame.extra))
-        try:
-            items = open_frame(frame, lambda problem: self._bad(edge, 1, problem))
-        except BaseException as problem:  # of an item's own code, which may raise anything
-            self._bad(edge, count, problem)
-        else:
-            self.items.extend(items)
+        items = self._opened(frame)
+        self.items.extend(items)
+        if items:
             self._tally.came(edge, len(items))
             if self._far and 0 < self._work_s * count < AHEAD_S:
                 self._ask()
         return True
+
+    def _opened(self, frame: Frame) -> list[Any]:
+        """The items of a frame; those that cannot be unpickled have failed."""
+        edge = frame.id
+        try:
+            return open_frame(frame, lambda problem: self._bad(edge, 1, problem))
+        except BaseException as problem:  # of an item's own code, which may raise anything
+            self._bad(edge, frame.amount, problem)
+            return []
 
     async def wait(self) -> bool:
         items = self.items
@@ -251,5 +260,5 @@ class BrokeredReader:
         for frame in self._frames:  # another reader may take these
             if frame.kind == Kind.DATA:
                 self._tell(frame._replace(kind=Kind.RETURN))
-        self._tell(Frame(Kind.DONE, self._channel, self._owed() + len(self.items), self._heard))
+        self._tell(Frame(Kind.DONE, self._channel, self._owed_at_the_end(), self._heard))
         return self._tally.left()

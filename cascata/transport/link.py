@@ -225,6 +225,13 @@ class Link:
         """Whether all that was sent has left."""
         return self._drained
 
+    def renew(self) -> None:
+        """The other end is in a new life: what was to go to the one before is forgotten. `use` follows."""
+        self.cut()
+        with self._lock:
+            self.over = self.parting = self._paused = False
+            self.connection = None
+
     def cut(self) -> None:
         """The connection is gone."""
         with self._lock:
