@@ -258,9 +258,8 @@ class PortableRun(StationedRun):
             process.kill()
 
     def _restart(self, worker: int, death: CascataError) -> None:
+        super()._restart(worker, death)
         self._handles[worker].close()
-        assert self._board is not None  # made before any worker
-        self._board.reset_beat(worker)
         self._start(worker, death)
         if self._introduced:  # the others know each other; they wait for nobody
             self._introduce_to(self._handles[worker])

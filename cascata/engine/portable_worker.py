@@ -24,14 +24,12 @@ from ..errors import SerializationError
 from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..observe.log import install_forwarding
-from ..runtime.journal import Life
 from ..runtime.worker import SWITCH_S, Worker
 from ..transport.homes import BrokeredEnds
 from ..transport.station import Address, Station
 from . import definitions
 from .reporter import Reporter
-from .restart import cause
-from .worker_life import Setup, by_connection, flush_streams, load_failure, make_worker, obey, take_over
+from .worker_life import StationedSetup, by_connection, flush_streams, load_failure, make_worker, obey, take_over
 
 __all__ = ["BoardTeller", "PortableSetup", "main"]
 
@@ -40,18 +38,12 @@ TELL_S: Final = 0.2
 
 
 @dataclass(slots=True)
-class PortableSetup(Setup):
+class PortableSetup(StationedSetup):
     """What a worker is told first."""
 
     plan: Plan
     secret: bytes
     host: str
-    alone: frozenset[str]
-    """The nodes that start again when their worker dies."""
-    death: bytes | None
-    """Why this one was started again, pickled."""
-    counted: bytes
-    """What it had counted in the life before."""
 
 
 class BoardTeller:
@@ -142,10 +134,8 @@ async def _run(
         worker.refused(error, owners, item)
 
     if station is not None:
-        again = setup.death is not None
-        links = BrokeredEnds(station, spec, setup.plan, board, refused, setup.alone, again=again)
-    life = None if setup.alone.isdisjoint(setup.nodes) else Life(cause(setup.death))
-    worker = make_worker(setup, spec, board, reporter, links, life)
+        links = BrokeredEnds(station, spec, setup.plan, board, refused, setup.alone, again=setup.again)
+    worker = make_worker(setup, spec, board, reporter, links, setup.life)
     if station is not None:
         station.open(addresses)
     serving: asyncio.Future[None] = loop.create_future()

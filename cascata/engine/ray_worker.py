@@ -29,7 +29,7 @@ from ..transport.station import Address, Station
 from . import definitions
 from .printed import Printed
 from .reporter import Reporter
-from .worker_life import Setup, by_connection, flush_streams, load_failure, make_worker, obey
+from .worker_life import StationedSetup, by_connection, flush_streams, load_failure, make_worker, obey
 
 __all__ = ["GROUPS", "HEARD_S", "Place", "WorkerActor"]
 
@@ -128,7 +128,7 @@ class WorkerActor:
             pass
         return found, b"" if self._board is None else self._board.snapshot()
 
-    def run(self, setup: Setup, plan: Plan, payload: bytes, addresses: Mapping[int, Address]) -> None:
+    def run(self, setup: StationedSetup, plan: Plan, payload: bytes, addresses: Mapping[int, Address]) -> None:
         """Has the nodes run to their end, in a thread of their own: Ray's have loops already. Returns at once.
 
         Args:
@@ -137,12 +137,14 @@ class WorkerActor:
             payload: the definitions.
             addresses: where the other workers' stations listen.
         """
-        self._board = Board(setup.shape)
+        board = Board(setup.shape)
+        board.catch_up(setup.counted)
+        self._board = board
         nodes = threading.Thread(target=self._run, args=(setup, plan, payload, addresses), name="cascata-nodes")
         nodes.daemon = True  # what is not over is ended by the driver
         nodes.start()
 
-    def _run(self, setup: Setup, plan: Plan, payload: bytes, addresses: Mapping[int, Address]) -> None:
+    def _run(self, setup: StationedSetup, plan: Plan, payload: bytes, addresses: Mapping[int, Address]) -> None:
         install_forwarding(self._reporter.log, setup.log_level)
         sys.stdout = Printed(sys.stdout, self._printed(1))
         sys.stderr = Printed(sys.stderr, self._printed(2))
@@ -166,15 +168,15 @@ class WorkerActor:
     def _printed(self, stream: int) -> Callable[[str], None]:
         return lambda text: self._reporter.send("printed", stream, text)
 
-    async def _live(self, setup: Setup, plan: Plan, spec: Any, addresses: Mapping[int, Address]) -> None:
+    async def _live(self, setup: StationedSetup, plan: Plan, spec: Any, addresses: Mapping[int, Address]) -> None:
         board = self._board
         assert board is not None
 
         def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
             worker.refused(error, owners, item)
 
-        ends = BrokeredEnds(self._station, spec, plan, board, refused)
-        worker = make_worker(setup, spec, board, self._reporter, ends)
+        ends = BrokeredEnds(self._station, spec, plan, board, refused, setup.alone, again=setup.again)
+        worker = make_worker(setup, spec, board, self._reporter, ends, setup.life)
         self._station.open(addresses)
         others = {
             b"end_writing": self._station.end_writing,

@@ -18,7 +18,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, wait
 from types import FrameType
 from typing import Any, Final, Protocol, Self
@@ -72,9 +71,9 @@ def _engine(spec: GraphSpec, options: RunOptions, caller: Caller | None = None) 
     spec = separate(put_in_order(share_batches(spec)))
     if options.engine == "inline":
         return InlineRun(spec, options, caller)
+    alone = restartable(spec, every=options.on_worker_death == "restart")
     if options.engine == "processes":
         weights, traffic = measured(options.plan_from)
-        alone = restartable(spec, every=options.on_worker_death == "restart")
         plan = partition(spec, options.num_workers, weights, traffic, alone=alone)
         if is_portable():
             from .portable import PortableRun
@@ -83,10 +82,9 @@ def _engine(spec: GraphSpec, options: RunOptions, caller: Caller | None = None) 
         from .processes import ProcessRun  # what it imports is on Linux only
 
         return ProcessRun(spec, plan, options, caller, alone)
-    _refuse_restarts(restartable(spec, every=options.on_worker_death == "restart"), "on Ray")
     from .ray import RayRun
 
-    return RayRun(spec, options, caller)
+    return RayRun(spec, options, caller, alone)
 
 
 class Run:

@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, suppress
-from typing import Any
+from typing import Any, Final
 
 from .. import log
+from ..errors import CascataError
 from ..model import GraphSpec, Plan
 from ..observe.board import Board
-from ..errors import CascataError
 from ..options import RunOptions
 from ..runtime.worker import Links, Refused
 from ..transport.homes import BrokeredEnds, home_of
 from ..transport.station import Address, Station
 from .caller import Caller
 from .supervised import SupervisedRun
-from .supervisor import Overdue, Supervisor
+from .supervisor import Overdue, Phase, Supervisor
 
 __all__ = ["StationedRun"]
+
+TOLD_S: Final = 1.0
+"""Seconds in which the death of a worker is told, most often, after a connection to it broke."""
 
 
 class StationedRun(SupervisedRun):
@@ -47,6 +51,7 @@ class StationedRun(SupervisedRun):
         super().__init__(spec, plan, options, caller)
         self._alone = alone
         self._counted: dict[int, bytes] = {}  # what each worker has told last of what it counted
+        self._lives: Counter[int] = Counter()  # how often each worker was started again
         self._board: Board | None = None
         self._station: Station | None = None  # of the caller's part
         self._seated = asyncio.Event()
@@ -149,10 +154,10 @@ class StationedRun(SupervisedRun):
 
     def _hear(self, part: int, message: tuple[Any, ...]) -> None:
         match message:
-            case ("lost", peer, _) if peer in self._returning:
-                pass  # its death tells itself; if it lives, it has lost the connection, too
+            case ("lost", peer, _) if peer in self._returning:  # if it lives, it has lost the connection, too
+                self._doubts.append(self._spawn(self._look_for(peer)))
             case ("lost", _, why) if part in self._returning:
-                self._replace(part, why)
+                self._doubts.append(self._spawn(self._replace(part, why)))
             case ("lost", peer, why):
                 self._doubts.append(self._spawn(self._confirm_loss(part, peer, why)))
             case ("refused", text):
@@ -168,11 +173,22 @@ class StationedRun(SupervisedRun):
             self._board.merge(counts, self._counted.get(worker, b""))
             self._counted[worker] = counts
 
-    def _replace(self, worker: int, why: str) -> None:
+    async def _replace(self, worker: int, why: str) -> None:
         """A worker that may start again is cut off from what it needs: it is of no use any more."""
-        nodes = ", ".join(self._plan.parts[worker])
-        error = CascataError(f"worker {worker} ({nodes}) lost the connection to another one: {why}")
-        self._events.put_nowait(Overdue(worker, error))
+        life = self._lives[worker]
+        await asyncio.sleep(TOLD_S)  # if the other one has died, that ends the run
+        if life == self._lives[worker] and self._supervisor.phase in (Phase.RUNNING, Phase.DRAINING):
+            nodes = ", ".join(self._plan.parts[worker])
+            error = CascataError(f"worker {worker} ({nodes}) lost the connection to another one: {why}")
+            self._events.put_nowait(Overdue(worker, error))
+
+    def _restart(self, worker: int, death: CascataError) -> None:
+        assert self._board is not None  # made before any worker
+        self._lives[worker] += 1
+        self._board.reset_beat(worker)
+
+    async def _look_for(self, worker: int) -> None:
+        """The connection to a worker broke that may start again: where its death does not tell itself, looks for it."""
 
     @abstractmethod
     async def _confirm_loss(self, part: int, peer: int, why: str) -> None:

@@ -189,8 +189,7 @@ class Board:
         """Takes over what the worker of this board had counted in an earlier life, as far as it is more."""
         counts = self._counts
         for slot, value in enumerate(memoryview(snapshot).cast("q")):
-            if value > counts[slot]:
-                counts[slot] = value
+            counts[slot] = max(counts[slot], value)
 
     def close(self) -> None:
         """Gives the memory back; the board cannot be used any more."""

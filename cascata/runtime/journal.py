@@ -129,7 +129,7 @@ class NodeJournal:
         """Has what an earlier life has left, and its counts."""
         calls = {reader: await reader.recall() for reader in self._all}
         self._call = max((reader.last for reader in self._all), default=0)
-        # A call of which only some ports know was not begun, unless the others have forgotten it: then it is done there.
+        # A call of which only some ports know was not begun; unless the others have forgotten it, since it is done.
         unbegun = {
             call
             for call in set().union(*calls.values())

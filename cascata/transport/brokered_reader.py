@@ -86,7 +86,7 @@ class BrokeredReader:
     def _turn(self) -> None:
         self._armed = False
         self._turned = perf_counter()
-        self.release()
+        self._tell_much()
         if self.items and not self._looking and self._users:
             self._looking = True
             self._look_s = LOOK_S
@@ -95,13 +95,21 @@ class BrokeredReader:
     def _look(self) -> None:
         """A batch that suspends again and again says nothing of what it takes in between."""
         released = self._released
-        self.release()
+        self._give()
         self._looking = bool(self.items) and self._users > 0
         if self._looking:
             self._look_s = LOOK_S if self._released > released else min(2 * self._look_s, LONGEST_LOOK_S)
             self._loop.call_later(self._look_s, self._look)
 
     def release(self) -> None:
+        self._give()
+
+    def _tell_much(self) -> bool:
+        """Tells of the room there is, if it is worth it; whether it was."""
+        self._give()
+        return True
+
+    def _give(self) -> None:
         owed = self._owed()
         if owed and self._users:
             self._tell(Frame(Kind.GIVE, self._channel, owed))

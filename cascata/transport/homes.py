@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -125,6 +125,7 @@ class BrokeredEnds:
             self._station,
             channel.id,
             home,
+            channel.capacity,
             bad=bad,
             seen=seen,
             news=news,

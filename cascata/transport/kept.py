@@ -29,14 +29,14 @@ class Marks(NamedTuple):
     """How far a reader was with a frame.
 
     Attributes:
-        count: items that can be had of it.
+        items: how many can be had of it.
         taken: so many of them, from the first one on, are in hand or done.
         held: index of an item -> the call that has it in hand.
         opened: whether it was unpickled.
         begun: how often that was begun.
     """
 
-    count: int
+    items: int
     taken: int
     held: dict[int, int]
     opened: bool
@@ -144,7 +144,7 @@ class Kept:
             self._opening.begun += 1
 
     def opened(self, edge: int, number: int, count: int, counts: bytes) -> None:
-        """Fewer items than it has can be had of a frame."""
+        """A frame was unpickled, and so many items can be had of it."""
         self._counts = counts or self._counts
         kept = self._frames.get((edge, number))
         if kept is None:

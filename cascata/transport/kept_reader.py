@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import partial
@@ -30,6 +30,7 @@ class KeptReader(BrokeredReader):
         station: of this worker.
         channel: its id.
         home: the worker that keeps it: another one.
+        capacity: of the channel, in items.
         bad: called with the edge, the count and the error of items that cannot be unpickled.
         seen: called with the edge of each frame that comes in, and how many items have come in on it.
         news: gives what was counted here, when something has failed since it was asked the last time.
@@ -42,6 +43,7 @@ class KeptReader(BrokeredReader):
         station: Station,
         channel: int,
         home: int,
+        capacity: int,
         *,
         bad: Callable[[int, int, BaseException], None],
         seen: Callable[[int, int], None] = lambda edge, total: None,  # noqa: ARG005
@@ -52,6 +54,9 @@ class KeptReader(BrokeredReader):
         self.in_hand: dict[int, list[tuple[int, Any]]] = {}
         self.lost: dict[int, int] = {}
         self.last = 0
+        self._enough = max(1, capacity // 2)  # room to tell of at once
+        self._over: list[int] = []  # calls that have ended, of which the home is not told yet
+        self._opened_last: Frame | None = None  # what tells of the last frame, if nothing else has
         self._news = news
         self._learn = learn
         self._deaf = again  # until the home answers: what it said before that was to an earlier life
@@ -91,13 +96,14 @@ class KeptReader(BrokeredReader):
 
     def restore(self, unbegun: AbstractSet[int]) -> None:
         """Sorts what was recalled into what waits, and what is in hand of calls; those of `unbegun` have none."""
-        for call in unbegun:
-            self._tell(Frame(Kind.HOLD, self._channel, 0, call))
+        for each in unbegun:
+            self._tell(Frame(Kind.HOLD, self._channel, 0, each))
         waiting: dict[int, int] = {}
+        call: int | None
         for frame, marks in self._marked:
             for index, item in enumerate(self._items(frame, marks)):
-                call = marks.held.get(index)
-                if call in unbegun or (call is None and index >= marks.taken):
+                call = marks.held.get(index)  # neither that nor still to be taken: it is done
+                if index >= marks.taken or call in unbegun:
                     self.items.append(item)
                     self._tally.came(frame.id)
                     waiting[frame.id] = waiting.get(frame.id, 0) + 1
@@ -116,9 +122,9 @@ class KeptReader(BrokeredReader):
         if marks.opened:
             with suppress(BaseException):  # of an item's own code
                 items = open_frame(frame, lambda _: None)
-        if len(items) == marks.count:
+        if len(items) == marks.items:
             return items
-        self.lost[frame.id] = self.lost.get(frame.id, 0) + marks.count - marks.taken + len(marks.held)
+        self.lost[frame.id] = self.lost.get(frame.id, 0) + marks.items - marks.taken + len(marks.held)
         self._lost_frames.append((frame.id, frame.seq))
         return []
 
@@ -145,12 +151,28 @@ class KeptReader(BrokeredReader):
 
     def _opened(self, frame: Frame) -> list[Any]:
         edge, count = frame.id, frame.amount
-        self._tell(Frame(Kind.OPENING, edge, 0, frame.seq))
+        self._say(Frame(Kind.OPENING, edge, 0, frame.seq))
         items = super()._opened(frame)
+        # Another life must know that it was not this that killed: at the latest now, most often by the next call.
+        self._opened_last = Frame(Kind.OPENED, edge, len(items), frame.seq, self._news())
         if len(items) < count:
-            self._tell(Frame(Kind.OPENED, edge, len(items), frame.seq, self._news()))
+            self._say()
+        else:
+            self._loop.call_soon(self._say)
         self._fresh += len(items)
         return items
+
+    # -- room: in small portions it would come back in small frames, and each takes the home's time
+
+    def release(self) -> None:
+        if not self._tell_much():
+            self.taking()
+
+    def _tell_much(self) -> bool:
+        much = not self.items or self._came - len(self.items) - self._released >= self._enough
+        if much:
+            self._give()
+        return much
 
     def _owed(self) -> int:
         self._surcharges.clear()  # the home knows them
@@ -170,7 +192,7 @@ class KeptReader(BrokeredReader):
             return
         self._fresh -= taken
         known = self._held[call] = self._loop.create_future()
-        self._tell(Frame(Kind.HOLD, self._channel, taken, call))
+        self._say(Frame(Kind.HOLD, self._channel, taken, call))
         await known
 
     def _on_held(self, call: int) -> None:
@@ -180,6 +202,28 @@ class KeptReader(BrokeredReader):
 
     def done(self, call: int) -> None:
         """The items in hand of a call are done."""
-        if call in self._held:
-            del self._held[call]
-            self._tell(Frame(Kind.OVER, self._channel, 0, call, self._news()))
+        if self._held.pop(call, self) is self:
+            return
+        if not self._over:
+            self._loop.call_soon(self._say)  # at the latest: most often the next call tells it
+        self._over.append(call)
+
+    def _say(self, *frames: Frame) -> None:
+        """Sends frames, and before them which calls are over; and which frame was opened, if those do not tell."""
+        if self._opened_last is not None:
+            frames = frames or (self._opened_last,)
+            self._opened_last = None
+        if self._over:
+            news = self._news()
+            frames = (*(Frame(Kind.OVER, self._channel, 0, call, news) for call in self._over), *frames)
+            self._over.clear()
+        if frames:
+            self._tell(*frames)
+
+    def _ask(self) -> None:
+        self._say()
+        super()._ask()
+
+    def close(self) -> Mapping[int, int]:
+        self._say()
+        return super().close()

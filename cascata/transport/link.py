@@ -158,9 +158,9 @@ class Link:
             self._drained = False
         self._drain()
 
-    def send(self, frame: Frame) -> None:
-        """Sends a frame, now or as soon as possible; never waits. Drops it when the connection is gone."""
-        pieces: deque[Chunk] = deque(chunks(frame))
+    def send(self, *frames: Frame) -> None:
+        """Sends frames, now or as soon as possible; never waits. Drops them when the connection is gone."""
+        pieces: deque[Chunk] = deque(chunk for frame in frames for chunk in chunks(frame))
         with self._lock:
             if self.over:
                 return

@@ -91,6 +91,12 @@ class End(Protocol):
         """Takes a frame, in any thread. Must neither block nor send."""
 
 
+class Tell(Protocol):
+    """Sends frames to a channel's home, together."""
+
+    def __call__(self, *frames: Frame) -> None: ...
+
+
 class Station:
     """One worker's side of the portable transport. See the top of this module.
 
@@ -160,25 +166,26 @@ class Station:
         """Makes this worker the home of a channel. Args: as those of `Broker`."""
         self._brokers[channel] = Broker(channel, capacity, writers, readers, self._post, self._returning)
 
-    def add_writer(self, edge: int, channel: int, home: int, end: End) -> Callable[[Frame], None]:
+    def add_writer(self, edge: int, channel: int, home: int, end: End) -> Tell:
         """Adds the writer of an edge; returns what sends its frames to the channel's home."""
         self._writers[edge] = end
         self._channels[edge] = channel
         return self._way(channel, home)
 
-    def add_reader(self, channel: int, home: int, end: End) -> Callable[[Frame], None]:
+    def add_reader(self, channel: int, home: int, end: End) -> Tell:
         """Adds this worker's reader of a channel; returns what sends its frames to the channel's home."""
         self._readers[channel] = end
         return self._way(channel, home)
 
-    def _way(self, channel: int, home: int) -> Callable[[Frame], None]:
+    def _way(self, channel: int, home: int) -> Tell:
         if home != self.me:
             return self._link(home).send
         broker, lock, me = self._brokers[channel], self._lock, self.me
 
-        def handle(frame: Frame) -> None:
+        def handle(*frames: Frame) -> None:
             with lock:
-                broker.handle(me, frame)
+                for frame in frames:
+                    broker.handle(me, frame)
             if self._leaving:
                 self._look_whether_served()
 

@@ -89,7 +89,7 @@ class Kind(enum.IntEnum):
     OPENING = 18
     """reader → home: the frame `seq` of an edge is about to be unpickled."""
     OPENED = 19
-    """reader → home: of that frame only `amount` items can be had; the body as for OVER."""
+    """reader → home: `amount` items of that frame can be had; the body as for OVER."""
     AGAIN = 20
     """reader → home: it starts again, and knows nothing."""
     ACCOUNT = 21
