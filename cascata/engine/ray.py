@@ -334,6 +334,8 @@ class RayRun(StationedRun):
     def _no_place(self, actor: _Actor, waited: float, lacking: str) -> CascataError:
         nodes = ", ".join(self._plan.workers[actor.index])
         why = f"others use {lacking} of the cluster" if lacking != "nothing" else "Ray has not started its actor"
+        if self._lives[actor.index]:  # Ray takes its time to forget a node
+            why += ", or the node that it was on is lost, and no other has what it needs"
         return CascataError(
             f"worker {actor.index} ({nodes}) has no place after {waited:.0f} s: {why}. Wait until they are free, ask "
             f"for less with @component(resources=...), or use fewer workers"
