@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cascata import Graph
+from cascata.engine import ray as engine_ray
 from cascata.errors import CascataError, WorkerDied
 from tests.engine.parts import Endless, Flag, Notes
 from tests.on_ray.borrowed import ON_RAY
@@ -17,7 +18,7 @@ pytestmark = ON_RAY
 
 
 def test_a_run_goes_on_elsewhere_when_a_node_of_the_cluster_is_lost_and_ends_when_there_is_no_other(
-    cluster: Any, notes: Notes, flags: list[Flag], tmp_path: Any
+    cluster: Any, notes: Notes, flags: list[Flag], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent, results = Notes(str(tmp_path / "sent")), Notes(str(tmp_path / "results"))
     nodes = {each.node_id: each for each in (cluster.add_node(num_cpus=1, resources={"right": 1}) for _ in range(2))}
@@ -51,6 +52,7 @@ def test_a_run_goes_on_elsewhere_when_a_node_of_the_cluster_is_lost_and_ends_whe
         assert (into.sent, into.delivered, into.failed, into.undelivered) == (total, total - len(lost), len(lost), 0)
         assert all(each.balanced for each in report.edges)
 
+        monkeypatch.setattr(engine_ray, "SHORT_S", 1.0)
         graph.counts.over < flags[1]
         graph.start(engine="ray", num_workers=2)
         until(notes, 4)
