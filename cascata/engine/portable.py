@@ -17,9 +17,11 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Any, Final
 
 from ..errors import CascataError, in_words
@@ -85,18 +87,26 @@ class _Handle(WorkerHandle):
 class PortableRun(StationedRun):
     """One run on worker processes. See `StationedRun`."""
 
-    def __init__(self, spec: GraphSpec, plan: Plan, options: RunOptions, caller: Caller | None = None) -> None:
-        super().__init__(spec, plan, options, caller)
+    def __init__(
+        self,
+        spec: GraphSpec,
+        plan: Plan,
+        options: RunOptions,
+        caller: Caller | None = None,
+        alone: AbstractSet[str] = frozenset(),
+    ) -> None:
+        super().__init__(spec, plan, options, caller, alone)
         self._method = options.start_method or default_start_method()
         if self._method != "spawn" and sys.platform != "linux":
             raise CascataError(
                 f"start_method={self._method!r}: on this system workers start by spawn only. Leave it out"
             )
         self._secret = new_secret()
-        self._handles: list[_Handle] = []
-        self._setting_up: list[asyncio.Future[None]] = []
+        self._handles: dict[int, _Handle] = {}
+        self._setting_up: dict[int, asyncio.Future[None]] = {}
+        self._start: Callable[[int, CascataError | None], None]
         self._addresses: dict[int, Address | None] = {}  # of workers that are ready to begin
-        self._board: Board | None = None
+        self._introduced = False
         self._executor: ThreadPoolExecutor | None = None
 
     async def main(self) -> RunReport:
@@ -116,7 +126,9 @@ class PortableRun(StationedRun):
                 try:
                     with self._beginning():
                         self._seat_caller(board, HOST, self._secret)
-                        self._start(payload, shape, executor)
+                        self._start = partial(self._start_worker, payload, shape, executor)
+                        for worker in range(count):
+                            self._start(worker, None)
                     watching = self._spawn(watch.watch(lambda: self._supervisor.at_work - {count}))
                     await self._supervise(board)
                     watching.cancel()
@@ -153,25 +165,30 @@ class PortableRun(StationedRun):
         super()._is_seated()
         self._introduce()
 
-    def _start(self, payload: bytes, shape: BoardShape, executor: ThreadPoolExecutor) -> None:
+    def _start_worker(
+        self,
+        payload: bytes,
+        shape: BoardShape,
+        executor: ThreadPoolExecutor,
+        index: int,
+        death: CascataError | None,
+    ) -> None:
+        handle = self._handles[index] = _Handle(index, executor)
+        handle.process = self._process(index, handle.far)
+        try:
+            handle.process.start()
+        except BaseException as problem:
+            handle.process = None
+            raise CascataError(
+                f"worker {index} could not be started ({self._method}): {in_words(problem)}. The system may be "
+                f"short of memory, processes or fds; fewer workers (num_workers=) need less"
+            ) from problem
+        handle.far.close()
+        handle.heard = self._spawn(self._listen(handle))
+        self._spawn(self._bury(handle))
+        setup = self._setup(index, shape, death)
         loop = asyncio.get_running_loop()
-        for index in range(len(self._plan.workers)):
-            handle = _Handle(index, executor)
-            self._handles.append(handle)
-            handle.process = self._process(index, handle.far)
-            try:
-                handle.process.start()
-            except BaseException as problem:
-                handle.process = None
-                raise CascataError(
-                    f"worker {index} could not be started ({self._method}): {in_words(problem)}. The system may be "
-                    f"short of memory, processes or fds; fewer workers (num_workers=) need less"
-                ) from problem
-            handle.far.close()
-            handle.heard = self._spawn(self._listen(handle))
-            self._spawn(self._bury(handle))
-            setup = self._setup(index, shape)
-            self._setting_up.append(loop.run_in_executor(executor, handle.set_up, setup, payload))
+        self._setting_up[index] = loop.run_in_executor(executor, handle.set_up, setup, payload)
 
     def _process(self, index: int, far: Any) -> Any:
         from .portable_worker import main
@@ -184,7 +201,7 @@ class PortableRun(StationedRun):
 
         return launch.worker_process(self._method, index, main, (far,))
 
-    def _setup(self, index: int, shape: BoardShape) -> Any:
+    def _setup(self, index: int, shape: BoardShape, death: CascataError | None) -> Any:
         from .inherited import authkeys, has_tracker
         from .portable_worker import PortableSetup
 
@@ -206,13 +223,17 @@ class PortableRun(StationedRun):
             plan=self._plan,
             secret=self._secret,
             host=HOST,
+            alone=frozenset(self._alone),
+            death=None if death is None else pickle.dumps(death),
+            counted=b"" if death is None else self._counted.get(index, b""),
         )
 
     def _introduce(self) -> None:
         """When all workers are ready, tells each where the others are: then they begin."""
-        if len(self._addresses) < len(self._plan.workers) or not self._seated.is_set():
+        if self._introduced or len(self._addresses) < len(self._plan.workers) or not self._seated.is_set():
             return
-        for handle in self._handles:
+        self._introduced = True
+        for handle in self._handles.values():
             self._introduce_to(handle)
         self._open_station(self._reachable())
 
@@ -231,7 +252,7 @@ class PortableRun(StationedRun):
     # -- what the supervisor instructs
 
     def _send(self, worker: int, command: bytes) -> None:
-        if worker < len(self._handles):
+        if worker in self._handles:
             self._handles[worker].send(command)
             if command == b"cancel":  # it may wait for others that will never be ready
                 self._introduce_to(self._handles[worker])
@@ -240,6 +261,13 @@ class PortableRun(StationedRun):
         process = self._handles[worker].process
         with suppress(OSError):  # it has just ended
             process.kill()
+
+    def _restart(self, worker: int, death: CascataError) -> None:
+        super()._restart(worker, death)
+        self._handles[worker].close()
+        self._start(worker, death)
+        if self._introduced:  # the others know each other; they wait for nobody
+            self._introduce_to(self._handles[worker])
 
     # -- what workers say
 
@@ -254,8 +282,7 @@ class PortableRun(StationedRun):
     def _hear(self, part: int, message: tuple[Any, ...]) -> None:
         match message:
             case ("counted", counts):
-                if self._board is not None:
-                    self._board.merge(counts)
+                self._count(part, counts)
             case ("address", address):
                 self._addresses[part] = address
                 self._introduce()
@@ -267,7 +294,7 @@ class PortableRun(StationedRun):
         phase = supervisor.Phase
         if self._supervisor.phase not in (phase.RUNNING, phase.DRAINING):
             return
-        exitcode = self._handles[peer].process.exitcode if peer < len(self._handles) else None
+        exitcode = self._handles[peer].process.exitcode if peer in self._handles else None
         error = (
             CascataError(
                 f"the connection between worker {part} and worker {peer} broke: {why}. Both workers live: look at "
@@ -286,14 +313,14 @@ class PortableRun(StationedRun):
             await asyncio.wait([handle.heard], timeout=HEARD_S)  # a child of its own may keep the pipe open
             handle.hush()
         await loop.run_in_executor(None, handle.process.join, HEARD_S)
-        self._events.put_nowait(supervisor.Exited(handle.index, handle.process.exitcode))
+        self._events.put_nowait(supervisor.Exited(handle.index, handle.process.exitcode, time.monotonic()))
 
     # -- its end
 
     async def _clean_up(self, executor: ThreadPoolExecutor) -> None:
         for doubt in self._doubts:
             doubt.cancel()
-        for handle in self._handles:
+        for handle in self._handles.values():
             process = handle.process
             if process is not None and process.is_alive():  # only after a start that failed half-way
                 process.kill()
@@ -305,5 +332,5 @@ class PortableRun(StationedRun):
         if self._timer is not None:
             self._timer.cancel()
         executor.shutdown()
-        for handle in self._handles:
+        for handle in self._handles.values():
             handle.close()

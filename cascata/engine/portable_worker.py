@@ -29,7 +29,7 @@ from ..transport.homes import BrokeredEnds
 from ..transport.station import Address, Station
 from . import definitions
 from .reporter import Reporter
-from .worker_life import Setup, by_connection, flush_streams, load_failure, make_worker, obey, take_over
+from .worker_life import StationedSetup, by_connection, flush_streams, load_failure, make_worker, obey, take_over
 
 __all__ = ["BoardTeller", "PortableSetup", "main"]
 
@@ -38,7 +38,7 @@ TELL_S: Final = 0.2
 
 
 @dataclass(slots=True)
-class PortableSetup(Setup):
+class PortableSetup(StationedSetup):
     """What a worker is told first."""
 
     plan: Plan
@@ -105,6 +105,7 @@ def main(connection: Any) -> None:
         return
     # It counts as begun when the parent has heard this: whatever it does comes later, since it waits for the answer.
     teller = BoardTeller(Board(setup.shape), reporter)
+    teller.board.catch_up(setup.counted)
     teller.board.set_beat(setup.index)
     teller.tell()
     reporter.send("address", None if station is None else station.address)
@@ -133,8 +134,8 @@ async def _run(
         worker.refused(error, owners, item)
 
     if station is not None:
-        links = BrokeredEnds(station, spec, setup.plan, board, refused)
-    worker = make_worker(setup, spec, board, reporter, links)
+        links = BrokeredEnds(station, spec, setup.plan, board, refused, setup.alone, again=setup.again)
+    worker = make_worker(setup, spec, board, reporter, links, setup.life)
     if station is not None:
         station.open(addresses)
     serving: asyncio.Future[None] = loop.create_future()

@@ -13,10 +13,11 @@ import asyncio
 import pickle
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, TextIO
 
 from .. import log
@@ -28,6 +29,7 @@ from ..observe.report import RunReport
 from ..options import RunOptions
 from ..plan import measured, partition
 from ..transport.handshake import new_secret
+from ..transport.station import Address
 from . import definitions, supervisor
 from .boot import is_by_calls
 from .caller import Caller
@@ -46,7 +48,7 @@ from .ray_cluster import (
 from .ray_worker import GROUPS, HEARD_S, Place, WorkerActor
 from .stationed import StationedRun
 from .watch import WorkerWatch
-from .worker_life import Setup, modules_of
+from .worker_life import StationedSetup, modules_of
 
 __all__ = ["RayRun"]
 
@@ -105,20 +107,31 @@ class RayRun(StationedRun):
         spec: the graph, checked.
         options: of the run.
         caller: has the graph's sources and sinks, if there are any.
+        alone: the nodes that start again when their worker dies; each has a worker of its own.
 
     Raises:
         CascataError: Ray is not installed.
     """
 
-    def __init__(self, spec: GraphSpec, options: RunOptions, caller: Caller | None = None) -> None:
-        super().__init__(spec, Plan((tuple(spec.nodes),), {}, frozenset()), options, caller)  # until there is a cluster
+    def __init__(
+        self,
+        spec: GraphSpec,
+        options: RunOptions,
+        caller: Caller | None = None,
+        alone: AbstractSet[str] = frozenset(),
+    ) -> None:
+        until_there_is_a_cluster = Plan((tuple(spec.nodes),), {}, frozenset())
+        super().__init__(spec, until_there_is_a_cluster, options, caller, alone)
         self._ray = import_ray()
         self._actors: list[_Actor] = []
         self._kind: Any = None
         self._secret = new_secret()
-        self._board: Board | None = None
-        self._direct = not is_by_calls()
+        # What a link by calls has on its way dies with an actor, and nobody could tell what of it came.
+        self._by_calls = not alone
+        self._direct = bool(alone) or not is_by_calls()
         self._detours = Detours(self._in_words, wanted=not self._direct)
+        self._wished: AbstractSet[int] = frozenset()  # workers that can do without their CPU
+        self._begin_actor: Callable[[_Actor, bytes | None], None]
 
     async def main(self) -> RunReport:
         """Runs the graph to its end. What this run started of Ray is stopped, and nothing else.
@@ -143,8 +156,8 @@ class RayRun(StationedRun):
 
     async def _run(self, payload: bytes) -> RunReport:
         self._decided(self._made_plan())
-        asked, wished = demands(self._ray, self._spec, self._plan)
-        check_demands(self._ray, self._plan, asked)
+        asked, self._wished = demands(self._ray, self._spec, self._plan)
+        check_demands(self._ray, self._plan, dict(enumerate(asked)))
         began = time.perf_counter()
         spec, plan = self._spec, self._plan
         shape = BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), len(plan.parts))
@@ -155,7 +168,8 @@ class RayRun(StationedRun):
             self._seat_caller(board, self._ray.util.get_node_ip_address(), self._secret)
             for index, demand in enumerate(asked):
                 self._actors.append(_Actor(index, demand, self._made_actor(index, demand)))
-            starting = self._spawn(self._start(payload, shape, wished))
+            self._begin_actor = partial(self._have_it_begin, payload, shape)
+            starting = self._spawn(self._start())
             watching = self._spawn(watch.watch(lambda: self._supervisor.at_work - {len(plan.workers)}))
             await self._supervise(board)
             watching.cancel()
@@ -170,9 +184,10 @@ class RayRun(StationedRun):
     def _made_plan(self) -> Plan:
         """The plan: as elsewhere, but nodes that ask for different resources do not share a worker."""
         spec, options = self._spec, self._options
-        workers = options.num_workers or default_workers(self._ray, spec)
-        pins = pins_by_resources(spec, min(workers, len(spec.nodes)))
-        return partition(replace(spec, pins={**pins, **spec.pins}), workers, *measured(options.plan_from))
+        alone = self._alone
+        workers = max(options.num_workers or default_workers(self._ray, spec), len(alone) + 1 if alone else 1)
+        pins = pins_by_resources(spec, min(workers, len(spec.nodes)), alone)
+        return partition(replace(spec, pins={**pins, **spec.pins}), workers, *measured(options.plan_from), alone=alone)
 
     def _watch_over(self, board: Board) -> WorkerWatch:
         here = self._ray.get_runtime_context().get_node_id()
@@ -206,27 +221,52 @@ class RayRun(StationedRun):
             **environment,
         ).remote(index, self._secret)
 
-    async def _start(self, payload: bytes, shape: BoardShape, wished: AbstractSet[int]) -> None:
+    async def _start(self) -> None:
         """Has the actors begin when all of them have a place; what hinders it ends the run."""
         try:
-            await self._placing(wished)
-            addresses = self._addresses_with({a.index: a.place.address for a in self._actors if a.place is not None})
-            if not self._direct:
-                addresses = {}
-            handles = {actor.index: actor.handle for actor in self._actors}
+            await self._placing(self._actors, self._wished)
             await self._seated.wait()
             for actor in self._actors:
-                log.info("ray: worker %d (%s) is %s", actor.index, ", ".join(self._plan.workers[actor.index]), actor)
-                # The definitions as they are: who begins must not wait for Ray's object store.
-                setup = self._setup(actor.index, shape)
-                begun = actor.handle.run.remote(setup, self._plan, payload, addresses, handles)
-                self._spawn(self._see_that_it_begins(actor, begun))
-                # From now on it is asked to stop before it is killed: commands wait until it can hear them.
-                self._events.put_nowait(supervisor.Ready(actor.index))
-                self._spawn(self._listen(actor))
-            self._open_station(addresses, reaches(len(self._actors), handles))
+                self._begin_actor(actor, None)
+            self._open_station(self._reachable(), reaches(len(self._actors), self._handles()))
         except (CascataError, self._ray.exceptions.RayError) as problem:
             self._events.put_nowait(supervisor.Failed(None, problem))
+
+    def _reachable(self) -> Mapping[int, Address]:
+        if not self._direct:
+            return {}
+        return self._addresses_with({a.index: a.place.address for a in self._actors if a.place is not None})
+
+    def _handles(self) -> Mapping[int, Any]:
+        """The actors that others may call, where they cannot connect to them."""
+        return {actor.index: actor.handle for actor in self._actors} if self._by_calls else {}
+
+    def _have_it_begin(self, payload: bytes, shape: BoardShape, actor: _Actor, death: bytes | None) -> None:
+        log.info("ray: worker %d (%s) is %s", actor.index, ", ".join(self._plan.workers[actor.index]), actor)
+        # The definitions as they are: who begins must not wait for Ray's object store.
+        setup = self._setup(actor.index, shape, death)
+        begun = actor.handle.run.remote(setup, self._plan, payload, self._reachable(), self._handles())
+        self._spawn(self._see_that_it_begins(actor, begun))
+        # From now on it is asked to stop before it is killed: commands wait until it can hear them.
+        self._events.put_nowait(supervisor.Ready(actor.index))
+        self._spawn(self._listen(actor))
+
+    def _restart(self, worker: int, death: CascataError) -> None:
+        super()._restart(worker, death)
+        demand = self._actors[worker].demand
+        actor = self._actors[worker] = _Actor(worker, demand, self._made_actor(worker, demand))
+        self._spawn(self._start_again(actor, death))
+
+    async def _start_again(self, actor: _Actor, death: CascataError) -> None:
+        """Has an actor begin in the place of one that died; where it can have no place, the run ends."""
+        try:
+            await self._placing([actor], self._wished)
+            if not actor.over:
+                self._begin_actor(actor, pickle.dumps(death))
+        except (CascataError, self._ray.exceptions.RayError) as problem:
+            if not actor.over:  # else it was killed on the way
+                problem.add_note(f"it was to start again: {death}")
+                self._events.put_nowait(supervisor.Failed(None, problem))
 
     async def _see_that_it_begins(self, actor: _Actor, begun: Any) -> None:
         """A call that Ray loses would be a wait without an end. A death is told by `_listen`."""
@@ -241,9 +281,9 @@ class RayRun(StationedRun):
         except self._ray.exceptions.RayError:
             pass
 
-    def _setup(self, index: int, shape: BoardShape) -> Setup:
+    def _setup(self, index: int, shape: BoardShape, death: bytes | None) -> StationedSetup:
         options = self._options
-        return Setup(
+        return StationedSetup(
             index=index,
             nodes=self._plan.workers[index],
             crossing=self._plan.crossing,
@@ -258,12 +298,15 @@ class RayRun(StationedRun):
             thread_cap=1,
             tracked=False,
             modules=modules_of(self._spec),
+            alone=frozenset(self._alone),
+            death=death,
+            counted=b"" if death is None else self._counted.get(index, b""),
         )
 
-    async def _placing(self, wished: AbstractSet[int]) -> None:
-        """Waits until every actor is there. One that only wished for a CPU does without when others use them."""
+    async def _placing(self, actors: Sequence[_Actor], wished: AbstractSet[int]) -> None:
+        """Waits until all of these are there. One that only wished for a CPU does without when others use them."""
         began = time.monotonic()
-        waiting = {asyncio.ensure_future(self._place(actor)): actor for actor in self._actors}
+        waiting = {asyncio.ensure_future(self._place(actor)): actor for actor in actors}
         try:
             while waiting:
                 done, _ = await asyncio.wait(waiting, timeout=1.0, return_when=asyncio.FIRST_EXCEPTION)
@@ -281,6 +324,7 @@ class RayRun(StationedRun):
                         actor.handle = self._made_actor(actor.index, actor.demand)
                         waiting[asyncio.ensure_future(self._place(actor))] = actor
                     elif (lacking and waited > SHORT_S) or waited > BOOT_S:
+                        check_demands(self._ray, self._plan, {actor.index: actor.demand})  # a node may have been lost
                         raise self._no_place(actor, waited, words(lacking))
         finally:
             for each in waiting:
@@ -305,6 +349,8 @@ class RayRun(StationedRun):
     def _no_place(self, actor: _Actor, waited: float, lacking: str) -> CascataError:
         nodes = ", ".join(self._plan.workers[actor.index])
         why = f"others use {lacking} of the cluster" if lacking != "nothing" else "Ray has not started its actor"
+        if self._lives[actor.index]:  # Ray takes its time to forget a node
+            why += ", or the node that it was on is lost, and no other has what it needs"
         return CascataError(
             f"worker {actor.index} ({nodes}) has no place after {waited:.0f} s: {why}. Wait until they are free, ask "
             f"for less with @component(resources=...), or use fewer workers"
@@ -314,7 +360,6 @@ class RayRun(StationedRun):
 
     async def _listen(self, actor: _Actor) -> None:
         """Hears an actor until it has nothing more to say, or is gone."""
-        assert self._board is not None
         code: int | None = 0
         doubt: float | None = None
         listen = actor.handle.listen.options(concurrency_group="listen")
@@ -334,7 +379,7 @@ class RayRun(StationedRun):
                 break
             doubt = None
             if counts:
-                self._board.merge(counts)
+                self._count(actor.index, counts)
             for message in messages:
                 if message is not None:
                     self._hear(actor.index, pickle.loads(message))
@@ -346,7 +391,7 @@ class RayRun(StationedRun):
         if not actor.over:
             actor.over = True
             self._ray.kill(actor.handle)
-            self._events.put_nowait(supervisor.Exited(actor.index, code))
+            self._events.put_nowait(supervisor.Exited(actor.index, code, time.monotonic()))
 
     def _hear(self, part: int, message: tuple[Any, ...]) -> None:
         match message:
@@ -392,6 +437,12 @@ class RayRun(StationedRun):
             f"the connection between {where}{others} broke: {why}. Both are alive: look at the network between them"
         )
         self._events.put_nowait(supervisor.Failed(None, error))
+
+    async def _look_for(self, worker: int) -> None:
+        actor = self._actors[worker]
+        await asyncio.sleep(HEARD_S)
+        if actor.place is not None and not await self._answers(actor):
+            self._bury(actor, None)
 
     async def _answers(self, actor: _Actor) -> bool:
         """Whether an actor can be reached."""

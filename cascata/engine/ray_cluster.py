@@ -6,7 +6,8 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -142,16 +143,19 @@ def _kinds(spec: GraphSpec) -> dict[tuple[tuple[str, float], ...], list[str]]:
     return kinds
 
 
-def pins_by_resources(spec: GraphSpec, num_workers: int) -> dict[str, int]:
+def pins_by_resources(spec: GraphSpec, num_workers: int, alone: AbstractSet[str] = frozenset()) -> dict[str, int]:
     """Pins that keep nodes which ask for different things apart: no machine may have both.
 
     Each kind gets workers of its own, in turn, as long as there are any; nodes of one kind are spread over its workers.
-    Nodes that the user has pinned, and those that ask for nothing, are left alone.
+    Nodes that the user has pinned, those that ask for nothing, and those that have a worker of their own anyhow
+    (`alone`), are left to the plan.
     """
-    kinds = {kind: [node for node in nodes if node not in spec.pins] for kind, nodes in _kinds(spec).items()}
+    settled = spec.pins.keys() | alone
+    kinds = {kind: [node for node in nodes if node not in settled] for kind, nodes in _kinds(spec).items()}
     kinds = {kind: nodes for kind, nodes in kinds.items() if nodes}
     free = [worker for worker in range(num_workers) if worker not in set(spec.pins.values())]
-    others = sum(not _demand_of(spec, node) for node in spec.nodes) > 0
+    free = free[: max(1, len(free) - len(alone - spec.pins.keys()))]
+    others = sum(not _demand_of(spec, node) for node in spec.nodes if node not in alone) > 0
     if not kinds or not free or (len(kinds) == 1 and not others and not spec.pins):
         return {}  # nothing to keep apart
     share = max(1, (len(free) - others) // len(kinds))
@@ -184,10 +188,10 @@ def demands(ray: Any, spec: GraphSpec, plan: Plan) -> tuple[list[dict[str, float
     return asked, modest
 
 
-def check_demands(ray: Any, plan: Plan, asked: Sequence[Demand]) -> None:
+def check_demands(ray: Any, plan: Plan, asked: Mapping[int, Demand]) -> None:
     """Raises `CascataError` when a worker asks for what no node of the cluster has, whoever uses it now."""
     nodes = _nodes(ray)
-    for worker, demand in enumerate(asked):
+    for worker, demand in asked.items():
         if not any(all(node.get(name, 0) >= amount for name, amount in demand.items()) for node in nodes):
             most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in demand}
             raise CascataError(

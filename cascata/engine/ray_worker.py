@@ -35,7 +35,7 @@ from . import definitions
 from .printed import Printed
 from .ray_calls import FETCHERS, packed, reaches
 from .reporter import Reporter
-from .worker_life import Setup, by_connection, flush_streams, load_failure, make_worker, obey
+from .worker_life import StationedSetup, by_connection, flush_streams, load_failure, make_worker, obey
 
 __all__ = ["GROUPS", "HEARD_S", "Place", "WorkerActor"]
 
@@ -155,7 +155,7 @@ class WorkerActor:
 
     def run(
         self,
-        setup: Setup,
+        setup: StationedSetup,
         plan: Plan,
         payload: bytes,
         addresses: Mapping[int, Address],
@@ -170,7 +170,9 @@ class WorkerActor:
             addresses: where the other workers' stations listen.
             actors: handles of all workers.
         """
-        board = self._board = Board(setup.shape)
+        board = Board(setup.shape)
+        board.catch_up(setup.counted)
+        self._board = board
         station = self._station
 
         def live(spec: GraphSpec) -> Coroutine[Any, Any, None]:
@@ -183,7 +185,9 @@ class WorkerActor:
         nodes.daemon = True  # what is not over is ended by the driver
         nodes.start()
 
-    def _run(self, setup: Setup, payload: bytes, live: Callable[[GraphSpec], Coroutine[Any, Any, None]]) -> None:
+    def _run(
+        self, setup: StationedSetup, payload: bytes, live: Callable[[GraphSpec], Coroutine[Any, Any, None]]
+    ) -> None:
         install_forwarding(self._reporter.log, setup.log_level)
         sys.stdout = Printed(sys.stdout, self._printed(1))
         sys.stderr = Printed(sys.stderr, self._printed(2))
@@ -209,7 +213,7 @@ class WorkerActor:
 
 
 async def _live(
-    setup: Setup,
+    setup: StationedSetup,
     plan: Plan,
     spec: GraphSpec,
     station: Station,
@@ -223,8 +227,8 @@ async def _live(
     def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
         worker.refused(error, owners, item)
 
-    ends = BrokeredEnds(station, spec, plan, board, refused)
-    worker = make_worker(setup, spec, board, reporter, ends)
+    ends = BrokeredEnds(station, spec, plan, board, refused, setup.alone, again=setup.again)
+    worker = make_worker(setup, spec, board, reporter, ends, setup.life)
     open_station()
     others = {b"end_writing": station.end_writing, b"end_reading": station.end_reading, b"widen": station.grow}
     threading.Thread(

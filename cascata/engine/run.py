@@ -18,7 +18,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, wait
 from types import FrameType
 from typing import Any, Final, Protocol, Self
@@ -63,13 +62,6 @@ def _refuse_what_a_caller_holds(spec: GraphSpec) -> None:
         )
 
 
-def _refuse_restarts(nodes: AbstractSet[str], where: str) -> None:
-    if nodes:
-        raise CascataError(
-            f"on_worker_death='restart' (asked for {', '.join(sorted(nodes))}) cannot be had {where}: leave it out"
-        )
-
-
 def _engine(spec: GraphSpec, options: RunOptions, caller: Caller | None = None) -> _Engine:
     if caller is None:
         _refuse_what_a_caller_holds(spec)
@@ -79,22 +71,20 @@ def _engine(spec: GraphSpec, options: RunOptions, caller: Caller | None = None) 
     spec = separate(put_in_order(share_batches(spec)))
     if options.engine == "inline":
         return InlineRun(spec, options, caller)
+    alone = restartable(spec, every=options.on_worker_death == "restart")
     if options.engine == "processes":
         weights, traffic = measured(options.plan_from)
-        alone = restartable(spec, every=options.on_worker_death == "restart")
         plan = partition(spec, options.num_workers, weights, traffic, alone=alone)
         if is_portable():
-            _refuse_restarts(alone, "here, where engine='processes' has no means of Linux")
             from .portable import PortableRun
 
-            return PortableRun(spec, plan, options, caller)
+            return PortableRun(spec, plan, options, caller, alone)
         from .processes import ProcessRun  # what it imports is on Linux only
 
         return ProcessRun(spec, plan, options, caller, alone)
-    _refuse_restarts(restartable(spec, every=options.on_worker_death == "restart"), "on Ray")
     from .ray import RayRun
 
-    return RayRun(spec, options, caller)
+    return RayRun(spec, options, caller, alone)
 
 
 class Run:

@@ -2,17 +2,21 @@
 
 workers: a station each ══ TCP ══ the station of the caller's part, here, if the run has one
 EndWriting, EndReading, Grow ──> the part that is the channel's home: a worker, by a command, or that station
+RestartWorker ──> a new worker with a new station, which connects to the homes of its channels by itself
 """
 
 from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, suppress
-from typing import Any
+from typing import Any, Final
 
 from .. import log
+from ..errors import CascataError
 from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..options import RunOptions
@@ -22,16 +26,34 @@ from ..transport.homes import BrokeredEnds, home_of
 from ..transport.station import Address, Station
 from .caller import Caller
 from .supervised import SupervisedRun
-from .supervisor import Supervisor
+from .supervisor import Overdue, Phase, Supervisor
 
 __all__ = ["StationedRun"]
 
+TOLD_S: Final = 1.0
+"""Seconds in which the death of a worker is told, most often, after a connection to it broke."""
+
 
 class StationedRun(SupervisedRun):
-    """One run on workers that have stations. See `SupervisedRun`."""
+    """One run on workers that have stations. See `SupervisedRun`.
 
-    def __init__(self, spec: GraphSpec, plan: Plan, options: RunOptions, caller: Caller | None = None) -> None:
+    Args:
+        alone: the nodes that start again when their worker dies; each has a worker of its own.
+    """
+
+    def __init__(
+        self,
+        spec: GraphSpec,
+        plan: Plan,
+        options: RunOptions,
+        caller: Caller | None = None,
+        alone: AbstractSet[str] = frozenset(),
+    ) -> None:
         super().__init__(spec, plan, options, caller)
+        self._alone = alone
+        self._counted: dict[int, bytes] = {}  # what each worker has told last of what it counted
+        self._lives: Counter[int] = Counter()  # how often each worker was started again
+        self._board: Board | None = None
         self._station: Station | None = None  # of the caller's part
         self._seated = asyncio.Event()
         self._doubts: list[asyncio.Task[None]] = []  # about connections that broke
@@ -40,9 +62,10 @@ class StationedRun(SupervisedRun):
     def _decided(self, plan: Plan) -> None:
         """The plan, for an engine that makes it when the run has begun."""
         self._plan = plan
-        self._supervisor = Supervisor(self._spec, plan, self._options.grace)
+        placed = {node: part for part, nodes in enumerate(plan.parts) for node in nodes}
+        self._returning = frozenset(placed[node] for node in self._alone)
+        self._supervisor = Supervisor(self._spec, plan, self._options.grace, self._returning)
         self._forgetful = frozenset(range(len(plan.parts)))  # what is in a connection then is in nobody's hands
-        self._placed = {node: part for part, nodes in enumerate(plan.parts) for node in nodes}
 
     # -- the caller's part
 
@@ -75,7 +98,7 @@ class StationedRun(SupervisedRun):
         )
 
         def equip(_: ExitStack, refused: Refused) -> tuple[Board, Links]:
-            return board, BrokeredEnds(station, self._spec, plan, board, refused)
+            return board, BrokeredEnds(station, self._spec, plan, board, refused, self._alone)
 
         def ready() -> None:
             with suppress(RuntimeError):
@@ -106,7 +129,7 @@ class StationedRun(SupervisedRun):
     # -- what the supervisor instructs
 
     def _home(self, channel: int) -> int:
-        return home_of(self._spec.channels[channel], self._placed)
+        return home_of(self._spec.channels[channel], self._spec, self._plan, self._alone)
 
     def _end_writing(self, channel: int) -> None:
         home, station = self._home(channel), self._station
@@ -133,6 +156,10 @@ class StationedRun(SupervisedRun):
 
     def _hear(self, part: int, message: tuple[Any, ...]) -> None:
         match message:
+            case ("lost", peer, _) if peer in self._returning:  # if it lives, it has lost the connection, too
+                self._doubts.append(self._spawn(self._look_for(peer)))
+            case ("lost", _, why) if part in self._returning:
+                self._doubts.append(self._spawn(self._replace(part, why)))
             case ("lost", peer, why):
                 self._doubts.append(self._spawn(self._confirm_loss(part, peer, why)))
             case ("refused", text):
@@ -141,6 +168,29 @@ class StationedRun(SupervisedRun):
                 self._unread.update(counts)
             case _:
                 super()._hear(part, message)
+
+    def _count(self, worker: int, counts: bytes) -> None:
+        """A worker has told what it has counted."""
+        if self._board is not None:
+            self._board.merge(counts, self._counted.get(worker, b""))
+            self._counted[worker] = counts
+
+    async def _replace(self, worker: int, why: str) -> None:
+        """A worker that may start again is cut off from what it needs: it is of no use any more."""
+        life = self._lives[worker]
+        await asyncio.sleep(TOLD_S)  # if the other one has died, that ends the run
+        if life == self._lives[worker] and self._supervisor.phase in (Phase.RUNNING, Phase.DRAINING):
+            nodes = ", ".join(self._plan.parts[worker])
+            error = CascataError(f"worker {worker} ({nodes}) lost the connection to another one: {why}")
+            self._events.put_nowait(Overdue(worker, error))
+
+    def _restart(self, worker: int, death: CascataError) -> None:
+        assert self._board is not None  # made before any worker
+        self._lives[worker] += 1
+        self._board.reset_beat(worker)
+
+    async def _look_for(self, worker: int) -> None:
+        """The connection to a worker broke that may start again: where its death does not tell itself, looks for it."""
 
     @abstractmethod
     async def _confirm_loss(self, part: int, peer: int, why: str) -> None:

@@ -371,8 +371,8 @@ class Supervisor:
     def _start_again(self, worker: int, exitcode: int | None, at: float) -> list[Instruction]:
         nodes = self._plan.workers[worker]
         if self._has_ended(worker):
-            self._finished.add(worker)  # there was nothing left to do but to exit
-            return self._exited(worker, exitcode)
+            self._finished.add(worker)  # there was nothing left to do but to say so, and to exit
+            return [*self._end_for(worker), *self._exited(worker, exitcode)]
         death = self._overdue_on.pop(worker, None) or died(worker, exitcode, nodes)
         lately = [each for each in self._deaths.get(worker, ()) if at - each[0] < RESTARTS_WITHIN_S]
         self._deaths[worker] = [*lately, (at, death)]
@@ -384,10 +384,31 @@ class Supervisor:
         self._confirmed = None
         return [RestartWorker(worker, death, len(lately) + 1)]
 
+    def _edges_of(self, worker: int) -> list[int]:
+        """The crossing edges by which a worker sends."""
+        edges = (edge for edge in self._spec.edges if self._placed[edge.source.node] == worker)
+        return [edge.id for edge in edges if edge.channel in self._plan.crossing]
+
+    def _channels_of(self, worker: int) -> list[int]:
+        """The crossing channels that a worker reads."""
+        return [
+            channel
+            for channel in sorted(self._plan.crossing)
+            if any(self._placed[reader.node] == worker for reader in self._spec.channels[channel].readers)
+        ]
+
     def _has_ended(self, worker: int) -> bool:
-        """Whether the nodes of a worker have said that they neither send nor read any more."""
-        edges = {edge.id for edge in self._spec.edges if self._placed[edge.source.node] == worker}
-        return edges <= self._written and not any(worker in readers for readers in self._readers.values())
+        """Whether the node of a worker has ended: it begins to say so when it has."""
+        return any(edge in self._written for edge in self._edges_of(worker)) or any(
+            worker not in self._readers[channel] for channel in self._channels_of(worker)
+        )
+
+    def _end_for(self, worker: int) -> list[Instruction]:
+        """What a worker whose node has ended could not say any more."""
+        instructions = self._writers_done(self._edges_of(worker))
+        for channel in self._channels_of(worker):
+            instructions += self._reader_done(channel, worker)
+        return instructions
 
     def _uncounted(self) -> set[int]:
         """The edges of which it is not known how many items were sent: their writers' counts died with them."""

@@ -24,10 +24,12 @@ from ..runtime.worker import Links, Worker
 from .commands import carry_out
 from .inherited import take_authkeys
 from .reporter import Reporter
+from .restart import cause
 from .watch import where_it_stands
 
 __all__ = [
     "Setup",
+    "StationedSetup",
     "Wire",
     "by_connection",
     "flush_streams",
@@ -61,6 +63,28 @@ class Setup:
     tracked: bool
     modules: dict[str, tuple[str, ...]]
     """Module -> the nodes whose components are of it, wherever they run: each worker imports all of them."""
+
+
+@dataclass(slots=True)
+class StationedSetup(Setup):
+    """The same for a worker that has a station."""
+
+    alone: frozenset[str]
+    """The nodes that start again when their worker dies."""
+    death: bytes | None
+    """Why this worker was started again, pickled."""
+    counted: bytes
+    """What it had counted in the life before."""
+
+    @property
+    def again(self) -> bool:
+        """Whether this is another life of the worker than the first."""
+        return self.death is not None
+
+    @property
+    def life(self) -> Life | None:
+        """The life of its node, if that starts again."""
+        return None if self.alone.isdisjoint(self.nodes) else Life(cause(self.death))
 
 
 def modules_of(spec: GraphSpec) -> dict[str, tuple[str, ...]]:

@@ -172,12 +172,24 @@ class Board:
         """What this process has counted, for the `merge` of a board elsewhere."""
         return bytes(self._memory)
 
-    def merge(self, snapshot: bytes) -> None:
-        """Takes over what one worker has counted on a board of its own. No slot has two writers or goes back to 0."""
+    def merge(self, snapshot: bytes, before: bytes = b"") -> None:
+        """Takes over what one worker has counted on a board of its own. No slot has two writers.
+
+        Args:
+            snapshot: of that board.
+            before: the last one that was taken over of it; empty: there was none.
+        """
+        counts = self._counts
+        known = memoryview(before or bytes(len(snapshot))).cast("q")
+        for slot, value in enumerate(memoryview(snapshot).cast("q")):
+            if value != known[slot]:
+                counts[slot] = value
+
+    def catch_up(self, snapshot: bytes) -> None:
+        """Takes over what the worker of this board had counted in an earlier life, as far as it is more."""
         counts = self._counts
         for slot, value in enumerate(memoryview(snapshot).cast("q")):
-            if value:
-                counts[slot] = value
+            counts[slot] = max(counts[slot], value)
 
     def close(self) -> None:
         """Gives the memory back; the board cannot be used any more."""

@@ -342,7 +342,7 @@ class Calls:
                 raise self._failed
             edges = self._node.failures.edges_of(ports)  # before others are taken
             await self._free.acquire()
-            begun = 0 if journal is None else journal.begin()  # what waits for its call is not in hand
+            begun = 0 if journal is None else await journal.begin()  # what waits for its call is not in hand
             before = self._running[-1] if self._running else None
             taken = None if lineage is None else lineage.current
             if taken is not None:

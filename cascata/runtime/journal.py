@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..records import dataclass
@@ -36,10 +37,22 @@ class JournaledReader(Protocol):
     """A crossing reader that remembers what it has received beyond its worker's death."""
 
     in_hand: dict[int, list[tuple[int, Any]]]
+    """Of an earlier life: call -> edge and item of each that it had in hand."""
     lost: dict[int, int]
+    """Of an earlier life: edge -> items that cannot be had again."""
 
-    def hand(self, call: int) -> None:
-        """The items that were taken since the last time are in hand of a call."""
+    @property
+    def last(self) -> int:
+        """The last call that had an item from here in hand."""
+
+    async def recall(self) -> AbstractSet[int]:
+        """Has what an earlier life has left. Returns the calls that had some of it in hand."""
+
+    def restore(self, unbegun: AbstractSet[int]) -> None:
+        """Fills `items`, `in_hand` and `lost` with what was recalled; what those calls had waits again."""
+
+    async def hold(self, call: int) -> None:
+        """The items that were taken since the last time are in hand of a call: also for a life to come."""
 
     def done(self, call: int) -> None:
         """The items in hand of a call are done."""
@@ -52,7 +65,7 @@ class JournaledWriter(Protocol):
     """A crossing writer that says when all has left."""
 
     async def flushed(self) -> None:
-        """Waits until all that was put has left this process."""
+        """Waits until all that was put is where the death of this worker cannot take it away."""
 
 
 class NodeJournal:
@@ -80,7 +93,7 @@ class NodeJournal:
         self._batched = batched
         self._death = death
         self._all = [reader for each in readers.values() for reader in each]
-        self._call = max((call for reader in self._all for call in reader.in_hand), default=0)
+        self._call = 0
 
     async def recover(self) -> None:
         """Fails what was in hand when the worker died.
@@ -91,6 +104,7 @@ class NodeJournal:
         death = self._death
         if death is None:
             return
+        await self._recall()
         for call in sorted({call for reader in self._all for call in reader.in_hand}):
             items: dict[str, Any] = {}
             edges: Counter[int] = Counter()
@@ -110,6 +124,21 @@ class NodeJournal:
                     for _ in range(count):
                         await self._fail(death, {port: "<an item that was lost with its worker>"}, Counter({edge: 1}))
                 reader.forget_lost()
+
+    async def _recall(self) -> None:
+        """Has what an earlier life has left, and its counts."""
+        calls = {reader: await reader.recall() for reader in self._all}
+        self._call = max((reader.last for reader in self._all), default=0)
+        # A call of which only some ports know was not begun; unless the others have forgotten it, since it is done.
+        unbegun = {
+            call
+            for call in set().union(*calls.values())
+            for readers in self._readers.values()
+            if not any(call in calls[reader] or reader.last >= call for reader in readers)
+        }
+        for reader in self._all:
+            reader.restore(unbegun)
+        self._node.count_on()
 
     async def _fail(self, death: BaseException, items: dict[str, Any], edges: Counter[int]) -> None:
         lineage = self._node.host.lineage
@@ -142,12 +171,12 @@ class NodeJournal:
         for writer in self._writers:
             await writer.flushed()
 
-    def begin(self) -> int:
+    async def begin(self) -> int:
         """The items that were just taken are in hand of a new call; `done` takes what this returns."""
-        self._call = self._call % _LAST_CALL + 1
+        call = self._call = self._call % _LAST_CALL + 1
         for reader in self._all:
-            reader.hand(self._call)
-        return self._call
+            await reader.hold(call)
+        return call
 
     async def end(self, call: int) -> None:
         """A call has ended: when what it sent has left, its items are done."""
@@ -164,7 +193,7 @@ class NodeJournal:
         """The same call, of which a death leaves nothing half done."""
 
         async def kept(*items: Any) -> None:
-            begun = self.begin()
+            begun = await self.begin()
             try:
                 value = await call(*items)
                 if value is not None:

@@ -122,6 +122,8 @@ class Node:
         self._sent_before = 0
         self.journal: NodeJournal | None = None
         """Of a node that may start again."""
+        self.silent = False
+        """Whether it does not know yet what it counted in an earlier life."""
         self._writers = [writer for each in writers.values() for writer in each]
         self.flushes = [writer.flush for writer in self._writers if not isinstance(writer, LocalWriter)]
         """Send what was put and has not left yet."""
@@ -146,9 +148,9 @@ class Node:
     def name(self) -> str:
         return self.spec.name
 
-    def live_on(self, journal: NodeJournal) -> None:
-        """It may start again; what an earlier life of it had counted goes on."""
-        self.journal = journal
+    def count_on(self) -> None:
+        """It has started again: what an earlier life of it had counted goes on."""
+        self.silent = False
         _, self._sent_before, self.failed, self.dropped, self.in_hand_s, self.starved_s, _ = self.host.board.node(
             self.row
         )
@@ -350,6 +352,8 @@ class Node:
 
     def publish(self) -> None:
         """Writes the node's counts and those of its edges on the stats board."""
+        if self.silent:
+            return
         self.published = perf_counter()
         board = self.host.board
         sent = self._sent_before

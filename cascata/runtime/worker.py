@@ -174,7 +174,8 @@ class Worker:
                 node.rested = functools.partial(self._look_later, part)
         if life is not None:
             for node in self.nodes:
-                node.live_on(self._journal(node, life))
+                node.journal = self._journal(node, life)
+                node.silent = life.death is not None
 
     # -- wiring
 

@@ -12,14 +12,20 @@ it was given, and the home calls back what others need.
 
 A run's supervisor ends a channel when no writer is left, or no reader. A writer that closes waits for `CLOSED`, so
 that everything it sent has come when the supervisor hears of it.
+
+An end whose worker may start again is never in the home itself. What such a reader has and has not done is kept here
+(`transport.kept`); such a writer's credits are free again when it is gone. Its channel is needed until the supervisor
+has ended it: before that it may be back, whatever it has said.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
+from .kept import Kept
 from .unread import Unread
 from .wire import Frame, Kind
 
@@ -38,6 +44,7 @@ class Broker:
         writers: edge -> the worker that writes it.
         readers: the workers that read.
         post: sends a frame to a worker's end. Must not call back.
+        returning: the workers that start again when they die.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class Broker:
         writers: Mapping[int, int],
         readers: Sequence[int],
         post: Callable[[int, Frame], None],
+        returning: AbstractSet[int] = frozenset(),
     ) -> None:
         self._channel = channel
         self._writers = dict(writers)  # those that are open
@@ -67,6 +75,9 @@ class Broker:
         self._ended = False
         self._refusing = False
         self._unread: dict[int, Unread] = {}
+        self._kept = {reader: Kept() for reader in readers if reader in returning}
+        self._arrived = {edge: 0 for edge, worker in writers.items() if worker in returning}  # -> items sent so far
+        self._absent: set[int] = set()  # edges whose writers are gone, and may come back
 
     # -- from the ends
 
@@ -76,14 +87,16 @@ class Broker:
         if kind == Kind.DATA:
             if ident in self._held:
                 self._held[ident] -= count + frame.extra
+            if ident in self._arrived:
+                self._arrived[ident] = max(self._arrived[ident], frame.seq)
             self._keep(frame)
         elif kind == Kind.GIVE:
-            self._give(count)
+            self._give(self._freed(worker, count))
         elif kind == Kind.ASK:
             self._work[worker] = frame.seq
             self._asking.append(worker)
             self._match()
-            self._give(count)
+            self._give(self._freed(worker, count))
         elif kind == Kind.WANT:
             if ident in self._writers:
                 self._wants[ident] = count
@@ -97,12 +110,76 @@ class Broker:
         elif kind == Kind.RETURN:
             if worker in self._due:
                 self._due[worker] -= 1
+            if worker in self._kept:
+                self._kept[worker].came_back(frame)
             self._keep(frame._replace(kind=Kind.DATA), first=True)
         elif kind == Kind.DONE:
             self._due[worker] = self._given[worker] - frame.seq
             self._leave(worker)
             self._post(worker, Frame(Kind.LEFT, self._channel))
-            self._give(count)
+            self._give(self._kept[worker].release_all(count) if worker in self._kept else count)
+        else:
+            self._handle_returning(worker, frame)
+
+    def _handle_returning(self, worker: int, frame: Frame) -> None:
+        """What only ends say whose worker may start again."""
+        kind, ident, number = frame.kind, frame.id, frame.seq
+        if kind == Kind.SYNC:
+            self._post(worker, Frame(Kind.SYNCED, ident, 0, number))
+        elif kind == Kind.REOPEN:
+            self._reopen(ident, worker)
+        elif kind == Kind.AGAIN:
+            self._begin_again(worker)
+        elif kind == Kind.OPENING:
+            self._kept[worker].opening(ident, number)
+        elif kind == Kind.OPENED:
+            self._kept[worker].opened(ident, number, frame.amount, bytes(frame.body))
+        elif kind == Kind.OVER:
+            self._kept[worker].over(number, bytes(frame.body))
+        elif kind == Kind.HOLD and frame.amount:
+            self._kept[worker].hold(frame.amount, number)
+            self._post(worker, Frame(Kind.HELD, ident, 0, number))
+        elif kind == Kind.HOLD:
+            self._kept[worker].take_back(number)
+
+    def _begin_again(self, worker: int) -> None:
+        """A reader has a new life: it gets what the one before had not done, whether that had closed or not."""
+        body, frames = self._kept[worker].again()
+        self._leave(worker)
+        self._readers.add(worker)
+        self._due.pop(worker, None)
+        self._given[worker] = len(frames)
+        self._post(worker, Frame(Kind.ACCOUNT, self._channel, body=body))
+        for frame in frames:
+            self._post(worker, frame)
+
+    def _reopen(self, edge: int, worker: int) -> None:
+        """A writer has a new life."""
+        self._absent.discard(edge)
+        self._writers[edge] = worker
+        self._free += self._held.get(edge, 0)
+        self._held[edge] = 0
+        self._wants.pop(edge, None)
+        self._recalled.discard(edge)
+        self._post(worker, Frame(Kind.REOPENED, edge, 0, self._arrived[edge]))
+        if self._refusing:
+            self._post(worker, Frame(Kind.REFUSED, edge))
+        self._serve()
+
+    def _freed(self, worker: int, count: int) -> int:
+        """The credits that are free when a reader has taken so many items."""
+        return self._kept[worker].release(count) if count and worker in self._kept else count
+
+    def away(self, worker: int) -> None:
+        """The connection to a worker is broken that may start again: others get what it cannot use meanwhile."""
+        self._asking = deque(each for each in self._asking if each != worker)
+        for edge, where in self._writers.items():
+            if where == worker:
+                self._absent.add(edge)
+                self._wants.pop(edge, None)
+                self._free += self._held[edge]
+                self._held[edge] = 0
+        self._serve()
 
     def gone(self, worker: int) -> None:
         """The connection to a worker is broken: nothing will come from there."""
@@ -144,6 +221,8 @@ class Broker:
     @property
     def over(self) -> bool:
         """Whether no end is left that could need it."""
+        if (self._arrived and not self._ended) or (self._kept and not self._refusing):
+            return False
         return not self._writers and not self._readers and not any(self._due.values())
 
     def unread(self) -> Mapping[int, Unread]:
@@ -169,7 +248,10 @@ class Broker:
         while self._asking and self._frames:
             reader = self._asking.popleft()
             self._given[reader] += 1
-            self._post(reader, self._frames.popleft())
+            frame = self._frames.popleft()
+            if reader in self._kept:
+                self._kept[reader].went(frame)
+            self._post(reader, frame)
         if self._ended and not self._frames:
             while self._asking:
                 self._post(self._asking.popleft(), Frame(Kind.END, self._channel))
@@ -185,7 +267,7 @@ class Broker:
         """Hands free credits out; calls those back that are held and not used, when others need them."""
         if not self._shared:
             for edge in self._writers:
-                if self._free:
+                if self._free and edge not in self._absent:
                     self._grant(edge, self._free)
             return
         while self._free and self._wants:

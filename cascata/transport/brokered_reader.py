@@ -87,7 +87,7 @@ class BrokeredReader:
     def _turn(self) -> None:
         self._armed = False
         self._turned = perf_counter()
-        self.release()
+        self._tell_much()
         if self.items and not self._looking and self._users:
             self._looking = True
             self._look_s = LOOK_S
@@ -96,13 +96,21 @@ class BrokeredReader:
     def _look(self) -> None:
         """A batch that suspends again and again says nothing of what it takes in between."""
         released = self._released
-        self.release()
+        self._give()
         self._looking = bool(self.items) and self._users > 0
         if self._looking:
             self._look_s = LOOK_S if self._released > released else min(2 * self._look_s, LONGEST_LOOK_S)
             self._loop.call_later(self._look_s, self._look)
 
     def release(self) -> None:
+        self._give()
+
+    def _tell_much(self) -> bool:
+        """Tells of the room there is, if it is worth it; whether it was."""
+        self._give()
+        return True
+
+    def _give(self) -> None:
         owed = self._owed()
         if owed and self._users:
             self._tell(Frame(Kind.GIVE, self._channel, owed))
@@ -111,6 +119,9 @@ class BrokeredReader:
         owed = self._came - len(self.items) - self._released
         self._released += owed
         return owed + self._surcharges.up_to(self._released) if self._surcharges else owed
+
+    def _owed_at_the_end(self) -> int:
+        return self._owed() + len(self.items)
 
     # -- items
 
@@ -151,16 +162,22 @@ class BrokeredReader:
         self._came += count
         if frame.extra:
             self._surcharges.append((self._came, frame.extra))
-        try:
-            items = open_frame(frame, lambda problem: self._bad(edge, 1, problem))
-        except BaseException as problem:  # of an item's own code, which may raise anything
-            self._bad(edge, count, problem)
-        else:
-            self.items.extend(items)
+        items = self._opened(frame)
+        self.items.extend(items)
+        if items:
             self._tally.came(edge, len(items))
             if self._far and 0 < self._work_s * count < AHEAD_S:
                 self._ask()
         return True
+
+    def _opened(self, frame: Frame) -> list[Any]:
+        """The items of a frame; those that cannot be unpickled have failed."""
+        edge = frame.id
+        try:
+            return open_frame(frame, lambda problem: self._bad(edge, 1, problem))
+        except BaseException as problem:  # of an item's own code, which may raise anything
+            self._bad(edge, frame.amount, problem)
+            return []
 
     async def wait(self) -> bool:
         items = self.items
@@ -252,5 +269,5 @@ class BrokeredReader:
         for frame in self._frames:  # another reader may take these
             if frame.kind == Kind.DATA:
                 self._tell(frame._replace(kind=Kind.RETURN))
-        self._tell(Frame(Kind.DONE, self._channel, self._owed() + len(self.items), self._heard))
+        self._tell(Frame(Kind.DONE, self._channel, self._owed_at_the_end(), self._heard))
         return self._tally.left()

@@ -52,6 +52,9 @@ class BrokeredWriter(LateWriter):
         share: how many edges write to it.
         divided: whether several workers read it.
         shared: whether the same items go out on other edges as well.
+        returning: whether its worker may start again: then nothing stays here, each item leaves within its `put`.
+        again: whether it has: then it holds no credits, and says so first.
+        confirms: whether `flushed` asks the home whether all has come.
         bad: called with an item that cannot be serialised, and why.
         forgotten: called when a put that had to wait was never awaited.
     """
@@ -67,6 +70,9 @@ class BrokeredWriter(LateWriter):
         share: int = 1,
         divided: bool = False,
         shared: bool = False,
+        returning: bool = False,
+        again: bool = False,
+        confirms: bool = False,
         bad: Callable[[Any, BaseException], None],
         forgotten: Callable[[], None] = lambda: None,
     ) -> None:
@@ -77,14 +83,20 @@ class BrokeredWriter(LateWriter):
         self._finished = False
         self._awaits_credit = False
         self._confirmed: asyncio.Future[None] = line.loop.create_future()
-        inbox: deque[int] = deque([initial_credits(capacity, share)])  # credits that came
+        inbox: deque[int] = deque([0 if again else initial_credits(capacity, share)])  # credits that came
         self._inbox = inbox
+        self._deaf = again  # until the home answers: what it said before that was to an earlier life
+        self._before = 0  # items that earlier lives have sent
+        self._confirms = confirms
+        self._come = 0  # items that have come to the home, as far as is known
+        self._syncs: deque[tuple[int, asyncio.Future[None]]] = deque()
         tell = self._tell = station.add_writer(edge, channel, home, self)
 
         alone = share == 1
         most = min(max(1, capacity // (2 * share)), MOST_AT_ONCE)
         self.fill = 1  # items that go into one frame, at most
-        self._home_fill = 1 if divided else UNLIMITED  # the same as the home says
+        self._most_fill = 1 if returning else UNLIMITED
+        self._home_fill = 1 if divided or returning else UNLIMITED  # the same as the home says
         reserve = 0  # credits that came, and are not in hand
         credits = 0
         spare = 0  # credits in hand of which a put must ask first whether others come before it
@@ -230,7 +242,7 @@ class BrokeredWriter(LateWriter):
                 else:
                     items = pending[:fill]
                     del pending[:fill]
-                for frame in packer.pack(sent() - len(pending), items, refuse):
+                for frame in packer.pack(self._before + sent() - len(pending), items, refuse):
                     tell(frame)
                 self.fill = 1 if packer.eager else self._home_fill
 
@@ -274,6 +286,8 @@ class BrokeredWriter(LateWriter):
         self._flush = flush
         self._drop_pending = drop
         self._give_up = give_up
+        if again:
+            tell(Frame(Kind.REOPEN, edge))
 
     @property
     def sent(self) -> int:
@@ -289,8 +303,13 @@ class BrokeredWriter(LateWriter):
     # -- what the home says
 
     def hear(self, frame: Frame) -> None:
+        if frame.kind == Kind.REOPENED:
+            self._before = frame.seq
+            self._deaf = False
+        if self._deaf:
+            return
         if frame.kind == Kind.CREDIT:
-            self._home_fill = frame.seq or UNLIMITED
+            self._home_fill = min(frame.seq or UNLIMITED, self._most_fill)
             self._inbox.append(frame.amount)
             if self._awaits_credit:
                 self._awaits_credit = False
@@ -301,6 +320,8 @@ class BrokeredWriter(LateWriter):
             self._call(self._hang_up)
         elif frame.kind == Kind.CLOSED:
             self._call(self._on_closed)
+        elif frame.kind == Kind.SYNCED:
+            self._call(self._on_synced)
 
     def _on_credit(self) -> None:
         if self._line.waiting:
@@ -318,6 +339,25 @@ class BrokeredWriter(LateWriter):
     def _on_closed(self) -> None:
         if not self._confirmed.done():
             self._confirmed.set_result(None)
+
+    # -- for who may start again
+
+    async def flushed(self) -> None:
+        """Waits until all that was put has come to the home, or never can."""
+        self._flush()
+        sent = self._sent()
+        if not self._confirms or sent == self._come:
+            return
+        come = self._line.loop.create_future()
+        self._syncs.append((sent, come))
+        self._tell(Frame(Kind.SYNC, self.edge))
+        await come
+
+    def _on_synced(self) -> None:
+        sent, come = self._syncs.popleft()
+        self._come = max(self._come, sent)
+        if not come.done():  # who waited may have been cancelled
+            come.set_result(None)
 
     # -- the end
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import mmap
 from collections import deque
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -288,7 +289,19 @@ class JournalReader(CrossingReader):
 
     # -- items
 
-    def hand(self, call: int) -> None:
+    async def recall(self) -> AbstractSet[int]:
+        """What an earlier life has left was found when this was made. Returns the calls that had some of it in hand."""
+        return self.in_hand.keys()
+
+    def restore(self, unbegun: AbstractSet[int]) -> None:
+        """It was sorted then, too: the marks of two ports of a call are written with nothing in between."""
+
+    @property
+    def last(self) -> int:
+        """The last call that had an item in hand, as far as is known."""
+        return max(self.in_hand, default=0)
+
+    async def hold(self, call: int) -> None:
         """The items that were taken since the last time are in hand of a call."""
         taken = self._hands.setdefault(call, [])
         while len(self._where) > len(self.items):

@@ -195,9 +195,9 @@ class Link:
         """Whether frames go over it."""
         return self.connection is not None or self.calls is not None
 
-    def send(self, frame: Frame) -> None:
-        """Sends a frame, now or as soon as possible; never waits. Drops it when the connection is gone."""
-        pieces: deque[Chunk] = deque(chunks(frame))
+    def send(self, *frames: Frame) -> None:
+        """Sends frames, now or as soon as possible; never waits. Drops them when the connection is gone."""
+        pieces: deque[Chunk] = deque(chunk for frame in frames for chunk in chunks(frame))
         with self._lock:
             if self.over:
                 return
@@ -270,6 +270,13 @@ class Link:
     def gone(self) -> bool:
         """Whether the other end has heard a goodbye: it has closed its side, or has all that was sent by calls."""
         return self.over or (self.calls is not None and self.calls.idle)
+
+    def renew(self) -> None:
+        """The other end is in a new life: what was to go to the one before is forgotten. `use` follows."""
+        self.cut()
+        with self._lock:
+            self.over = self.parting = self._paused = False
+            self.connection = None
 
     def cut(self) -> None:
         """The connection is gone, or what stands in for it."""

@@ -31,6 +31,10 @@ How an engine wires its workers:
    not move any more, since a broken connection must look neither like the end of a stream nor like a fault of a
    component. Whoever watches over the run ends it: the death of a worker is told as that; when no worker has died, the
    network has failed.
+
+A worker that may start again (`BrokeredEnds` says which) keeps no channel, and connects to those that do. Its next life
+is a new station with the same index, which nobody but itself needs to be told of: when it connects, what there was of
+the life before is over.
 """
 
 from __future__ import annotations
@@ -82,8 +86,13 @@ _SOON_S: Final = 0.005
 _KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """A machine that is gone without a word is noticed within these seconds."""
 
-_TO_HOME: Final = frozenset({Kind.WANT, Kind.BACK, Kind.CLOSE, Kind.GIVE, Kind.ASK, Kind.RETURN, Kind.DONE})
-_OF_A_CHANNEL: Final = frozenset({Kind.GIVE, Kind.ASK, Kind.END, Kind.DONE, Kind.LEFT})  # `id` is a channel's
+_TO_HOME: Final = frozenset(
+    {Kind.WANT, Kind.BACK, Kind.CLOSE, Kind.GIVE, Kind.ASK, Kind.RETURN, Kind.DONE, Kind.HOLD, Kind.OVER}
+    | {Kind.OPENING, Kind.OPENED, Kind.AGAIN, Kind.REOPEN, Kind.SYNC}
+)
+_OF_A_CHANNEL: Final = frozenset(  # `id` is a channel's
+    {Kind.GIVE, Kind.ASK, Kind.END, Kind.DONE, Kind.LEFT, Kind.HOLD, Kind.HELD, Kind.OVER, Kind.AGAIN, Kind.ACCOUNT}
+)
 
 
 class End(Protocol):
@@ -91,6 +100,12 @@ class End(Protocol):
 
     def hear(self, frame: Frame) -> None:
         """Takes a frame, in any thread. Must neither block nor send."""
+
+
+class Tell(Protocol):
+    """Sends frames to a channel's home, together."""
+
+    def __call__(self, *frames: Frame) -> None: ...
 
 
 class Station:
@@ -135,6 +150,7 @@ class Station:
         self._strangers: dict[Connection, asyncio.TimerHandle] = {}
         self._refused = 0
         self._links: dict[int, Link] = {}
+        self._returning: frozenset[int] = frozenset()
         self._brokers: dict[int, Broker] = {}
         self._channels: dict[int, int] = {}  # edge -> channel
         self._writers: dict[int, End] = {}
@@ -161,29 +177,34 @@ class Station:
 
     # -- wiring
 
+    def expect_again(self, workers: frozenset[int]) -> None:
+        """Tells which workers start again when they die. They are the ones who connect; first of all."""
+        self._returning = workers
+
     def keep(self, channel: int, capacity: int, writers: Mapping[int, int], readers: list[int]) -> None:
         """Makes this worker the home of a channel. Args: as those of `Broker`."""
-        self._brokers[channel] = Broker(channel, capacity, writers, readers, self._post)
+        self._brokers[channel] = Broker(channel, capacity, writers, readers, self._post, self._returning)
 
-    def add_writer(self, edge: int, channel: int, home: int, end: End) -> Callable[[Frame], None]:
+    def add_writer(self, edge: int, channel: int, home: int, end: End) -> Tell:
         """Adds the writer of an edge; returns what sends its frames to the channel's home."""
         self._writers[edge] = end
         self._channels[edge] = channel
         return self._way(channel, home)
 
-    def add_reader(self, channel: int, home: int, end: End) -> Callable[[Frame], None]:
+    def add_reader(self, channel: int, home: int, end: End) -> Tell:
         """Adds this worker's reader of a channel; returns what sends its frames to the channel's home."""
         self._readers[channel] = end
         return self._way(channel, home)
 
-    def _way(self, channel: int, home: int) -> Callable[[Frame], None]:
+    def _way(self, channel: int, home: int) -> Tell:
         if home != self.me:
             return self._link(home).send
         broker, lock, me = self._brokers[channel], self._lock, self.me
 
-        def handle(frame: Frame) -> None:
+        def handle(*frames: Frame) -> None:
             with lock:
-                broker.handle(me, frame)
+                for frame in frames:
+                    broker.handle(me, frame)
             if self._leaving:
                 self._look_whether_served()
 
@@ -214,7 +235,7 @@ class Station:
             self.is_open = True
             self._spawn(self._accept())
             for peer in self._links:
-                if peer < self.me and (peer in addresses or peer in self._reaches):
+                if (peer in addresses or peer in self._reaches) and self._connects(peer):
                     self._spawn(self._join(peer, addresses.get(peer)))
             for load in self._early:
                 self._called(*load)
@@ -222,17 +243,27 @@ class Station:
 
         self._loop.call_soon_threadsafe(begin)
 
+    def _connects(self, peer: int) -> bool:
+        """Which of two connects: one that may start again, else the later one."""
+        if self.me in self._returning:
+            return True
+        return peer < self.me and peer not in self._returning
+
     # -- what the supervisor instructs, in the worker that is the home
 
     def end_writing(self, channel: int) -> None:
         """No writer of a channel is left: its readers get what there is, then the end. From any thread."""
         with self._lock:
             self._brokers[channel].end_writing()
+        if self._leaving:
+            self._look_whether_served()
 
     def end_reading(self, channel: int) -> None:
         """No reader of a channel is left: its writers are refused. From any thread."""
         with self._lock:
             self._brokers[channel].end_reading()
+        if self._leaving:
+            self._look_whether_served()
 
     def grow(self, channel: int, extra: int) -> None:
         """Gives a channel room for more items. From any thread."""
@@ -431,11 +462,29 @@ class Station:
     def _proven(self, connection: Connection) -> None:
         self._no_stranger(connection)
         link = self._links.get(connection.handshake.peer)
-        if link is None or link.used or link.over:
+        if link is not None and link.peer in self._returning:
+            self._let_return(link)
+        elif link is None or link.used or link.over:
             connection.abort(HandshakeError(f"worker {connection.handshake.peer} is not expected"))
             return
         link.use(connection)
         connection.settle(None)
+
+    def _let_return(self, link: Link) -> None:
+        """A worker that may start again has connected: what there was of an earlier life of it is over."""
+        before = link.connection
+        if before is None:
+            return
+        if not link.over:
+            before.link = None  # what is still in it is not heard any more
+            before.abort(None)
+            self._away(link)
+        link.renew()
+
+    def _away(self, link: Link) -> None:
+        with self._lock:
+            for broker in self._brokers.values():
+                broker.away(link.peer)
 
     def _no_stranger(self, connection: Connection) -> bool:
         timer = self._strangers.pop(connection, None)
@@ -467,9 +516,12 @@ class Station:
 
     def _lose(self, link: Link, why: str) -> None:
         link.cut()
-        with self._lock:
-            for broker in self._brokers.values():
-                broker.gone(link.peer)
+        if link.peer in self._returning:
+            self._away(link)
+        else:
+            with self._lock:
+                for broker in self._brokers.values():
+                    broker.gone(link.peer)
         self._cut.set()
         if not link.parting and not self._closing:
             self._tell_lost(link.peer, why)

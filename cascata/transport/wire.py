@@ -79,6 +79,33 @@ class Kind(enum.IntEnum):
     BYE = 14
     """worker → worker: this end of the connection is needed no more."""
 
+    # Of workers that may start again: see `transport.kept`.
+    HOLD = 15
+    """reader → home: the next `amount` items are in hand of call `seq`; none: what that call has was not begun."""
+    HELD = 16
+    """home → reader: the home knows that; now the call may begin."""
+    OVER = 17
+    """reader → home: call `seq` has ended, and what it sent has arrived; the body: news of what was counted."""
+    OPENING = 18
+    """reader → home: the frame `seq` of an edge is about to be unpickled."""
+    OPENED = 19
+    """reader → home: `amount` items of that frame can be had; the body as for OVER."""
+    AGAIN = 20
+    """reader → home: it starts again, and knows nothing."""
+    ACCOUNT = 21
+    """home → reader: what it had got and done; the frames that it had not done follow."""
+    REOPEN = 22
+    """writer → home: it starts again, and holds nothing."""
+    REOPENED = 23
+    """home → writer: so many items (`seq`) were sent before."""
+    SYNC = 24
+    """writer → home: has all that was sent come?"""
+    SYNCED = 25
+    """home → writer: it has."""
+
+
+_LAST: Final = max(Kind)
+
 
 class Frame(NamedTuple):
     """A frame. See `Kind`.
@@ -168,7 +195,7 @@ class Assembler:
         staging = self._staging
         while self._end - self._start >= HEADER.size:
             kind, read_only, blobs, ident, amount, number, extra, seq, size = HEADER.unpack_from(staging, self._start)
-            if kind > Kind.BYE or blobs > number or number > MOST_BUFFERS or size > LONGEST:
+            if kind > _LAST or blobs > number or number > MOST_BUFFERS or size > LONGEST:
                 raise WireError(f"kind {kind}, {number} buffers, a body of {size} bytes")
             at = self._start + HEADER.size + 8 * number
             if at > self._end:

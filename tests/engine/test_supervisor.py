@@ -789,6 +789,13 @@ def test_a_worker_whose_nodes_have_ended_need_not_start_again() -> None:
     assert run.lost == set()
 
 
+def test_a_worker_that_dies_while_it_says_that_it_has_ended_has_said_all_of_it() -> None:
+    run = restarting()
+    run.handle(WritersDone((2,)))
+    assert run.handle(killed(1, 1.0)) == []  # it need not start again
+    assert run.handle(ReaderDone(0, 2)) == [EndReading(0)]  # and was the other reader
+
+
 def test_a_call_that_cannot_be_stopped_ends_the_run_and_its_worker_at_once() -> None:
     run, error = supervisor(), failure("overdue")
     assert run.handle(Overdue(1, error)) == [

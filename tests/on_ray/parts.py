@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import os
 import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from cascata import In, Out, State, component, log
+from cascata import Failure, In, Out, State, Stream, component, log
 from tests.engine.parts import Flag, Notes
 
 __all__ = [
     "SOON_S",
+    "AgainAtRight",
     "At",
     "AtLeft",
     "AtLens",
     "AtNowhere",
     "AtRight",
     "Blocks",
+    "CountsUntil",
     "Dies",
     "Says",
+    "Tells",
     "at",
     "dawdle",
     "until",
@@ -71,6 +76,29 @@ async def AtLeft(number: In[int], same: Out[int], place: State[str] = State(at))
 @component(resources={"right": 1})
 async def AtRight(number: In[int], same: Out[int], place: State[str] = State(at)) -> None:
     await same.send(number)
+
+
+@component(resources={"left": 1})
+async def CountsUntil(over: In[Flag], notes: In[Notes], number: Out[int]) -> None:
+    """Sends numbers until a flag is set, and notes how many."""
+    for each in itertools.count():
+        if over.is_set():
+            notes.add(each)
+            return
+        await number.send(each)
+        await asyncio.sleep(0.001)
+
+
+@component(resources={"right": 1}, on_worker_death="restart")
+async def AgainAtRight(number: In[int], same: Out[int], place: State[str] = State(at)) -> None:
+    await same.send(number)
+
+
+@component(resources={"left": 1})
+async def Tells(results: Stream[int], failures: Stream[Failure], notes: In[Notes]) -> None:
+    """Notes all results, and what failed."""
+    found = [each async for each in results]
+    notes.add((found, [(each.item, type(each.error)) async for each in failures]))
 
 
 @component(resources={"nowhere": 2})

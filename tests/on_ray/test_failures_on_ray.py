@@ -12,7 +12,7 @@ import pytest
 from cascata import Graph
 from cascata.engine import ray as engine_ray
 from cascata.errors import CascataError, RunTimeout, WorkerDied
-from tests.engine.parts import Count, Endless, Flag, Notes, Pass, keep
+from tests.engine.parts import Count, Endless, Flag, Notes, keep
 from tests.fault.conftest import gone_within
 from tests.on_ray.borrowed import ON_RAY
 from tests.on_ray.parts import SOON_S, At, AtLens, AtNowhere, Blocks, Dies, until
@@ -118,16 +118,6 @@ def test_another_address_than_that_of_the_connection_is_refused() -> None:
     graph.endless = Endless
     with pytest.raises(CascataError, match=r"is connected to the Ray cluster at .* already"):
         graph.run(engine="ray", address="192.0.2.1:6379")
-
-
-def test_nodes_that_would_start_again_are_refused() -> None:
-    graph = Graph()
-    graph.count = Count
-    graph.count.upto < 1
-    graph.same = Pass
-    graph.count.number >> graph.same.item
-    with pytest.raises(CascataError, match=r"on_worker_death='restart' .* cannot be had on Ray"):
-        graph.run(engine="ray", on_worker_death="restart")
 
 
 PROGRAM = """
