@@ -9,8 +9,9 @@ from __future__ import annotations
 import pickle
 import reprlib
 import traceback as tracebacks
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from .records import dataclass
 
 __all__ = [
     "CascataError",

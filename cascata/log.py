@@ -23,8 +23,9 @@ import logging
 import os
 import sys
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, Final, TextIO
+
+from .records import dataclass
 
 __all__ = [
     "Where",

@@ -15,8 +15,10 @@ import enum
 import importlib
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, Final, Literal
+
+from .records import dataclass
 
 __all__ = [
     "DEFAULT_CAPACITY",

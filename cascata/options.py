@@ -5,20 +5,21 @@ Checking, error texts and documentation read this table.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from .errors import DefinitionError
+from .records import dataclass
 
 __all__ = ["COMPONENT_OPTIONS", "RUN_OPTIONS", "Option", "RunOptions", "check_options", "nearest", "suggestion"]
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` was most likely meant to be, or None."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    from difflib import get_close_matches  # only for a mistake
+
+    found = get_close_matches(name, list(known), n=1, cutoff=0.5)
     return found[0] if found else None
 
 

@@ -31,20 +31,22 @@ LONGEST: Final = 600
 HEAVY: Final = ("aioitertools", "aioprocessing", "dill", "multiprocess", "networkx", "numpy", "rich")
 
 # Which rooms a room may import. docs/how-it-works.md tells it in words.
-WORDS: Final = frozenset({"errors", "model", "options"})
+WORDS: Final = frozenset({"errors", "marks", "model", "options", "records"})
 RULE: Final[dict[str, frozenset[str]]] = {
     "_version": frozenset(),
-    "errors": frozenset(),
-    "log": frozenset(),
-    "model": frozenset({"errors"}),
-    "options": frozenset({"errors"}),
+    "records": frozenset(),
+    "errors": frozenset({"records"}),
+    "marks": frozenset({"errors"}),
+    "log": frozenset({"records"}),
+    "model": frozenset({"errors", "records"}),
+    "options": frozenset({"errors", "records"}),
     "dsl": WORDS,
     "check": WORDS,
     "plan": WORDS,
     "draw": WORDS,
     "serial": WORDS,
     "observe": WORDS | {"log"},
-    "channel": frozenset({"errors"}),
+    "channel": frozenset({"errors", "records"}),
     "transport": WORDS | {"channel", "observe"},
     "runtime": WORDS | {"channel", "log", "observe", "plan"},
     "components": WORDS | {"dsl", "log"},

@@ -7,7 +7,8 @@
 The rules that every kind keeps:
 
 - `put` is a plain function. With room it takes the item at once and returns `DONE`, an awaitable
-  that is finished already; without room it returns a `Pending`, which takes the item when it is
+  that is finished already, or, with the last room, perhaps a `Full`, which lets the reader run when it is
+  awaited; without room it returns a `Pending`, which takes the item when it is
   awaited and there is room. A `Pending` that is cancelled has taken nothing.
 - The order of one writer's items is kept, also between a `Pending` and later puts.
 - Capacity is strict: exactly `capacity` puts are done while nobody takes.
@@ -24,10 +25,10 @@ from __future__ import annotations
 
 import collections.abc
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-__all__ = ["DONE", "Pending", "Reader", "Tally", "Writer"]
+__all__ = ["DONE", "Full", "Pending", "Reader", "Tally", "Writer"]
 
 
 class _Done(collections.abc.Coroutine[Any, Any, None]):
@@ -58,6 +59,43 @@ class _Done(collections.abc.Coroutine[Any, Any, None]):
 
 _NOTHING: Final = iter(())
 DONE: Final = _Done()
+
+
+class Full(collections.abc.Coroutine[Any, Any, None]):
+    """The awaitable of a put that is done, and that took the last room: who awaits it lets the reader run before.
+
+    Args:
+        let_read: does that.
+    """
+
+    __slots__ = ("_let_read",)
+
+    def __init__(self, let_read: Callable[[], None]) -> None:
+        self._let_read = let_read
+
+    @classmethod
+    def of(cls, all_of_them: Sequence[Full]) -> Full:
+        """Several in one."""
+
+        def let_all_read() -> None:
+            for each in all_of_them:
+                each._let_read()
+
+        return cls(let_all_read)
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        self._let_read()
+        return _NOTHING  # type: ignore[return-value]
+
+    def send(self, value: Any, /) -> Any:
+        self._let_read()
+        raise StopIteration
+
+    throw = _Done.throw
+    close = _Done.close
+
+    def __repr__(self) -> str:
+        return "<put: done, and there is no more room>"
 
 
 class Pending(collections.abc.Coroutine[Any, Any, None]):

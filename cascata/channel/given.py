@@ -17,7 +17,6 @@ import pickle
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import Any, Final
 
 __all__ = ["CheckedItems", "Given", "Guard", "bare", "checked"]
@@ -117,6 +116,8 @@ def _arrived(item: Any) -> Any:
 
 def _looks(item: Any) -> bytes | None:
     """A digest of what pickle writes for an item; None if it cannot."""
+    from hashlib import blake2b  # only `debug` needs it
+
     buffers: list[pickle.PickleBuffer] = []
     try:
         digest = blake2b(pickle.dumps(item, 5, buffer_callback=buffers.append))

@@ -12,19 +12,16 @@ finds room at once only while no earlier one waits, so that a writer's items kee
 from __future__ import annotations
 
 import asyncio
-import types
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import Any, Final
 
 from ..errors import ChannelClosed
 from .base import Pending
+from .turns import SLICE_S, turns
 
-__all__ = ["LONGEST_LOOK_S", "LOOK_S", "SLICE_S", "LateWriter", "Line", "turn"]
-
-SLICE_S: Final = 0.001
-"""A writer that never waits lets the loop turn after this many seconds."""
+__all__ = ["LONGEST_LOOK_S", "LOOK_S", "LateWriter", "Line"]
 
 LOOK_S: Final = 0.001
 """A reader says after a batch what it has taken. Should a batch suspend again and again, the channel looks for itself,
@@ -34,28 +31,22 @@ LONGEST_LOOK_S: Final = 0.064
 """Looks that find nothing become rarer, up to this."""
 
 
-@types.coroutine
-def turn() -> Generator[None, None, None]:
-    """Lets the loop turn once: what `asyncio.sleep(0)` does, without the coroutine around it."""
-    yield
-
-
 class Line:
     """Those who wait for room in a channel, in one event loop, in the order of their arrival.
 
     Attributes:
         waiting: places of those without room, and whose they are.
         granted: places of those that have room reserved and did not run yet.
-        turned: when the loop was last seen to turn.
+        turns: of the loop.
     """
 
-    __slots__ = ("granted", "loop", "turned", "waiting")
+    __slots__ = ("granted", "loop", "turns", "waiting")
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.waiting: deque[tuple[asyncio.Future[bool], LateWriter]] = deque()
         self.granted: deque[asyncio.Future[bool]] = deque()
-        self.turned = perf_counter()
+        self.turns = turns()
 
     def enter(self, writer: LateWriter) -> asyncio.Future[bool]:
         """A place at the end: its result is True when room is reserved, False when the writer is refused."""
@@ -98,6 +89,10 @@ class Line:
         self.waiting.extend(staying)
 
 
+def _nothing() -> None:
+    pass
+
+
 class LateWriter:
     """What the writers of every kind do with puts that find no room.
 
@@ -115,6 +110,7 @@ class LateWriter:
         "_begun",
         "_discard",
         "_forgotten",
+        "_let_read",
         "_line",
         "_pump",
         "_room_back",
@@ -142,9 +138,6 @@ class LateWriter:
     _discard: Callable[[], None]
     """Counts an item as sent."""
 
-    _looks = False
-    """Whether who takes is in this loop, and often about to: to let it have its turn costs less than to be woken."""
-
     def __init__(self, edge: int, line: Line, forgotten: Callable[[], None]) -> None:
         self.refusal: Callable[[], BaseException | None] = lambda: ChannelClosed("the channel has no reader any more")
         self.edge = edge
@@ -158,6 +151,7 @@ class LateWriter:
         self._line = line
         self._forgotten = forgotten
         self._settled: asyncio.Event | None = None
+        self._let_read = _nothing
 
     @property
     def waiting(self) -> bool:
@@ -186,14 +180,11 @@ class LateWriter:
         turned = False
         place = line.enter(self)
         try:
-            if began - line.turned > SLICE_S:
+            if began - line.turns.turned > SLICE_S:
                 await asyncio.sleep(0)
-                line.turned = perf_counter()
-                self.paused_s += line.turned - self._since
-                self._since = line.turned
-            elif self._looks:
-                turned = True
-                await turn()
+                line.turns.turned = perf_counter()
+                self.paused_s += line.turns.turned - self._since
+                self._since = line.turns.turned
             if not place.done():
                 self._pump()
             if not place.done():
@@ -212,14 +203,15 @@ class LateWriter:
             self.blocked_s += now - self._since
             self._since = now
             if turned:
-                line.turned = now
+                line.turns.turned = now
             self._begun -= 1
             if self._settled is not None and not self._begun:
                 self._settled.set()
         if place.result():
             line.granted.remove(place)
             if not self.over:
-                return self._take(item)
+                self._take(item)
+                return self._let_read()
             self._room_back()
         return await self._refuse()
 
@@ -228,9 +220,9 @@ class LateWriter:
         if error is not None:
             raise error
         line = self._line
-        if perf_counter() - line.turned > SLICE_S:
+        if perf_counter() - line.turns.turned > SLICE_S:
             await asyncio.sleep(0)
-            line.turned = perf_counter()
+            line.turns.turned = perf_counter()
         self.lost += 1
         self._discard()
 

@@ -10,14 +10,16 @@ next turn (see `Reader.taking`): waking them for each single item would make bot
 
 from __future__ import annotations
 
-import asyncio
+import types
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from time import perf_counter
 from typing import Any, Final
 
-from .base import DONE, Tally
-from .line import LONGEST_LOOK_S, LOOK_S, SLICE_S, LateWriter, Line
+from .base import DONE, Full, Tally
+from .line import LONGEST_LOOK_S, LOOK_S, LateWriter, Line
+from .turns import SLICE_S
+from .waiter import Waiters
 
 __all__ = ["LocalChannel", "LocalWriter"]
 
@@ -41,7 +43,7 @@ class LocalChannel:
         "_loop",
         "_only",
         "_open_readers",
-        "_takers",
+        "_waiters",
         "_writers",
         "capacity",
         "items",
@@ -51,9 +53,9 @@ class LocalChannel:
     def __init__(self, capacity: int, readers: int = 1) -> None:
         self.capacity = capacity
         self.items: deque[Any] = deque()
-        self._takers: deque[asyncio.Future[None]] = deque()
         self._line = Line()
         self._loop = self._line.loop
+        self._waiters = Waiters()
         self._writers: list[LocalWriter] = []
         self._only: LocalWriter | None = None
         self._open_readers = readers
@@ -112,35 +114,28 @@ class LocalChannel:
     def worked(self, seconds: float) -> None:
         pass
 
-    async def wait(self) -> bool:
+    @types.coroutine
+    def wait(self) -> Generator[Any, None, bool]:
         items = self.items
+        waiters = self._waiters
         while not items:
             if not self._writers:
                 return False
-            self.release()
-            taker = self._loop.create_future()
-            self._takers.append(taker)
+            if self._line.waiting:
+                self.release()
+            waiter = waiters.enter()
             try:
-                await taker
+                yield waiter
             except BaseException:
-                if taker in self._takers:
-                    self._takers.remove(taker)
-                else:
+                if waiters.leave(waiter):
                     self.pass_on()  # this wake-up was for an item: somebody else must see it
                 raise
-            self._line.turned = perf_counter()
+            waiters.done(waiter)
         return True
 
     def pass_on(self) -> None:
         if self.items:
-            self.wake_taker()
-
-    def wake_taker(self) -> None:
-        while self._takers:
-            taker = self._takers.popleft()
-            if not taker.done():
-                taker.set_result(None)
-                return
+            self._waiters.wake()
 
     @property
     def ready(self) -> bool:
@@ -158,7 +153,7 @@ class LocalChannel:
     def finish(self) -> None:
         """Ends the channel although its writers are open: nothing will be put any more."""
         self._writers.clear()
-        self._wake_takers()
+        self._waiters.wake_all()
 
     def received(self) -> Mapping[int, int]:
         return {}  # between nodes of one loop nothing is ever on its way
@@ -195,11 +190,7 @@ class LocalChannel:
         if writer in self._writers:
             self._writers.remove(writer)
         if not self._writers:
-            self._wake_takers()
-
-    def _wake_takers(self) -> None:
-        while self._takers:
-            self.wake_taker()
+            self._waiters.wake_all()
 
 
 class LocalWriter(LateWriter):
@@ -207,7 +198,9 @@ class LocalWriter(LateWriter):
 
     __slots__ = ("_closed", "_give_up", "_sent", "_shared", "channel", "put")
 
-    def __init__(self, channel: LocalChannel, line: Line, edge: int, forgotten: Callable[[], None]) -> None:
+    def __init__(  # noqa: C901  # functions in a function: what `put` uses is at hand in its closure, and nowhere faster
+        self, channel: LocalChannel, line: Line, edge: int, forgotten: Callable[[], None]
+    ) -> None:
         super().__init__(edge, line, forgotten)
         self.channel = channel
         self._closed = False
@@ -218,7 +211,9 @@ class LocalWriter(LateWriter):
         sent = 0  # items taken, and room taken in advance
         append = channel.items.append
         items = channel.items
-        takers = channel._takers
+        waiters = channel._waiters
+        idle = waiters.idle
+        turns = line.turns
         tally = channel.tally
 
         def put(item: Any) -> Any:
@@ -226,8 +221,8 @@ class LocalWriter(LateWriter):
             if room:
                 room -= 1
                 append(item)
-                if takers:
-                    channel.wake_taker()
+                if idle:
+                    waiters.wake()
                 return DONE
             return look(item)
 
@@ -240,14 +235,28 @@ class LocalWriter(LateWriter):
                 or self.unbegun
                 or line.waiting
                 or line.granted
-                or perf_counter() - line.turned > SLICE_S
+                or perf_counter() - turns.turned > SLICE_S
             ):
                 return self.later(item)
-            room = 1 if self._shared else min(free, ADVANCE)
-            sent += room
             if self._shared:
                 tally.came(edge)
-            return put(item)
+            elif free > 2:
+                room = min(free, ADVANCE) - 2  # the put that takes the last room comes here again
+                sent += room
+            sent += 1
+            append(item)
+            if idle:
+                waiters.wake()
+            return full if free == 1 else DONE
+
+        def let_read() -> None:
+            if len(items) >= channel.capacity:
+                began = perf_counter()
+                waiters.run_within()
+                self.blocked_s += perf_counter() - began
+
+        full = Full(let_read)
+        self._let_read = let_read
 
         def take(item: Any) -> None:
             nonlocal sent
@@ -255,8 +264,8 @@ class LocalWriter(LateWriter):
             if self._shared:
                 tally.came(edge)
             append(item)
-            if takers:
-                channel.wake_taker()
+            if idle:
+                waiters.wake()
 
         def discard() -> None:
             nonlocal sent
@@ -277,8 +286,6 @@ class LocalWriter(LateWriter):
 
         self._give_up = give_up
         self._sent = taken
-
-    _looks = True
 
     @property
     def sent(self) -> int:

@@ -10,10 +10,11 @@ feeds. Long wires out of one pin share their way until they part.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
+from ..records import dataclass
 from .layers import Arc, backward, layers
 from .order import Item, join, put_in_order
 from .place import place

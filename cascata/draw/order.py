@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
+
+from ..records import dataclass
 
 __all__ = ["Item", "Joint", "join", "put_in_order"]
 

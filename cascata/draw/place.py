@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from ..records import dataclass
 from .order import Item, Joint
 
 __all__ = ["place"]

@@ -7,10 +7,11 @@ gate is a box on the left or right border; outside, it is a pin of the frame.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from ..model import Endpoint
+from ..records import dataclass
 from .layout import Box, Curve, Wire, lay_out, moved
 from .metrics import MARK_SIZE, PIN_SIZE, text_width
 from .shapes import Shape, mark_width, shape_of

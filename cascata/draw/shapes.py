@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from ..records import dataclass
 from .metrics import MARK_SIZE, NAME_SIZE, PIN_SIZE, text_width
 from .sketch import InPin, Sketch, Unit
 

@@ -12,12 +12,13 @@ import inspect
 import re
 import reprlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final, Literal
 
 from ..errors import DefinitionError
 from ..model import ERRORS, MISSING, EdgeSpec, Endpoint, GraphSpec, NodeSpec, Plan
+from ..records import dataclass
 
 __all__ = ["Frame", "InPin", "Link", "OutPin", "Sketch", "Unit", "sketch"]
 

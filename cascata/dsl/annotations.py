@@ -1,4 +1,4 @@
-"""Ports declared by annotations: `In[T]`, `Out[T]`, `BlockingOut[T]`, `Stream[T]` and `State[T]`; how they are read.
+"""How the annotations that declare ports are read: `In[T]`, `Out[T]`, `BlockingOut[T]`, `Stream[T]`, `State[T]`.
 
 To a type checker `In[T]` is plain `T`, `Out[T]` and `BlockingOut[T]` have a typed `send`, `Stream[T]` is an iterator
 and `State[T]` has a typed value. At run time they mark a parameter as a port. Reading never fails: an annotation that
@@ -13,165 +13,15 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, NoReturn, Protocol, TypeAlias, TypeVar
+from dataclasses import replace
+from typing import Annotated, Any, Final, Literal
 
-from ..errors import CascataError, DefinitionError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
-    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from ..marks import BlockingOut, In, Out, State, Stream, T, is_in
+from ..records import dataclass
 
 __all__ = ["BlockingOut", "Hint", "In", "Kind", "Out", "State", "Stream", "read_hint", "type_text"]
 
-T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
-T_contra = TypeVar("T_contra", contravariant=True)
-
 Kind = Literal["in-port", "out-port", "state"]
-
-
-class _InMark:
-    """Marks an annotation as an in-port's. There is one of it, found by identity."""
-
-    def __repr__(self) -> str:
-        return "In"
-
-    def __reduce__(self) -> str:
-        return "_IN"
-
-
-_IN: Final = _InMark()
-
-In: TypeAlias = Annotated[T, _IN]
-"""An in-port: `value: In[float]`. The runner receives one item. A default is the port's default."""
-
-
-class Out(Protocol[T_contra]):
-    """An out-port: `result: Out[float]`. The runner receives an object with `await result.send(item)`."""
-
-    def send(self, item: T_contra, /) -> Coroutine[Any, Any, None]:
-        """Sends an item to every connected in-port; waits while one of them has no room.
-
-        Under `@component(thread=True)` this is a blocking call instead, and gives nothing to await: declare the port
-        as `BlockingOut` there, or a type checker takes the call for one whose `await` was forgotten.
-        """
-        ...
-
-
-class BlockingOut(Protocol[T_contra]):
-    """An out-port of a runner in a thread: `result: BlockingOut[float]`, under `@component(thread=True)` only.
-
-    While the program runs it is the same as `Out`, which may stand there too. A type checker tells them apart: what
-    `Out.send` gives must be awaited, and this `send` has done its work when it returns.
-    """
-
-    def send(self, item: T_contra, /) -> None:
-        """Sends an item to every connected in-port; blocks the thread while one of them has no room."""
-        ...
-
-
-class Stream(Protocol[T_co]):
-    """An in-port that the runner reads itself: `items: Stream[float]`.
-
-    The runner is called once, and takes the items with `async for item in items`; the loop ends when the stream
-    does. What follows it can send last items, and a runner that returns earlier reads no more: its senders are stopped.
-    """
-
-    def __aiter__(self) -> AsyncIterator[T_co]:
-        """`async for item in items`, in an `async def`."""
-        ...
-
-    def __anext__(self) -> Coroutine[Any, Any, T_co]:
-        """`await anext(items)`. Cancelled: nothing is taken."""
-        ...
-
-    def next(self, timeout: float | None = None) -> Coroutine[Any, Any, T_co]:
-        """Takes one item, as `anext` does, and waits no longer than a time for it.
-
-        In a cycle, bound a wait by this and not by `asyncio.timeout`: a node that just waits for an item is taken to
-        have nothing left to send, and a cycle in which all nodes wait so is ended.
-
-        Args:
-            timeout: seconds; None: as long as it takes.
-
-        Raises:
-            TimeoutError: the time passed. Nothing is taken.
-            StopAsyncIteration: the stream has ended.
-        """
-        ...
-
-    def __iter__(self) -> Iterator[T_co]:
-        """`for item in items`, under `@component(thread=True)` only."""
-        ...
-
-
-class State(Generic[T]):
-    """State of an instance: `seen: State[int] = State(int)`.
-
-    In the declaration it carries the initializer; while a node runs, the parameter is an object with
-    `get()`, `set(value)` and `value`.
-
-    Args:
-        initializer: makes the value in the worker before the first item: a plain function or class, an
-            `async def`, a generator function (sync or async: what it yields is the value, what follows
-            the `yield` runs at the end), or one that returns a `contextlib` manager, which is entered.
-            `node.seen < args` sets its arguments.
-
-    Raises:
-        DefinitionError: the initializer cannot be called.
-    """
-
-    __slots__ = ("_initializer",)
-
-    def __init__(
-        self,
-        initializer: Callable[
-            ...,
-            T
-            | Awaitable[T]
-            | Iterator[T]
-            | AsyncIterator[T]
-            | AbstractContextManager[T]
-            | AbstractAsyncContextManager[T]
-            | Coroutine[Any, Any, AbstractContextManager[T]]
-            | Coroutine[Any, Any, AbstractAsyncContextManager[T]],
-        ],
-    ) -> None:
-        if not callable(initializer):
-            raise DefinitionError(
-                f"State({initializer!r}): an initializer is called to make the value. "
-                f"Write State(lambda: {initializer!r})."
-            )
-        self._initializer = initializer
-
-    @property
-    def initializer(self) -> Callable[..., Any]:
-        """What makes the value."""
-        return self._initializer
-
-    def get(self) -> T:
-        """The value."""
-        self._only_in_a_node()
-
-    def set(self, value: T) -> None:
-        """Replaces the value."""
-        self._only_in_a_node()
-
-    @property
-    def value(self) -> T:
-        """The value; assigning replaces it."""
-        self._only_in_a_node()
-
-    @value.setter
-    def value(self, value: T) -> None:
-        self._only_in_a_node()
-
-    def _only_in_a_node(self) -> NoReturn:
-        raise CascataError(f"{self!r} only declares state; its value is there while a node runs.")
-
-    def __repr__(self) -> str:
-        return f"State({getattr(self._initializer, '__qualname__', self._initializer)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +106,7 @@ def _classify(annotation: Any) -> Hint:
     origin = typing.get_origin(annotation)
     if origin is Annotated:
         inner = annotation.__origin__
-        if any(each is _IN for each in annotation.__metadata__):
+        if any(map(is_in, annotation.__metadata__)):
             return Hint("in-port", Any if inner is T else inner)
         return _classify(inner)
     if origin is Out or annotation is Out:

@@ -10,12 +10,13 @@ import dis
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, TypeVar
 
 from ..errors import DefinitionError
 from ..model import DEFAULT_CAPACITY, MISSING, ComponentSpec, InPortSpec, OutPortSpec, RunnerForm, StateSpec
 from ..options import COMPONENT_OPTIONS, check_options, suggestion
+from ..records import dataclass
 from .annotations import Hint, Kind, State, read_hint
 from .operators import is_whole
 

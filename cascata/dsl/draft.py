@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from ..errors import DefinitionError
 from ..model import ComponentSpec, Endpoint, InPortSpec, OutPortSpec, StateArgs
 from ..options import RUN_OPTIONS
+from ..records import dataclass
 
 if TYPE_CHECKING:
     from .component import Component

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from ..errors import DefinitionError, Failure
@@ -21,6 +21,7 @@ from ..model import (
     OutputSpec,
     SubgraphSpec,
 )
+from ..records import dataclass
 from .draft import GraphDraft, NodeDraft, SubgraphDraft
 from .ports import missing_state_args
 from .wiring import wires_of

@@ -6,6 +6,7 @@ graph.run ──> server boots ────────────────�
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -19,22 +20,28 @@ from ..options import RunOptions
 if TYPE_CHECKING:
     from ..observe.report import RunReport
 
-__all__ = ["default_start_method", "is_portable", "run", "run_async"]
+__all__ = ["default_start_method", "is_by_calls", "is_portable", "run", "run_async"]
 
 
 def is_portable() -> bool:
-    """Whether runs use the portable transport: off Linux, or when `CASCATA_TRANSPORT=portable` asks for it.
+    """Whether local runs use the portable transport: off Linux, or when `CASCATA_TRANSPORT=portable` asks for it."""
+    return _asked() == "portable" or sys.platform != "linux"
 
-    Raises:
-        CascataError: `CASCATA_TRANSPORT` asks for something else.
-    """
+
+def is_by_calls() -> bool:
+    """Whether workers on Ray are not even to try to connect to each other: `CASCATA_TRANSPORT=calls` asks for it."""
+    return _asked() == "calls"
+
+
+def _asked() -> str:
+    """The transport that is asked for. Raises `CascataError` when there is none of that name."""
     asked = os.environ.get("CASCATA_TRANSPORT", "")
-    if asked not in ("", "portable"):
+    if asked not in ("", "portable", "calls"):
         raise CascataError(
-            f"CASCATA_TRANSPORT={asked!r}: the only transport that can be asked for is 'portable'. Unset it to have "
-            f"the one that suits this system"
+            f"CASCATA_TRANSPORT={asked!r}: what can be asked for is 'portable', for local workers, and 'calls', for "
+            f"workers on Ray. Unset it to have what suits the system and the network"
         )
-    return asked == "portable" or sys.platform != "linux"
+    return asked
 
 
 def default_start_method() -> str:
@@ -45,7 +52,8 @@ def default_start_method() -> str:
 def run(spec: GraphSpec, options: RunOptions) -> RunReport:
     """See `engine.run.run`."""
     with _server_ahead(options):
-        from .run import run
+        with _no_collections():
+            from .run import run
 
         return run(spec, options)
 
@@ -53,9 +61,23 @@ def run(spec: GraphSpec, options: RunOptions) -> RunReport:
 async def run_async(spec: GraphSpec, options: RunOptions) -> RunReport:
     """See `engine.run.run_async`."""
     with _server_ahead(options):
-        from .run import run_async
+        with _no_collections():
+            from .run import run_async
 
         return await run_async(spec, options)
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """For imports, which make much and leave no garbage: looking for it takes a tenth of their time."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @contextmanager

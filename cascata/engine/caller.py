@@ -17,12 +17,12 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SerializationError
 from ..model import GraphSpec
 from ..observe.board import Board
+from ..records import dataclass
 from ..runtime.answers import AnsweringSink
 from ..runtime.caller import End
 from ..runtime.worker import Links, Refused, Worker

@@ -1,12 +1,13 @@
 """A graph on its way to a worker, with the classes and functions of `__main__` that it needs.
 
-    GraphSpec ──> names of __main__ it reaches ──dill──> payload ──> installed in the worker's __main__ ──> GraphSpec
+    GraphSpec ──> names of __main__ it reaches ──pickle──> payload ──> installed in the worker's __main__ ──> GraphSpec
 
 A worker never runs the user's script. What components of a script (a notebook, a REPL) use by name is found by
 following global names through their code, is sent by value, and installed in the worker's own
 `__main__`: so that items of these classes pickle by reference, and keep their identity.
 
-What is importable goes by reference: the worker imports its module.
+What is importable goes by reference: the worker imports its module. dill is asked for what `by_value` leaves to it:
+classes of `__main__`, closures, and whatever else pickle cannot take.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, Final
 from ..errors import SerializationError, in_words
 from ..model import MISSING, GraphSpec
 from ..transport.dilled import dump_with
-from .by_value import MAIN, reduce_definition
+from .by_value import MAIN, dump_plainly, reduce_definition
 
 __all__ = ["Unsendable", "dump", "load"]
 
@@ -104,14 +105,23 @@ def _dumps(value: Any) -> tuple[bytes, set[str]]:
     main = vars(sys.modules[MAIN])
     by_value: set[str] = set()
 
-    def reduce(thing: Any) -> Any:
+    def met(thing: Any) -> None:
         if isinstance(thing, type | types.FunctionType) and thing.__module__ == MAIN:
-            name = thing.__qualname__.partition(".")[0]
-            if main.get(name) is not None:
+            name, _, inner = thing.__qualname__.partition(".")
+            found = main.get(name)
+            # The runner of a component is not found by its name, at which the component stands.
+            if found is not None and (inner or isinstance(thing, type) or found is thing):
                 by_value.add(name)
+
+    def reduce(thing: Any) -> Any:
+        met(thing)
         return reduce_definition(thing)
 
-    return dump_with(reduce, value), by_value
+    try:
+        return dump_plainly(met, value), by_value
+    except Exception:  # dill takes more, or tells what is wrong
+        by_value.clear()
+        return dump_with(reduce, value), by_value
 
 
 def _sendable(value: Any) -> bool:

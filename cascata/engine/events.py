@@ -6,9 +6,9 @@ Events go in, instructions come out; both are plain data, so that every order of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ..errors import CascataError
+from ..records import dataclass
 from ..runtime.idle import IdleReport, Rest
 
 __all__ = [

@@ -7,7 +7,6 @@ import os
 import socket
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -21,29 +20,23 @@ class WorkerHandle:
 
     Args:
         index: of the worker.
-        executor: threads of the run, two for each worker.
+        connection: this process's end of the control connection.
+        far: the worker's end; closed here when the worker has it.
 
     Attributes:
-        far: the worker's end of the connection; closed here when the worker has it.
-        control: `connection`, to be awaited.
-        process: of `multiprocess`; None before it was started.
-        heard: the task that listens to it.
+        process: of `multiprocess`, or as one; None before it was started.
+        heard: done when the worker has nothing more to say.
     """
 
-    def __init__(self, index: int, executor: ThreadPoolExecutor) -> None:
-        from aioprocessing.connection import AioConnection
-        from multiprocess.connection import Pipe
-
+    def __init__(self, index: int, connection: Any, far: Any) -> None:
         self.index = index
-        self.connection, self.far = Pipe(duplex=True)
-        self.control = AioConnection(self.connection)
-        self.control._executor = executor  # one pool for the run, shut down at its end
+        self.connection, self.far = connection, far
         # A process forked from this one must not seem to be the workers' parent.
         forked.private(self.connection.fileno())
         self.process: Any = None
         self._early: list[bytes] | None = []  # commands that came before the worker was set up
         self._order = threading.Lock()
-        self.heard: asyncio.Task[None] | None = None
+        self.heard: asyncio.Future[None] | None = None
 
     def send(self, command: bytes) -> None:
         """Sends a short command, after the set-up; a worker that is gone needs none."""

@@ -20,10 +20,9 @@ from multiprocess import (
 )
 
 from . import server
-from .boot import default_start_method
-from .spawning import SpawnWorker, authkeys, has_tracker, prepared, write_to
+from .spawning import SpawnWorker, prepared, write_to
 
-__all__ = ["ControlEnd", "authkeys", "default_start_method", "has_tracker", "server", "worker_process"]
+__all__ = ["ControlEnd", "worker_process"]
 
 
 class _ForkServerPopen(popen_forkserver.Popen):  # type: ignore[misc]  # multiprocess carries no types

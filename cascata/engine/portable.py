@@ -56,7 +56,12 @@ class _Handle(WorkerHandle):
     """The parent's side of one worker process."""
 
     def __init__(self, index: int, executor: ThreadPoolExecutor) -> None:
-        super().__init__(index, executor)
+        from aioprocessing.connection import AioConnection
+        from multiprocess.connection import Pipe
+
+        super().__init__(index, *Pipe(duplex=True))
+        self.control = AioConnection(self.connection)
+        self.control._executor = executor  # one pool for the run, shut down at its end
         self.introduced = False
 
     def set_up(self, setup: Any, payload: bytes) -> None:
@@ -139,9 +144,9 @@ class PortableRun(StationedRun):
         """Of the start methods that another system does not have, forkserver needs a server."""
         if self._method != "forkserver":
             return nullcontext()
-        from . import launch
+        from . import server
 
-        return launch.server.needed()
+        return server.needed()
 
     def _watch_over(self, board: Board) -> WorkerWatch:
         return WorkerWatch(
@@ -197,8 +202,8 @@ class PortableRun(StationedRun):
         return launch.worker_process(self._method, index, main, (far,))
 
     def _setup(self, index: int, shape: BoardShape, death: CascataError | None) -> Any:
+        from .inherited import authkeys, has_tracker
         from .portable_worker import PortableSetup
-        from .spawning import authkeys, has_tracker
 
         return PortableSetup(
             index=index,

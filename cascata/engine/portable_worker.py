@@ -16,7 +16,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from .. import log
@@ -24,6 +23,7 @@ from ..errors import SerializationError
 from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..observe.log import install_forwarding
+from ..records import dataclass
 from ..runtime.worker import SWITCH_S, Worker
 from ..transport.homes import BrokeredEnds
 from ..transport.station import Address, Station
@@ -105,6 +105,7 @@ def main(connection: Any) -> None:
         return
     # It counts as begun when the parent has heard this: whatever it does comes later, since it waits for the answer.
     teller = BoardTeller(Board(setup.shape), reporter)
+    reporter.count = teller.tell
     teller.board.catch_up(setup.counted)
     teller.board.set_beat(setup.index)
     teller.tell()

@@ -33,7 +33,8 @@ from ..transport import forked
 from ..transport.blocks import keep_only, release_all
 from ..transport.hub import Hub
 from ..transport.links import AnyPair, LinkedEnds, ends_for, make_arenas, make_pairs
-from . import definitions, restart, supervisor
+from . import definitions, inherited, restart, server, supervisor, wire, worker_main
+from .boot import default_start_method
 from .caller import Caller, own_ends
 from .handle import WorkerHandle
 from .open_files import make_room_for_fds
@@ -43,6 +44,9 @@ from .worker_life import modules_of
 
 __all__ = ["ProcessRun"]
 
+AT_ONCE: Final = 1 << 16
+"""Bytes that a connection takes though nobody reads yet."""
+
 HEARD_S: Final = 1.0
 """Seconds that the last words of a worker whose process is gone may take to arrive."""
 
@@ -50,17 +54,18 @@ HEARD_S: Final = 1.0
 class _Handle(WorkerHandle):
     """With the fds that only Linux has."""
 
-    def __init__(self, index: int, executor: ThreadPoolExecutor) -> None:
-        super().__init__(index, executor)
+    def __init__(self, index: int) -> None:
+        super().__init__(index, *wire.pair())
+        self.ear: wire.Ear | None = None
         self.alive_r, self.alive_w = os.pipe2(os.O_CLOEXEC)
         forked.private(self.alive_w)
         self.pidfd = -1
 
-    def set_up(self, setup: Any, fds: list[int], payload: bytes) -> None:
-        """Sends what a worker is told first. In a thread: a worker that is slow to boot reads slowly."""
-        at_once = _worker_main().FDS_AT_ONCE
+    def set_up(self, setup: bytes, fds: list[int], payload: bytes) -> None:
+        """Sends what a worker is told first. Blocks until it reads, where that is more than `AT_ONCE` or many fds."""
+        at_once = worker_main.FDS_AT_ONCE
         with suppress(OSError):  # a worker that is gone is reported by its exit
-            self.connection.send_bytes(pickle.dumps(setup))
+            self.connection.send_bytes(setup)
             with socket.socket(fileno=os.dup(self.connection.fileno())) as sock:
                 for start in range(0, len(fds), at_once):
                     socket.send_fds(sock, [b"f"], fds[start : start + at_once])
@@ -68,6 +73,11 @@ class _Handle(WorkerHandle):
         alive_r, self.alive_r = self.alive_r, -1
         os.close(alive_r)
         self.is_set_up()
+
+    def hush(self) -> None:
+        super().hush()
+        if self.ear is not None:
+            self.ear.stop()
 
     def close(self) -> None:
         forked.unprivate(self.alive_w)
@@ -99,7 +109,7 @@ class ProcessRun(SupervisedRun):
         super().__init__(spec, plan, options, caller, frozenset(self._journals))
         self._start: Callable[[int, CascataError | None], None]
         self._board: Board | None = None
-        self._method = options.start_method or _launch().default_start_method()
+        self._method = options.start_method or default_start_method()
         self._handles: dict[int, _Handle] = {}
         self._pairs: dict[int, AnyPair] = {}
         self._arenas: dict[int, int] = {}
@@ -132,13 +142,15 @@ class ProcessRun(SupervisedRun):
                     self._journals[worker] = restart.make_journal(spec, plan.workers[worker])
                 self._arenas = make_arenas(spec, plan)
             self._limit_time()
-            with _launch().server.needed() if self._method == "forkserver" else nullcontext():
+            with server.needed() if self._method == "forkserver" else nullcontext():
                 try:
                     with self._beginning():
                         self._seat_caller(shape, board_fd)
                         self._start = partial(self._start_worker, payload, shape, board_fd, executor)
                         for worker in range(count):
                             self._start(worker, None)
+                        for worker in range(count):
+                            self._meet(worker)
                     watching = self._spawn(self._watch.watch(lambda: self._supervisor.at_work - {count}))
                     await self._supervise(board)
                     watching.cancel()
@@ -207,41 +219,59 @@ class ProcessRun(SupervisedRun):
         index: int,
         death: CascataError | None,
     ) -> None:
-        launch = _launch()
-        worker_main = _worker_main()
-        loop = asyncio.get_running_loop()
-        handle = self._handles[index] = _Handle(index, executor)
-        far = handle.far.fileno()
-        if self._method == "fork":
-            handle.process = launch.worker_process(self._method, index, worker_main.main, (far, self._spec))
-        else:
-            target = launch.ControlEnd(far)
-            handle.process = launch.worker_process(self._method, index, worker_main.main, (target, None))
+        handle = self._handles[index] = _Handle(index)
+        handle.process = self._process(index, handle.far.fileno())
         try:
             handle.process.start()
         except BaseException as problem:
             handle.process = None
-            raise CascataError(
-                f"worker {index} could not be started ({self._method}): {in_words(problem)}. The system may be "
-                f"short of memory, processes or fds; fewer workers (num_workers=) need less"
-            ) from problem
+            raise self._unstartable(index, problem) from problem
         handle.far.close()
-        handle.heard = self._spawn(self._listen(handle))
+        handle.ear = wire.Ear(handle.connection, lambda data: self._hear(index, pickle.loads(data)))
+        handle.heard = handle.ear.ended
+        setup, fds = self._setup(handle, shape, board_fd, death)
+        told = pickle.dumps(setup)
+        if len(told) + len(payload) <= AT_ONCE and len(fds) <= worker_main.FDS_AT_ONCE:
+            handle.set_up(told, fds, payload)
+            return
+        # In a thread: a worker that is slow to boot reads slowly.
+        sent = asyncio.get_running_loop().run_in_executor(executor, handle.set_up, told, fds, payload)
+        self._tasks.add(sent)
+        sent.add_done_callback(self._tasks.discard)
+
+    def _process(self, index: int, far: int) -> Any:
+        if self._method == "forkserver":
+            return server.ServedWorker(far)
+        from . import launch  # imports multiprocess
+
+        if self._method == "fork":
+            return launch.worker_process(self._method, index, worker_main.main, (far, self._spec))
+        return launch.worker_process(self._method, index, worker_main.main, (launch.ControlEnd(far), None))
+
+    def _unstartable(self, index: int, problem: BaseException) -> CascataError:
+        return CascataError(
+            f"worker {index} could not be started ({self._method}): {in_words(problem)}. The system may be "
+            f"short of memory, processes or fds; fewer workers (num_workers=) need less"
+        )
+
+    def _meet(self, index: int) -> None:
+        """Takes hold of a worker that was started. All are asked for first: the fork server may be booting."""
+        loop = asyncio.get_running_loop()
+        handle = self._handles[index]
         try:
-            handle.pidfd = os.pidfd_open(handle.process.pid)
+            pid = handle.process.pid
+        except EOFError as problem:
+            raise self._unstartable(index, problem) from problem
+        try:
+            handle.pidfd = os.pidfd_open(pid)
         except ProcessLookupError:  # it was killed at once, and the fork server has reaped it
             self._spawn(self._bury(handle))
             return
         loop.add_reader(handle.pidfd, self._gone, handle)
-        setup, fds = self._setup(handle, shape, board_fd, death)
-        sent = loop.run_in_executor(executor, handle.set_up, setup, fds, payload)
-        self._tasks.add(sent)
-        sent.add_done_callback(self._tasks.discard)
 
     def _setup(
         self, handle: _Handle, shape: BoardShape, board_fd: int, death: CascataError | None
     ) -> tuple[Any, list[int]]:
-        launch = _launch()
         assert self._watch is not None  # made before any worker
         index = handle.index
         positions: dict[int, int] = {}
@@ -257,7 +287,7 @@ class ProcessRun(SupervisedRun):
                     os.fstat(number)
                     streams[number] = position(number)
         cores = len(os.sched_getaffinity(0))
-        setup = _worker_main().FdSetup(
+        setup = worker_main.FdSetup(
             index=index,
             nodes=self._plan.workers[index],
             crossing=self._plan.crossing,
@@ -268,12 +298,13 @@ class ProcessRun(SupervisedRun):
             debug=self._options.debug,
             calls=self._caller is not None and self._caller.calls,
             log_level=worker_level(),
-            authkeys=launch.authkeys(),
+            authkeys=inherited.authkeys(),
             environment=dict(os.environ),
-            tracked=launch.has_tracker(),
+            tracked=inherited.has_tracker(),
             thread_cap=max(1, cores // len(self._plan.workers)),
             parent_fd=position(handle.alive_r),
             board_fd=position(board_fd),
+            surroundings=(inherited.surroundings(f"cascata-worker-{index}") if self._method == "forkserver" else None),
             stacks_fd=position(self._watch.stacks_w),
             modules=modules_of(self._spec),
             death=None if death is None else pickle.dumps(death),
@@ -295,6 +326,7 @@ class ProcessRun(SupervisedRun):
         assert self._board is not None  # made before any worker
         self._board.reset_beat(worker)
         self._start(worker, death)
+        self._meet(worker)
 
     def _kill(self, worker: int) -> None:
         self._signal(worker, signal.SIGKILL)
@@ -317,14 +349,6 @@ class ProcessRun(SupervisedRun):
 
     # -- what workers say
 
-    async def _listen(self, handle: _Handle) -> None:
-        while True:
-            try:
-                message = pickle.loads(await handle.control.coro_recv_bytes())
-            except (EOFError, OSError):
-                return
-            self._hear(handle.index, message)
-
     def _gone(self, handle: _Handle) -> None:
         asyncio.get_running_loop().remove_reader(handle.pidfd)
         self._spawn(self._bury(handle))
@@ -334,7 +358,10 @@ class ProcessRun(SupervisedRun):
         if handle.heard is not None:
             await asyncio.wait([handle.heard], timeout=HEARD_S)  # a child of its own may keep the socket open
             handle.hush()
-        await asyncio.get_running_loop().run_in_executor(None, handle.process.join, HEARD_S)
+        if isinstance(handle.process, server.ServedWorker):
+            await wire.readable(handle.process.fileno(), HEARD_S)
+        else:
+            await asyncio.get_running_loop().run_in_executor(None, handle.process.join, HEARD_S)
         for arena in self._arenas.values():
             release_all(arena, handle.index)
         self._events.put_nowait(supervisor.Exited(handle.index, handle.process.exitcode, time.monotonic()))
@@ -358,15 +385,3 @@ class ProcessRun(SupervisedRun):
         executor.shutdown()
         for handle in self._handles.values():
             handle.close()
-
-
-def _launch() -> Any:
-    from . import launch  # imports multiprocess: only when processes are used
-
-    return launch
-
-
-def _worker_main() -> Any:
-    from . import worker_main
-
-    return worker_main

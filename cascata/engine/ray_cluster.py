@@ -218,6 +218,22 @@ def options_of(demand: Demand) -> dict[str, Any]:
 
 
 def short_of(ray: Any, demand: Demand) -> Demand:
-    """What of a demand is not there now, because others use it."""
+    """What of a demand is not there now, because others use it.
+
+    Nothing, when the cluster has given it to the worker that asks, whose process is yet to start.
+    """
     available = ray.available_resources()
-    return {name: amount for name, amount in demand.items() if available.get(name, 0) < amount}
+    lacking = {name: amount for name, amount in demand.items() if available.get(name, 0) < amount}
+    return lacking if lacking and _is_waited_for(ray, demand) else {}
+
+
+def _is_waited_for(ray: Any, demand: Demand) -> bool:
+    """Whether the cluster has yet to find a place for somebody who asks for that."""
+    try:
+        from ray.autoscaler.v2.sdk import get_cluster_status
+
+        waiting = get_cluster_status(ray.get_runtime_context().gcs_address).resource_demands.ray_task_actor_demand
+        asked = [each.bundle for demand in waiting for each in demand.bundles_by_count]
+    except Exception:  # not every version of Ray tells: what others use is all that is known
+        return True
+    return any(all(bundle.get(name, 0) == amount for name, amount in demand.items()) for bundle in asked)

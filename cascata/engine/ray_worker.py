@@ -3,10 +3,12 @@
     driver ── tell(command) ──> inbox ──> a thread obeys        (runtime of every engine: engine.worker_life)
            <── listen() ─────── outbox <── Reporter ────────────┘
     actor  <══ frames, TCP ══>  other actors                    (transport.station)
+    actor  <── frames, fetch ── others that cannot connect      (transport.calls)
 
-A class without `async def`: an async actor does not keep the order of calls, and runs on a loop of Ray's own. `run`
-starts a thread for the nodes; `tell` and `listen` have threads of Ray's. Errors travel as messages, never by being
-raised: Ray would wrap them, and loses those with odd constructors.
+A class without a single `async def`, not even a private one: an async actor does not keep the order of calls, runs them
+on loops of Ray's own, and takes three times as long for each. `run` starts a thread for the nodes; the other methods
+have threads of Ray's. Errors travel as messages, never by being raised: Ray would wrap them, and loses those with odd
+constructors.
 """
 
 from __future__ import annotations
@@ -16,25 +18,29 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from ..errors import SerializationError
-from ..model import Plan
+from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..observe.log import install_forwarding
+from ..records import dataclass
+from ..runtime.worker import SWITCH_S
+from ..transport.calls import Load
 from ..transport.homes import BrokeredEnds
 from ..transport.station import Address, Station
+from ..transport.wire import Chunk
 from . import definitions
 from .printed import Printed
+from .ray_calls import FETCHERS, packed, reaches
 from .reporter import Reporter
 from .worker_life import StationedSetup, by_connection, flush_streams, load_failure, make_worker, obey
 
 __all__ = ["GROUPS", "HEARD_S", "Place", "WorkerActor"]
 
-GROUPS: Final = {"tell": 1, "listen": 1}
-"""Ray's concurrency groups: methods that have a thread of their own."""
+GROUPS: Final = {"tell": 1, "listen": 1, "frames": 1, "fetch": FETCHERS}
+"""Ray's concurrency groups: methods that have threads of their own, and how many."""
 
 HEARD_S: Final = 0.3
 """Seconds that a call of `listen` waits for something to tell."""
@@ -87,18 +93,24 @@ class WorkerActor:
     def __init__(self, index: int, secret: bytes) -> None:
         import ray.util
 
+        sys.setswitchinterval(SWITCH_S)  # the loop of the nodes shares the interpreter with threads for I/O and calls
         self._index = index
         self._wire = _Wire()
         self._reporter = Reporter(by_connection(self._wire))
         self._board: Board | None = None
         self._host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call, unused-ignore]
-        self._station = Station(index, secret, self._host, lost=self._lost, refused=self._refused)
+        self._station = Station(
+            index, secret, self._host, lost=self._lost, refused=self._refused, diverted=self._diverted
+        )
 
     def _lost(self, peer: int, why: str) -> None:
         self._reporter.send("lost", peer, why)
 
     def _refused(self, text: str) -> None:
         self._reporter.send("refused", text)
+
+    def _diverted(self, peer: int, why: str) -> None:
+        self._reporter.send("diverted", peer, why)
 
     def place(self) -> Place:
         """Where this worker runs, and where its station listens."""
@@ -128,7 +140,27 @@ class WorkerActor:
             pass
         return found, b"" if self._board is None else self._board.snapshot()
 
-    def run(self, setup: StationedSetup, plan: Plan, payload: bytes, addresses: Mapping[int, Address]) -> None:
+    def frames(self, peer: int, number: int, pieces: Sequence[Chunk]) -> None:
+        """Takes frames of a worker that cannot connect to this one."""
+        self._station.called(peer, number, pieces)
+
+    def is_open(self) -> bool:
+        """Whether this worker lets others in."""
+        return self._station.is_open
+
+    def fetch(self, peer: int, who: int, had: int | None) -> list[Load] | None:
+        """What goes to the driver, when it cannot connect. See `Station.fetch`."""
+        loads = self._station.fetch(peer, who, had, HEARD_S)
+        return None if loads is None else [(number, packed(pieces)) for number, pieces in loads]
+
+    def run(
+        self,
+        setup: StationedSetup,
+        plan: Plan,
+        payload: bytes,
+        addresses: Mapping[int, Address],
+        actors: Mapping[int, Any],
+    ) -> None:
         """Has the nodes run to their end, in a thread of their own: Ray's have loops already. Returns at once.
 
         Args:
@@ -136,15 +168,26 @@ class WorkerActor:
             plan: which node runs on which worker.
             payload: the definitions.
             addresses: where the other workers' stations listen.
+            actors: handles of all workers.
         """
         board = Board(setup.shape)
         board.catch_up(setup.counted)
         self._board = board
-        nodes = threading.Thread(target=self._run, args=(setup, plan, payload, addresses), name="cascata-nodes")
+        station = self._station
+
+        def live(spec: GraphSpec) -> Coroutine[Any, Any, None]:
+            def begin() -> None:
+                station.open(addresses, reaches(setup.index, actors))
+
+            return _live(setup, plan, spec, station, begin, self._wire, self._reporter, board)
+
+        nodes = threading.Thread(target=self._run, args=(setup, payload, live), name="cascata-nodes")
         nodes.daemon = True  # what is not over is ended by the driver
         nodes.start()
 
-    def _run(self, setup: StationedSetup, plan: Plan, payload: bytes, addresses: Mapping[int, Address]) -> None:
+    def _run(
+        self, setup: StationedSetup, payload: bytes, live: Callable[[GraphSpec], Coroutine[Any, Any, None]]
+    ) -> None:
         install_forwarding(self._reporter.log, setup.log_level)
         sys.stdout = Printed(sys.stdout, self._printed(1))
         sys.stderr = Printed(sys.stderr, self._printed(2))
@@ -156,7 +199,7 @@ class WorkerActor:
         else:
             try:
                 with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # Ray's policy may be uvloop's
-                    runner.run(self._live(setup, plan, spec, addresses))
+                    runner.run(live(spec))
             except BaseException as error:  # a fault of this house; raised, Ray would keep it to itself
                 self._reporter.failed(error)
                 self._reporter.send("finished", {})
@@ -168,29 +211,34 @@ class WorkerActor:
     def _printed(self, stream: int) -> Callable[[str], None]:
         return lambda text: self._reporter.send("printed", stream, text)
 
-    async def _live(self, setup: StationedSetup, plan: Plan, spec: Any, addresses: Mapping[int, Address]) -> None:
-        board = self._board
-        assert board is not None
 
-        def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
-            worker.refused(error, owners, item)
+async def _live(
+    setup: StationedSetup,
+    plan: Plan,
+    spec: GraphSpec,
+    station: Station,
+    open_station: Callable[[], None],
+    wire: _Wire,
+    reporter: Reporter,
+    board: Board,
+) -> None:
+    """Has the nodes run in this loop. Not a method: one coroutine in its class would make the actor an async one."""
 
-        ends = BrokeredEnds(self._station, spec, plan, board, refused, setup.alone, again=setup.again)
-        worker = make_worker(setup, spec, board, self._reporter, ends, setup.life)
-        self._station.open(addresses)
-        others = {
-            b"end_writing": self._station.end_writing,
-            b"end_reading": self._station.end_reading,
-            b"widen": self._station.grow,
-        }
-        threading.Thread(
-            target=obey,
-            args=(self._wire, asyncio.get_running_loop(), worker, self._reporter, others, threading.get_ident()),
-            name="cascata-control",
-            daemon=True,
-        ).start()
-        await worker.run()
-        if not worker.cancelling:
-            await self._station.served()
-        self._reporter.send("unread", self._station.unread())
-        self._reporter.send("finished", dict(worker.unawaited))
+    def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
+        worker.refused(error, owners, item)
+
+    ends = BrokeredEnds(station, spec, plan, board, refused, setup.alone, again=setup.again)
+    worker = make_worker(setup, spec, board, reporter, ends, setup.life)
+    open_station()
+    others = {b"end_writing": station.end_writing, b"end_reading": station.end_reading, b"widen": station.grow}
+    threading.Thread(
+        target=obey,
+        args=(wire, asyncio.get_running_loop(), worker, reporter, others, threading.get_ident()),
+        name="cascata-control",
+        daemon=True,
+    ).start()
+    await worker.run()
+    if not worker.cancelling:
+        await station.served()
+    reporter.send("unread", station.unread())
+    reporter.send("finished", dict(worker.unawaited))

@@ -5,8 +5,11 @@
 
 `multiprocess` has one server per program, which stays until the program's end, with a resource tracker beside it and a
 socket in the file system. A run promises to leave nothing behind: this server is started for the first run and
-ended with the last one, and has no name that anybody could find. What a child reads and does then
-is as with the server of `multiprocess`.
+ended with the last one, and has no name that anybody could find.
+
+Its interpreter starts while this process prepares the run, on another core if there is one. So that it starts at
+once, this module imports little. Nor does the server import `multiprocess`, which imports dill: a worker that needs
+it does. A child that `request` asks for is a process of `multiprocess`, and begins as under the server of that.
 """
 
 from __future__ import annotations
@@ -14,18 +17,34 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import socket
+import struct
+import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NoReturn
 
-from multiprocess import forkserver, resource_tracker, spawn, util
+__all__ = ["ORIGINAL_DIRECTORY", "ServedWorker", "boot", "main", "needed", "request", "tracker_fd"]
 
-__all__ = ["boot", "main", "needed", "request"]
+
+def _directory() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109  # pathlib is not loaded yet
+    except OSError:  # it was removed
+        return ""
+
+
+ORIGINAL_DIRECTORY: Final = _directory()
+"""What "" in `sys.path` stands for: where the program was when it ran its first graph."""
 
 _MOST_FDS: Final = 250
+
+
+_NUMBER: Final = struct.Struct("q")
+
+_WORKER: Final = b"w"
+_PROCESS: Final = b"p"
 
 
 class _Server:
@@ -34,24 +53,23 @@ class _Server:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.users = 0
-        self.pid: int | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self.control: socket.socket | None = None
 
     def ensure(self) -> socket.socket:
         """Starts the server unless it runs; one that was killed is started again."""
-        if self.pid is not None and self.control is not None:
-            if not _has_ended(self.pid):
+        if self.process is not None and self.control is not None:
+            if self.process.poll() is None:
                 return self.control
-            self.pid = None
             self.close()
         self.control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         program = f"from {__name__} import main; main({far.fileno()}, {sys.path!r})"
-        executable = spawn.get_executable()
         try:
             # sys.path goes along twice: for the import of `main` itself, and for what it imports.
-            start = f"import sys; sys.path[:] = {sys.path!r}; {program}"
-            command = [executable, *util._args_from_interpreter_flags(), "-c", start]
-            self.pid = util.spawnv_passfds(executable, command, [far.fileno()])
+            start = f"import sys, gc; gc.disable(); sys.path[:] = {sys.path!r}; {program}"
+            flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+            command = [_executable(), *flags, "-c", start]
+            self.process = subprocess.Popen(command, pass_fds=[far.fileno()], restore_signals=False)  # noqa: S603  # ours
         except BaseException:
             self.close()
             raise
@@ -61,11 +79,10 @@ class _Server:
 
     def close(self) -> None:
         """Lets go of the server, and ends it if it runs: it has no state that could be lost."""
-        if self.pid is not None:
-            with contextlib.suppress(ProcessLookupError, ChildProcessError):  # the program may reap it, too
-                os.kill(self.pid, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
-            self.pid = None
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
         if self.control is not None:
             self.control.close()
             self.control = None
@@ -73,14 +90,15 @@ class _Server:
     def after_fork(self) -> None:
         if self.control is not None:
             self.control.close()
-        self.__init__()  # type: ignore[misc]  # as new: the server is no child of this process
+        if self.process is not None:
+            self.process.returncode = 0  # no child of this process, that it could wait for
+        self.__init__()  # type: ignore[misc]  # as new
 
 
-def _has_ended(pid: int) -> bool:
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] != 0
-    except ChildProcessError:  # reaped by somebody else: a thread of the program, or the system when SIGCHLD is ignored
-        return True
+def _executable() -> str:
+    """The interpreter that `multiprocess` would start."""
+    spawn = sys.modules.get("multiprocess.spawn")
+    return os.fsdecode(sys.executable if spawn is None else spawn.get_executable())
 
 
 _server: Final = _Server()
@@ -112,7 +130,7 @@ def boot() -> None:
 
 
 def request(fds: Sequence[int]) -> tuple[int, int]:
-    """Has a child forked that holds `fds`.
+    """Has a child forked that holds `fds`, and becomes the process of `multiprocess` that it is told of.
 
     Returns:
         An fd to read its pid and then its exit code from, and one to write its preparation and process object to.
@@ -120,22 +138,112 @@ def request(fds: Sequence[int]) -> tuple[int, int]:
     Raises:
         OSError: the server could not be started or reached.
     """
+    data_r, data_w = os.pipe2(os.O_CLOEXEC)
+    try:
+        return _ask(_PROCESS, [data_r, *fds]), data_w
+    except BaseException:
+        os.close(data_w)
+        raise
+    finally:
+        os.close(data_r)
+
+
+def _ask(kind: bytes, fds: Sequence[int]) -> int:
+    """Asks for a child. Returns an fd to read its pid and then its exit code from. Raises as `request`."""
     with _server.lock:
         control = _server.ensure()
         status_r, status_w = os.pipe2(os.O_CLOEXEC)
-        data_r, data_w = os.pipe2(os.O_CLOEXEC)
-        tracker = resource_tracker._resource_tracker._fd  # not `getfd()`: that would start one
-        shared = [] if tracker is None else [tracker]
+        tracker = tracker_fd()
         try:
-            socket.send_fds(control, [b"t" if shared else b"-"], [data_r, status_w, *shared, *fds])
+            shared = [] if tracker is None else [tracker]
+            socket.send_fds(control, [kind + (b"t" if shared else b"-")], [status_w, *shared, *fds])
         except BaseException:
             os.close(status_r)
-            os.close(data_w)
             raise
         finally:
-            os.close(data_r)
             os.close(status_w)
-    return status_r, data_w
+    return status_r
+
+
+def tracker_fd() -> int | None:
+    """The resource tracker of `multiprocess`, if this program runs one: workers share it. None is started for them."""
+    module = sys.modules.get("multiprocess.resource_tracker")
+    fd: int | None = None if module is None else module._resource_tracker._fd
+    return fd
+
+
+class ServedWorker:
+    """A worker that the server forks. Has what the engine needs of a process object of `multiprocess`.
+
+    Args:
+        control: the fd of its end of the control socket.
+    """
+
+    def __init__(self, control: int) -> None:
+        self._control = control
+        self._status = -1
+        self._pid: int | None = None
+        self._exitcode: int | None = None
+
+    def start(self) -> None:
+        """Asks for it; does not wait until it is there. Raises `OSError`."""
+        _flush()  # what was printed before comes before what the worker prints
+        self._status = _ask(_WORKER, [self._control])
+
+    @property
+    def pid(self) -> int:
+        """Waits for it, until the server has booted. Raises `EOFError` when the server has died."""
+        if self._pid is None:
+            self._pid = self._read()
+        return self._pid
+
+    @property
+    def exitcode(self) -> int | None:
+        """None while it lives."""
+        self.join(0)
+        return self._exitcode
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.exitcode is None
+
+    def join(self, timeout: float | None = None) -> None:
+        """Waits for its end, at most `timeout` seconds."""
+        if self._exitcode is not None:
+            return
+        poll = select.poll()
+        poll.register(self._status, select.POLLIN)
+        if poll.poll(None if timeout is None else timeout * 1000):
+            try:
+                self.pid  # noqa: B018  # comes first
+                self._exitcode = self._read()
+            except EOFError:
+                self._exitcode = 255  # as multiprocessing says when it cannot know
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        with contextlib.suppress(ProcessLookupError, EOFError):
+            os.kill(self.pid, 9)
+
+    def fileno(self) -> int:
+        """What can be read when it has ended, once its pid is known."""
+        return self._status
+
+    def close(self) -> None:
+        """Lets go of it."""
+        if self._status >= 0:
+            os.close(self._status)
+            self._status = -1
+
+    def _read(self) -> int:
+        data = b""
+        while len(data) < _NUMBER.size:
+            more = os.read(self._status, _NUMBER.size - len(data))
+            if not more:
+                raise EOFError("the fork server has ended")
+            data += more
+        number: int = _NUMBER.unpack(data)[0]
+        return number
 
 
 def keep_to_this_process() -> None:
@@ -153,11 +261,15 @@ def main(control_fd: int, path: list[str]) -> None:
         control_fd: its end of the socket pair. When the other end is closed, it ends.
         path: `sys.path` of the process that it serves.
     """
+    import gc
+    import signal
+
     sys.path[:] = path
     import cascata.engine.worker_main  # noqa: F401  # what every worker needs, imported once
 
+    gc.freeze()  # what was imported stays: workers need not look through it again and again, nor write to its pages
     keep_to_this_process()
-    util._close_stdin()
+    _close_stdin()
     woken_r, woken_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     before = {
         signal.SIGCHLD: signal.signal(signal.SIGCHLD, lambda *_: None),  # only to wake `poll`
@@ -176,12 +288,12 @@ def main(control_fd: int, path: list[str]) -> None:
                     os.read(woken_r, 4096)
                 _reap(status)
             if control.fileno() in ready:
-                kind, fds, _, _ = socket.recv_fds(control, 1, _MOST_FDS)
+                kind, fds, _, _ = socket.recv_fds(control, 2, _MOST_FDS)
                 if not kind:
                     return
                 for fd in fds:
                     os.set_inheritable(fd, False)
-                data, told, *rest = fds
+                told, *rest = fds
                 pid = os.fork()
                 if not pid:
                     signal.set_wakeup_fd(-1)
@@ -190,10 +302,12 @@ def main(control_fd: int, path: list[str]) -> None:
                     for fd in (woken_r, woken_w, told, *status.values()):
                         os.close(fd)
                     control.close()
-                    _child(data, rest, tracked=kind == b"t")
-                forkserver.write_signed(told, pid)
+                    gc.enable()
+                    tracker = rest.pop(0) if kind[1:] == b"t" else None
+                    _child(_worker if kind[:1] == _WORKER else _process, tracker, rest)
+                os.write(told, _NUMBER.pack(pid))
                 status[pid] = told
-                for fd in (data, *rest):
+                for fd in rest:
                     os.close(fd)
 
 
@@ -207,20 +321,65 @@ def _reap(status: dict[int, int]) -> None:
             told = status.pop(pid, None)
             if told is not None:
                 with contextlib.suppress(BrokenPipeError):  # who asked for it is gone
-                    forkserver.write_signed(told, os.waitstatus_to_exitcode(code))
+                    os.write(told, _NUMBER.pack(os.waitstatus_to_exitcode(code)))
                 os.close(told)
 
 
-def _child(data: int, fds: Sequence[int], *, tracked: bool) -> Any:
-    """Becomes the process that was asked for; never returns."""
+def _close_stdin() -> None:
+    """Whoever reads finds the end: what is typed is for the program."""
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stdin is not None:
+            sys.stdin.close()
+        sys.stdin = open(os.open(os.devnull, os.O_RDONLY), encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+def _child(life: Callable[[list[int]], int], tracker: int | None, fds: list[int]) -> NoReturn:
+    """Becomes the process that was asked for."""
     code = 1
     try:
-        if tracked:
-            resource_tracker._resource_tracker._fd, *fds = fds
-        forkserver._forkserver._inherited_fds = list(fds)
-        code = spawn._main(data, os.dup(data))
+        if tracker is not None:
+            from multiprocess import resource_tracker
+
+            resource_tracker._resource_tracker._fd = tracker
+        code = life(fds)
     except Exception:
         sys.excepthook(*sys.exc_info())
         sys.stderr.flush()
     finally:
         os._exit(code)
+
+
+def _process(fds: list[int]) -> int:
+    """Becomes a process of `multiprocess`, which reads what it is."""
+    from multiprocess import forkserver, spawn
+
+    data, *inherited = fds
+    forkserver._forkserver._inherited_fds = inherited
+    code: int = spawn._main(data, os.dup(data))
+    return code
+
+
+def _worker(fds: list[int]) -> int:
+    """Runs a worker, and ends as a process of `multiprocess` does: that is, not as a program."""
+    from .worker_main import main
+
+    code = 0
+    try:
+        main(fds[0], None)
+    except SystemExit as asked:
+        if asked.code is not None and not isinstance(asked.code, int):
+            sys.stderr.write(f"{asked.code}\n")
+        code = asked.code if isinstance(asked.code, int) else int(asked.code is not None)
+    finally:
+        util = sys.modules.get("multiprocess.util")
+        if util is not None:
+            util._exit_function()  # ends its daemons, waits for its other children
+        threading._shutdown()  # type: ignore[attr-defined]  # threads that are no daemons are waited for
+        _flush()
+    return code
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):  # a program may have none, or have closed it
+            stream.flush()

@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
-from multiprocess import context, reduction, resource_tracker, spawn, util
-from multiprocess import process as base_process
+from multiprocess import context, reduction, spawn, util
 
-__all__ = ["SpawnWorker", "authkeys", "has_tracker", "prepared", "write_to"]
+__all__ = ["SpawnWorker", "prepared", "write_to"]
 
 _MAIN: Final = ("init_main_from_name", "init_main_from_path")
 
@@ -102,17 +101,3 @@ class SpawnWorker(context.SpawnProcess):  # type: ignore[misc]
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802
         return _SpawnPopen(process_obj)
-
-
-def authkeys() -> dict[str, bytes]:
-    """Package -> the key that this process's managers were started with; proxies need it in workers."""
-    import multiprocessing
-
-    keys = {"multiprocess": bytes(base_process.current_process().authkey)}
-    keys["multiprocessing"] = bytes(multiprocessing.current_process().authkey)
-    return keys
-
-
-def has_tracker() -> bool:
-    """Whether this program runs a resource tracker of `multiprocess`, which workers then share."""
-    return resource_tracker._resource_tracker._fd is not None

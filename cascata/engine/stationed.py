@@ -21,6 +21,7 @@ from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..options import RunOptions
 from ..runtime.worker import Links, Refused
+from ..transport.calls import Reach
 from ..transport.homes import BrokeredEnds, home_of
 from ..transport.station import Address, Station
 from .caller import Caller
@@ -93,6 +94,7 @@ class StationedRun(SupervisedRun):
             host,
             lost=lambda peer, why: tell("lost", peer, why),
             refused=lambda text: tell("refused", text),
+            diverted=lambda peer, why: tell("diverted", peer, why),
         )
 
         def equip(_: ExitStack, refused: Refused) -> tuple[Board, Links]:
@@ -113,10 +115,10 @@ class StationedRun(SupervisedRun):
         station = self._station
         return {**workers} if station is None else {**workers, station.me: station.address}
 
-    def _open_station(self, addresses: Mapping[int, Address]) -> None:
+    def _open_station(self, addresses: Mapping[int, Address], reaches: Mapping[int, Reach] | None = None) -> None:
         """Lets the caller's part connect: from now on frames come."""
         if self._station is not None:
-            self._station.open(addresses)
+            self._station.open(addresses, reaches)
 
     async def _close_station(self) -> None:
         """When no worker is left: what was in the channels that the caller's part keeps, and its end."""

@@ -23,13 +23,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from .. import log
 from ..model import GraphSpec, Plan
 from ..observe.board import Board
+from ..records import dataclass
 from ..runtime.idle import LOOK_S
 from ..runtime.worker import Worker
 

@@ -13,15 +13,16 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from ..errors import CascataError, ComponentError, in_words
 from ..model import GraphSpec, load_component
 from ..observe.board import Board, BoardShape
+from ..records import dataclass
 from ..runtime.journal import Life
 from ..runtime.worker import Links, Worker
 from .commands import carry_out
+from .inherited import take_authkeys
 from .reporter import Reporter
 from .restart import cause
 from .watch import where_it_stands
@@ -130,15 +131,10 @@ def take_over(setup: Setup) -> None:
     os.environ.update(setup.environment)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, str(setup.thread_cap))
-    import multiprocessing
-
-    import multiprocess
-    from multiprocess import resource_tracker
-
-    for package in (multiprocess, multiprocessing):
-        package.current_process().authkey = setup.authkeys[package.__name__]
-    if not setup.tracked:
-        resource_tracker._resource_tracker._fd = None  # there is none yet: who needs one starts it
+    take_authkeys(setup.authkeys)
+    tracker = sys.modules.get("multiprocess.resource_tracker")
+    if tracker is not None and not setup.tracked:
+        tracker._resource_tracker._fd = None  # there is none yet: who needs one starts it
 
 
 def flush_streams() -> None:

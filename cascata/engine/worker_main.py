@@ -20,25 +20,26 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
-
-from multiprocess.connection import Connection
 
 from ..errors import SerializationError
 from ..model import GraphSpec
 from ..observe.board import Board
 from ..observe.log import install_forwarding
+from ..records import dataclass
 from ..runtime.journal import Life
 from ..runtime.worker import SWITCH_S
 from ..transport.hub import Hub
 from ..transport.journal import Region
 from ..transport.links import Ends, LinkedEnds
 from . import definitions, restart
+from .inherited import settle_in
 from .open_files import make_room_for_fds
 from .reporter import Reporter
 from .server import keep_to_this_process
 from .watch import stacks_to
+from .wire import SocketWire
 from .worker_life import Setup, by_connection, flush_streams, load_failure, make_worker, obey, take_over
 
 __all__ = ["FDS_AT_ONCE", "FdSetup", "main"]
@@ -56,6 +57,8 @@ class FdSetup(Setup):
     parent_fd: int
     board_fd: int
     stacks_fd: int
+    surroundings: dict[str, Any] | None
+    """Where it is to stand; None when `multiprocess` has put it there."""
     death: bytes | None = None
     """Why it was started again, pickled."""
     journal_fd: int | None = None
@@ -77,7 +80,7 @@ def main(control: Any, spec: GraphSpec | None) -> None:
     fd: int = control if isinstance(control, int) else control.detach()
     if spec is None:
         keep_to_this_process()
-    connection = Connection(fd)
+    connection = SocketWire(fd)
     try:
         setup: FdSetup = pickle.loads(connection.recv_bytes())
         make_room_for_fds(2 * setup.fds, "the channels of a worker")
@@ -85,6 +88,8 @@ def main(control: Any, spec: GraphSpec | None) -> None:
     except (EOFError, OSError):
         os._exit(1)  # the parent is gone before it had begun
     _die_with_parent(fds[setup.parent_fd])
+    if setup.surroundings is not None:
+        settle_in(setup.surroundings)
     for number, position in setup.streams.items():
         os.dup2(fds[position], number)
         os.close(fds[position])
@@ -141,7 +146,7 @@ async def _run(
     setup: FdSetup,
     spec: GraphSpec,
     board: Board,
-    connection: Connection,
+    connection: SocketWire,
     reporter: Reporter,
     journal: Mapping[int, Region] | None,
 ) -> None:

@@ -13,10 +13,11 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..model import GraphSpec
+from ..records import dataclass
 from .board import Board
 
 if TYPE_CHECKING:

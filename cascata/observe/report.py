@@ -7,8 +7,10 @@ of plain ASCII text, so that any terminal, log file and encoding can show it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
+
+from ..records import dataclass
 
 __all__ = ["EdgeReport", "NodeReport", "RunReport"]
 

@@ -9,10 +9,10 @@ next one and is its only feeder: cutting it costs a crossing, and keeping it who
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from ..model import GraphSpec
+from ..records import dataclass
 
 __all__ = ["Atoms", "Net", "Network", "fillable", "find_atoms", "find_chains", "flow_order", "pin_of"]
 

@@ -6,9 +6,9 @@ A *block* is what the search moves: a chain of atoms, or one atom (network.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from ..records import dataclass
 from .network import Atoms, Net, Network, pin_of
 
 __all__ = ["TOLERANCE", "Key", "Merit", "Placement", "Problem"]

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..channel.base import Reader
 from ..channel.merge import MergedReader
+from ..channel.turns import SLICE_S
 from ..errors import ChannelClosed
-from .trigger import SLICE_S
 
 if TYPE_CHECKING:
     from .node import Node

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, closing
@@ -226,8 +225,10 @@ class Calls:
                         if not await self._node.failures.take(error, given, number, edges):
                             raise
                         return False
+                    from random import uniform  # most runs have no retries: they need not load it
+
                     pause = min(self._backoff * 2.0 ** min(number - 1, 64), LONGEST_PAUSE_S)
-                    await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                    await asyncio.sleep(pause * uniform(0.5, 1.0))
                 else:
                     for port in held.values():
                         await port.let_go()

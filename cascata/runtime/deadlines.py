@@ -13,11 +13,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ComponentError
+from ..records import dataclass
 
 if TYPE_CHECKING:
     from .node import Node

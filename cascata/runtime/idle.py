@@ -13,9 +13,10 @@ import asyncio
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from ..records import dataclass
 
 if TYPE_CHECKING:
     from .worker import Worker

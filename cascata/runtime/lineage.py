@@ -18,7 +18,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
-from random import getrandbits
 from typing import TYPE_CHECKING, Any, Final
 
 from ..channel.base import DONE, Pending
@@ -81,6 +80,8 @@ class Taken:
 
 def new_id() -> int:
     """An id for an item on its way."""
+    from random import getrandbits  # most graphs have no ordered group: they need not load it
+
     return getrandbits(64) or 1
 
 

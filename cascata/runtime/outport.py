@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import Any, Final
 
-from ..channel.base import DONE, Pending, Writer
+from ..channel.base import DONE, Full, Pending, Writer
 from ..channel.given import Guard
 
 __all__ = ["OutPort", "Stopped"]
@@ -145,15 +145,17 @@ class OutPort:
             nonlocal fanned
             fanned += 1
             waiting: list[Any] | None = None
+            full: list[Full] | None = None
             for put in puts:
                 done = put(item)
-                if done is not DONE:
-                    if waiting is None:
-                        waiting = [done]
-                    else:
-                        waiting.append(done)
+                if done is DONE:
+                    continue
+                if isinstance(done, Full):
+                    full = [*full, done] if full else [done]
+                else:
+                    waiting = [*waiting, done] if waiting else [done]
             if waiting is None:
-                return DONE
+                return DONE if full is None else full[0] if len(full) == 1 else Full.of(full)
             if len(waiting) == 1:
                 return waiting[0]
             late = waiting

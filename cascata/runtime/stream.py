@@ -14,10 +14,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..channel.base import Reader
+from ..channel.turns import SLICE_S, turns
 from ..model import MISSING
 from .outport import Stopped
 from .threads import CallThread
-from .trigger import BATCH_S, SLICE_S, starve
+from .trigger import BATCH_S, starve
 
 if TYPE_CHECKING:
     from .lineage import Taken
@@ -48,7 +49,7 @@ class Stream:
         "_port",
         "_reader",
         "_taken",
-        "_turned",
+        "_turns",
         "chunk",
         "last",
     )
@@ -62,7 +63,8 @@ class Stream:
         self._batch = 1
         self._taken = 0  # items of the batch in hand
         self._left = 0  # those of them that have not been taken yet
-        self._began = self._turned = perf_counter()
+        self._began = perf_counter()
+        self._turns = turns()
         self.chunk: deque[Any] = deque()
         """Items that a thread has in hand and that its runner has not taken."""
         self.last: Any = MISSING
@@ -141,10 +143,10 @@ class Stream:
         """
         self._settle(perf_counter() - self._began)
         node = self._node
-        if perf_counter() - self._turned > SLICE_S:
+        if perf_counter() - self._turns.turned > SLICE_S:
             node.publish()
             await asyncio.sleep(0)
-            self._turned = perf_counter()
+            self._turns.turned = perf_counter()
         while not self._items:
             began = perf_counter()
             alone = in_a_thread or asyncio.current_task() in node.tasks
@@ -155,7 +157,6 @@ class Stream:
                     there = await starve(node, self._reader, self._port, rests=rests)
                 finally:
                     node.in_hand_s -= perf_counter() - began  # it is on the account of the call as well
-            self._turned = perf_counter()
             if not there:
                 return False
         self._taken = self._left = min(self._batch, len(self._items))

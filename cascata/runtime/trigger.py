@@ -12,14 +12,14 @@ that writers refill while the rest is worked on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..channel.base import Reader
-from ..channel.line import turn
 from ..channel.local import LocalChannel
+from ..channel.turns import SLICE_S, turns
 from ..errors import CascataError
 from ..model import MISSING
 
@@ -27,10 +27,7 @@ if TYPE_CHECKING:
     from .calls import Calls, Send
     from .node import Node
 
-__all__ = ["BATCH_S", "SLICE_S", "run_once", "run_triggers", "starve"]
-
-SLICE_S: Final = 0.001
-"""A loop that always finds items lets the event loop turn after this many seconds."""
+__all__ = ["BATCH_S", "run_once", "run_triggers", "starve"]
 
 PUBLISH_S: Final = 0.001
 """Who waits often publishes its counts no more often than this. The worker does so now and then, too."""
@@ -75,31 +72,31 @@ async def go_on(node: Node, error: BaseException, items: Mapping[str, Any], *, s
         raise error
 
 
-async def run_triggers(node: Node, calls: Calls) -> None:
-    """Runs the node until its trigger groups have ended."""
+def run_triggers(node: Node, calls: Calls) -> Coroutine[Any, Any, None]:
+    """Runs the node until its trigger groups have ended.
+
+    What is awaited is the loop itself: each coroutine around it costs at every wait.
+    """
     spec = node.spec
     if len(spec.triggers) == 1 and not spec.sampled:
         (ports,) = spec.triggers
         call, give = calls.caller(ports, ports)
         if node.journal is not None and not calls.concurrent:
             call = node.journal.keeping(ports, call, give)
-        await _run_group(node, ports, call, give, None)
-        return
-    await _Sampling(node, calls).run()
+        return _run_group(node, ports, call, give, None)
+    return _Sampling(node, calls).run()
 
 
-async def _run_group(
+def _run_group(
     node: Node, ports: tuple[str, ...], call: Callable[..., Awaitable[Any]], give: Send, lock: asyncio.Lock | None
-) -> None:
+) -> Coroutine[Any, Any, None]:
     if node.takes_with_others:
         call = node.failures.noting(ports, call)
     if node.host.lineage is not None:
         call = node.host.lineage.calling(node, ports, call, give)
-    with _looping(node):
-        if len(ports) == 1:
-            await _run_single(node, ports[0], node.readers[ports[0]], call, give, lock)
-        else:
-            await _run_zipped(node, ports, [node.readers[port] for port in ports], call, give, lock)
+    if len(ports) == 1:
+        return _run_single(node, ports[0], node.readers[ports[0]], call, give, lock)
+    return _run_zipped(node, ports, [node.readers[port] for port in ports], call, give, lock)
 
 
 @contextmanager
@@ -154,60 +151,51 @@ async def _run_single(
     take = items.popleft
     release = reader.release
     clock = perf_counter
-    most = max(1, node.spec.inputs[port].port.capacity // 2)
+    most = node.spec.inputs[port].port.capacity
+    if not isinstance(reader, LocalChannel):
+        most = max(1, most // 2)  # so that writers elsewhere refill while the rest is worked on
     batch = 1
-    turned = clock()
-    local = isinstance(reader, LocalChannel)
-    flushes = node.flushes
-    ended = turned
-    while True:
-        if not items:
-            if local:
-                for flush in flushes:
-                    flush()
-                await turn()  # who feeds this is often about to: that costs less than to sleep and be woken
-                turned = clock()
-                node.starved_s += turned - ended
-            if not items and not await starve(node, reader, port):
-                break
-        if lock is not None:
-            await lock.acquire()
-        began = clock()
-        taken = left = min(batch, len(items))
-        item = None
-        try:
-            if taken == 1:
-                item = take()
-                release()
-                left = 0
-                value = await call(item)
-                if value is not None:
-                    await give(value)
-            else:
-                reader.taking()
-                while left and items:
+    its = turns()
+    with _looping(node):
+        while items or await starve(node, reader, port):
+            if lock is not None:
+                await lock.acquire()
+            began = clock()
+            taken = left = min(batch, len(items))
+            item = None
+            try:
+                if taken == 1:
                     item = take()
-                    left -= 1
+                    release()
+                    left = 0
                     value = await call(item)
                     if value is not None:
                         await give(value)
-        except BaseException as error:
-            await go_on(node, error, {port: item})
-        finally:
-            taken -= left
-            node.received += taken
-            release()
-            ended = clock()
-            node.in_hand_s += ended - began
-            if lock is not None:
-                lock.release()
-        each = (ended - began) / (taken or 1)
-        reader.worked(each)
-        batch = most if each * most < BATCH_S else int(BATCH_S / each) or 1
-        if ended - turned > SLICE_S:
-            node.publish()
-            await asyncio.sleep(0)
-            turned = clock()
+                else:
+                    reader.taking()
+                    while left and items:
+                        item = take()
+                        left -= 1
+                        value = await call(item)
+                        if value is not None:
+                            await give(value)
+            except BaseException as error:
+                await go_on(node, error, {port: item})
+            finally:
+                taken -= left
+                node.received += taken
+                release()
+                ended = clock()
+                node.in_hand_s += ended - began
+                if lock is not None:
+                    lock.release()
+            each = (ended - began) / (taken or 1)
+            reader.worked(each)
+            batch = most if each * most < BATCH_S else int(BATCH_S / each) or 1
+            if ended - its.turned > SLICE_S:
+                node.publish()
+                await asyncio.sleep(0)
+                its.turned = clock()
 
 
 async def _run_zipped(
@@ -221,47 +209,48 @@ async def _run_zipped(
     clock = perf_counter
     most = max(1, min(node.spec.inputs[port].port.capacity for port in ports) // 2)
     batch = 1
-    turned = clock()
-    while True:
-        for reader, port in zip(readers, ports, strict=True):
-            if not reader.items and not await starve(node, reader, port):
-                return
-        ready = min(len(reader.items) for reader in readers)
-        if not ready:
-            continue  # a member of the same group took an item while this one waited for another port
-        if lock is not None:
-            await lock.acquire()
-        began = clock()
-        taken = left = min(batch, ready)
-        values: list[Any] = []
-        for reader in readers:
-            reader.taking()
-        try:
-            while left and all(reader.items for reader in readers):
-                values = [reader.items.popleft() for reader in readers]
-                left -= 1
-                value = await call(*values)
-                if value is not None:
-                    await give(value)
-        except BaseException as error:
-            await go_on(node, error, dict(zip(ports, values, strict=False)))
-        finally:
-            taken -= left
-            node.received += taken * len(readers)
-            for reader in readers:
-                reader.release()
-            ended = clock()
-            node.in_hand_s += ended - began
+    its = turns()
+    with _looping(node):
+        while True:
+            for reader, port in zip(readers, ports, strict=True):
+                if not reader.items and not await starve(node, reader, port):
+                    return
+            ready = min(len(reader.items) for reader in readers)
+            if not ready:
+                continue  # a member of the same group took an item while this one waited for another port
             if lock is not None:
-                lock.release()
-        each = (ended - began) / (taken or 1)
-        for reader in readers:
-            reader.worked(each)
-        batch = most if each * most < BATCH_S else int(BATCH_S / each) or 1
-        if ended - turned > SLICE_S:
-            node.publish()
-            await asyncio.sleep(0)
-            turned = clock()
+                await lock.acquire()
+            began = clock()
+            taken = left = min(batch, ready)
+            values: list[Any] = []
+            for reader in readers:
+                reader.taking()
+            try:
+                while left and all(reader.items for reader in readers):
+                    values = [reader.items.popleft() for reader in readers]
+                    left -= 1
+                    value = await call(*values)
+                    if value is not None:
+                        await give(value)
+            except BaseException as error:
+                await go_on(node, error, dict(zip(ports, values, strict=False)))
+            finally:
+                taken -= left
+                node.received += taken * len(readers)
+                for reader in readers:
+                    reader.release()
+                ended = clock()
+                node.in_hand_s += ended - began
+                if lock is not None:
+                    lock.release()
+            each = (ended - began) / (taken or 1)
+            for reader in readers:
+                reader.worked(each)
+            batch = most if each * most < BATCH_S else int(BATCH_S / each) or 1
+            if ended - its.turned > SLICE_S:
+                node.publish()
+                await asyncio.sleep(0)
+                its.turned = clock()
 
 
 class _Sampling:

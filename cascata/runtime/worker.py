@@ -9,7 +9,6 @@ import asyncio
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from .. import log
@@ -22,6 +21,7 @@ from ..channel.tagged import Tagged
 from ..errors import ComponentError, SerializationError, bounded_repr
 from ..model import MISSING, ChannelSpec, CycleSpec, EdgeSpec, GraphSpec, NodeSpec
 from ..observe.board import Board
+from ..records import dataclass
 from .deadlines import Deadlines
 from .idle import IdleReport, IdleWatch, Rest
 from .journal import Life, NodeJournal

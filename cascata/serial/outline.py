@@ -10,10 +10,11 @@ graph language to do.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from ..model import Endpoint, StateArgs
+from ..records import dataclass
 
 __all__ = ["Batch", "ConnectionOutline", "GraphOutline", "NodeOutline", "Settings", "SubgraphOutline"]
 

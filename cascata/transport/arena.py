@@ -23,12 +23,11 @@ from __future__ import annotations
 
 import os
 import struct
-import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from ..records import dataclass
 from .blocks import BLOCKS, DATA_AT, ON_ITS_WAY, PLACES_AT, SHARERS, SIZES_AT, STATES_AT, owner_byte
 from .memory import Contents, Layout, lay_out, map_range, punch, read_range, view_of
 
@@ -36,6 +35,9 @@ __all__ = ["ARENA_BYTES", "LARGEST", "Arena", "Arenas", "Lease", "block_size"]
 
 ARENA_BYTES: Final = 512 << 20
 """Memory of an arena, at most. It has as much as was on its way or kept by receivers at one time."""
+
+FEW: Final = 16
+"""Blocks at which a look for a free one costs less than to write to memory that has left the caches."""
 
 _SMALLEST: Final = 1 << 16
 
@@ -171,12 +173,12 @@ class Arena:
         return None
 
     def _found(self, size: int) -> _Block | None:
-        """A free block that has its memory."""
+        """A free block that has its memory: of few, the one that was let go of last, which is still in the caches."""
         free = self._free.setdefault(size, [])
-        if not free:
-            if self._blind.get(size, 0):
-                self._blind[size] -= 1
-                return None
+        if not free and self._blind.get(size, 0):
+            self._blind[size] -= 1
+            return None
+        if not free or len(self._used.get(size, ())) <= FEW:
             self._collect(size)
         return free.pop() if free else None
 
@@ -275,11 +277,9 @@ class Arenas:
                 return Contents(copy, parts, buffers, table, bool(shared))
             self._mapped[sender, index] = mapping
         address, whole = mapping
-        owner, memory = view_of(address, size)
-        weakref.finalize(owner, _let_go, states, SHARERS * index + slot, os.getpid(), whole).atexit = False
-        return Contents(memory, parts, buffers, table, bool(shared))
+        state = SHARERS * index + slot
 
+        def let_go(mapping: memoryview = whole) -> None:  # noqa: ARG001  # held until now
+            states[state] = 0
 
-def _let_go(states: memoryview, at: int, pid: int, mapping: Any) -> None:  # noqa: ARG001  # held until now
-    if os.getpid() == pid:  # a child that was forked from the receiver sees the views go, too
-        states[at] = 0
+        return Contents(view_of(address, size, let_go), parts, buffers, table, bool(shared))

@@ -10,7 +10,8 @@ from time import perf_counter
 from typing import Any, Final
 
 from ..channel.base import Tally
-from ..channel.line import LONGEST_LOOK_S, LOOK_S, SLICE_S
+from ..channel.line import LONGEST_LOOK_S, LOOK_S
+from ..channel.turns import SLICE_S
 from .budget import Surcharges
 from .loops import InLoop
 from .parcels import open_frame

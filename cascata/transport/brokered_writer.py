@@ -20,7 +20,8 @@ from time import perf_counter
 from typing import Any, Final
 
 from ..channel.base import DONE
-from ..channel.line import SLICE_S, LateWriter, Line
+from ..channel.line import LateWriter, Line
+from ..channel.turns import SLICE_S
 from .broker import initial_credits
 from .budget import Purse
 from .loops import InLoop
@@ -122,7 +123,7 @@ class BrokeredWriter(LateWriter):
                 or self.unbegun
                 or line.waiting
                 or line.granted
-                or perf_counter() - line.turned > SLICE_S
+                or perf_counter() - line.turns.turned > SLICE_S
                 or not top_up()
             ):
                 return self.later(item)
@@ -212,7 +213,7 @@ class BrokeredWriter(LateWriter):
         def turn() -> None:
             nonlocal armed
             armed = False
-            line.turned = perf_counter()
+            line.turns.turned = perf_counter()
             flush()
 
         def give_up() -> None:

@@ -25,6 +25,7 @@ OUT_OF_BAND: Final = 64 * 1024
 
 _DEPTH: Final = 3
 _WIDTH: Final = 64
+_HOLDERS: Final = (dict, list, tuple)
 _PLAIN: Final = frozenset({int, float, str, bool, type(None)})
 
 
@@ -85,7 +86,7 @@ def holds_blobs(item: Any, depth: int = _DEPTH) -> bool:
         return len(item) >= OUT_OF_BAND
     if kind is memoryview:
         return True
-    if not depth:
+    if not depth or not (kind.__dictoffset__ or issubclass(kind, _HOLDERS)):
         return False
     held: Iterable[Any]
     if kind is dict:

@@ -27,7 +27,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..channel.base import DONE
-from ..channel.line import SLICE_S, LateWriter, Line
+from ..channel.line import LateWriter, Line
+from ..channel.turns import SLICE_S
 from . import frames
 from .budget import Purse
 from .carriers import SendingCarrier
@@ -132,7 +133,7 @@ class CrossingWriter(LateWriter):
                 or self.unbegun
                 or line.waiting
                 or line.granted
-                or perf_counter() - line.turned > SLICE_S
+                or perf_counter() - line.turns.turned > SLICE_S
                 or not (top_up() or look_again())
             ):
                 return self.later(item)
@@ -200,7 +201,7 @@ class CrossingWriter(LateWriter):
         def turn() -> None:
             nonlocal armed
             armed = False
-            line.turned = perf_counter()
+            line.turns.turned = perf_counter()
             flush()
             if not alone:
                 give_up()

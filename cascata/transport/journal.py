@@ -242,7 +242,7 @@ class JournalReader(CrossingReader):
             return False
         if message is END:
             self._ended = True
-            self._wake(len(self._takers))
+            self._waiters.wake_all()
             return True
         self._free.pop()
         view, fd = message
@@ -285,7 +285,7 @@ class JournalReader(CrossingReader):
         self._free.append(slot)
         if self._full:
             self._full = False
-            self._wake(len(self._takers))
+            self._waiters.wake_all()
 
     # -- items
 

@@ -5,8 +5,8 @@
     [ socket ] ── I/O thread ──> Connection: handshake, then frames ──> received
 
 Nobody ever waits to send: what the socket does not take stays where it is until it does. Credits bound how much that
-can be. `Connection` is a `BufferedProtocol`: it works in each of asyncio's loops, and bytes go from the kernel straight
-to where they belong.
+can be. Where no connection can be made, a link goes another way (`transport.calls`). `Connection` is a
+`BufferedProtocol`: it works in each of asyncio's loops, and bytes go from the kernel straight to where they belong.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from . import forked
 from .handshake import Handshake, HandshakeError
 from .wire import Assembler, Chunk, Frame, WireError, chunks
 
-__all__ = ["Connection", "Link"]
+if TYPE_CHECKING:
+    from .calls import ByCalls
+
+__all__ = ["Connection", "Link", "Way"]
 
 SLICE: Final = 256 * 1024
 """Bytes that the loop is given at once: of what the socket does not take of them it makes a copy."""
@@ -31,6 +34,18 @@ SLICE: Final = 256 * 1024
 _SENDS_MANY: Final = hasattr(socket.socket, "sendmsg")  # not on Windows
 _MOST_CHUNKS: Final = 64
 """Pieces of one call: the system takes 16 at least, and Linux and macOS 1024."""
+
+
+class Way(Protocol):
+    """What frames of one other worker come over: a `Connection`, or `calls.ByCalls`."""
+
+    link: Link | None
+
+    def close(self) -> None:
+        """The other end has said goodbye. In the I/O thread."""
+
+    def abort(self, why: Exception | None) -> None:
+        """Ends it at once. In the I/O thread."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -103,6 +118,11 @@ class Connection(asyncio.BufferedProtocol):
         if self.over is not None and not self.over.done():
             self.over.set_result(why)
 
+    def close(self) -> None:
+        """Ends the connection when what was sent has left."""
+        if self.transport is not None:
+            self.transport.close()
+
     def abort(self, why: Exception | None) -> None:
         """Ends the connection at once."""
         if self._why is None:
@@ -134,11 +154,16 @@ class Link:
     Args:
         peer: index of the other worker.
         loop: of the I/O thread.
+
+    Attributes:
+        connection: over which frames go, if there is one.
+        calls: by which they go instead, if there can be no connection.
     """
 
     def __init__(self, peer: int, loop: asyncio.AbstractEventLoop) -> None:
         self.peer = peer
         self.connection: Connection | None = None
+        self.calls: ByCalls | None = None
         self.over = False
         self.parting = False
         """Whether the other end has said goodbye."""
@@ -158,6 +183,18 @@ class Link:
             self._drained = False
         self._drain()
 
+    def divert(self, calls: ByCalls) -> None:
+        """There will be no connection. In the I/O thread."""
+        with self._lock:
+            self.calls = calls
+            calls.add(self._backlog)
+            self._backlog.clear()
+
+    @property
+    def used(self) -> bool:
+        """Whether frames go over it."""
+        return self.connection is not None or self.calls is not None
+
     def send(self, *frames: Frame) -> None:
         """Sends frames, now or as soon as possible; never waits. Drops them when the connection is gone."""
         pieces: deque[Chunk] = deque(chunk for frame in frames for chunk in chunks(frame))
@@ -170,7 +207,11 @@ class Link:
             if not pieces:
                 return
             # What is sent is sent: its sender may write into its own memory again.
-            self._backlog.extend(bytes(piece) if isinstance(piece, memoryview) else piece for piece in pieces)
+            kept = (bytes(piece) if isinstance(piece, memoryview) else piece for piece in pieces)
+            if self.calls is not None:
+                self.calls.add(kept)
+                return
+            self._backlog.extend(kept)
             if not self._drained:
                 return
             self._drained = False
@@ -232,8 +273,15 @@ class Link:
             self.over = self.parting = self._paused = False
             self.connection = None
 
+    @property
+    def gone(self) -> bool:
+        """Whether the other end has heard a goodbye: it has closed its side, or has all that was sent by calls."""
+        return self.over or (self.calls is not None and self.calls.idle)
+
     def cut(self) -> None:
-        """The connection is gone."""
+        """The connection is gone, or what stands in for it."""
+        if self.calls is not None:
+            self.calls.end()
         with self._lock:
             self.over = True
             self._backlog.clear()

@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from ..errors import SerializationError
 from ..model import ChannelSpec, EdgeSpec, Endpoint, GraphSpec, Plan
 from ..observe.board import SEEN, Board
+from ..records import dataclass
 from . import ring
 from .blocks import MOST_WORKERS, make_arena
 from .carriers import ReceivingCarrier, SendingCarrier, SocketReceiver, SocketSender

@@ -6,8 +6,8 @@ import ctypes
 import mmap
 import os
 import struct
-import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 __all__ = ["Contents", "Layout", "lay_out", "map_file", "map_range", "punch", "read_file", "read_range", "view_of"]
@@ -82,16 +82,30 @@ class Contents(NamedTuple):
         return body, [view.toreadonly() for view in buffers] if self.shared else buffers, rest[self.buffers :]
 
 
-def view_of(address: int, size: int) -> tuple[Any, memoryview]:
-    """Memory at an address, as an object that every view of it keeps alive, and a view.
+def view_of(address: int, size: int, gone: Callable[[], object]) -> memoryview:
+    """A view of memory at an address.
 
-    A memoryview or an array in between may go while others still look at the memory; this object stays until the last.
+    Args:
+        address: where it begins.
+        size: bytes.
+        gone: called in this process, not in one forked from it, when nothing looks at the memory any more: not this
+            view, nor any that was made from it, as those of arrays are.
     """
-    owner_type = _owners.get(size.bit_length())
+    bits = size.bit_length()
+    owner_type: Any = _owners.get(bits)
     if owner_type is None:
-        owner_type = _owners[size.bit_length()] = ctypes.c_ubyte * (1 << size.bit_length())
+        # Arrays and memoryviews in between may go while others still look at the memory; this object stays until the
+        # last. A finalizer of `weakref` would do, and take four times as long.
+        owner_type = _owners[bits] = type("Owner", (ctypes.c_ubyte * (1 << bits),), {"__del__": _has_gone})
     owner = owner_type.from_address(address)
-    return owner, memoryview(owner).cast("B")[:size]
+    owner.gone = gone
+    owner.pid = os.getpid()
+    return memoryview(owner).cast("B")[:size]
+
+
+def _has_gone(owner: Any, getpid: Callable[[], int] = os.getpid) -> None:
+    if owner.pid == getpid():
+        owner.gone()
 
 
 def map_range(fd: int, at: int, size: int) -> tuple[int, memoryview]:
@@ -109,9 +123,7 @@ def map_range(fd: int, at: int, size: int) -> tuple[int, memoryview]:
     if address == _FAILED:
         error = ctypes.get_errno()
         raise OSError(error, f"{size} bytes of shared memory could not be mapped: {os.strerror(error)}")
-    owner, view = view_of(address, size)
-    weakref.finalize(owner, _libc.munmap, address, size).atexit = False
-    return address, view
+    return address, view_of(address, size, partial(_libc.munmap, address, size))
 
 
 def map_file(fd: int) -> memoryview:

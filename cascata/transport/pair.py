@@ -6,10 +6,10 @@ import errno
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from socket import AF_UNIX, SHUT_RDWR, SHUT_WR, SO_SNDBUF, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
 from typing import Final
 
+from ..records import dataclass
 from . import credit, frames, ring
 from .carriers import ReceivingCarrier, SendingCarrier, SocketReceiver, SocketSender
 from .credit import credit_pipe

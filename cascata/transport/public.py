@@ -16,8 +16,8 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
-from ..channel.line import SLICE_S
 from ..channel.threads import CLOSED, EMPTY, ENDED, ThreadChannel
+from ..channel.turns import SLICE_S
 from ..errors import CascataError, ChannelClosed, DefinitionError, SerializationError
 from ..model import DEFAULT_CAPACITY
 from .shared import SharedChannel, SharedFds

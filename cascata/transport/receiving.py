@@ -9,7 +9,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..channel.base import Tally
-from ..channel.line import LONGEST_LOOK_S, LOOK_S, SLICE_S
+from ..channel.line import LONGEST_LOOK_S, LOOK_S
+from ..channel.turns import SLICE_S, turns
+from ..channel.waiter import Waiters
 from . import frames
 from .budget import Surcharges
 from .carriers import END, ReceivingCarrier
@@ -76,8 +78,8 @@ class CrossingReader:
         self._armed = False
         self._looking = False
         self._look_s = LOOK_S
-        self._turned = perf_counter()
-        self._takers: deque[asyncio.Future[None]] = deque()
+        self._turns = turns()
+        self._waiters = Waiters()
         self._ended = False
         carrier.watch(self._on_readable)
 
@@ -94,7 +96,7 @@ class CrossingReader:
 
     def _turn(self) -> None:
         self._armed = False
-        self._turned = perf_counter()
+        self._turns.turned = perf_counter()
         self._give()
         if self.items and not self._looking and self._users:
             self._looking = True
@@ -134,7 +136,7 @@ class CrossingReader:
             return False
         if message is END:
             self._ended = True
-            self._wake(len(self._takers))
+            self._waiters.wake_all()
             return True
         view, fd = message
         _, edge, _, count, surcharge = frames.HEADER.unpack_from(view)
@@ -155,15 +157,16 @@ class CrossingReader:
 
     async def wait(self) -> bool:
         items = self.items
+        waiters = self._waiters
         while not items:
             if self._ended:
                 return False
-            if perf_counter() - self._turned > SLICE_S:
+            if perf_counter() - self._turns.turned > SLICE_S:
                 await asyncio.sleep(0)
-                self._turned = perf_counter()
+                self._turns.turned = perf_counter()
                 continue
             if self._receive():
-                if self._takers:
+                if waiters.idle:
                     self._share()
                 continue
             self._give()
@@ -173,17 +176,14 @@ class CrossingReader:
                 continue
             if not self._carrier.sleep():
                 continue
-            taker = self._loop.create_future()
-            self._takers.append(taker)
+            waiter = waiters.enter()
             try:
-                await taker
+                await waiter
             except BaseException:
-                if taker in self._takers:
-                    self._takers.remove(taker)
-                else:
-                    self._wake(1)  # this wake-up was for an item: somebody else must see it
+                if waiters.leave(waiter):
+                    waiters.wake()  # this wake-up was for an item: somebody else must see it
                 raise
-            self._turned = perf_counter()
+            waiters.done(waiter)
         return True
 
     async def _look_again(self) -> bool:
@@ -192,7 +192,7 @@ class CrossingReader:
         while True:
             for _ in range(LOOKS_A_TURN):
                 if self._receive():
-                    if self._takers:
+                    if self._waiters.idle:
                         self._share()
                     self._in_vain = 0
                     return True
@@ -200,7 +200,7 @@ class CrossingReader:
             if perf_counter() >= until:
                 break
             await asyncio.sleep(0)
-            self._turned = perf_counter()
+            self._turns.turned = perf_counter()
             if self.items or self._ended:
                 return True
         self._unlooked = self._in_vain = min(2 * self._in_vain + 1, MOST_UNLOOKED)
@@ -208,24 +208,19 @@ class CrossingReader:
 
     def _share(self) -> None:
         """There are items. Sees that others who wait here get those that this one leaves, and what else has come."""
-        while self._takers and len(self.items) <= len(self._takers) and not self._ended and self._receive():
+        idle = self._waiters.idle
+        while idle and len(self.items) <= len(idle) and not self._ended and self._receive():
             pass
-        self._wake(len(self.items) - 1)
+        for _ in range(len(self.items) - 1):
+            self._waiters.wake()
 
     def pass_on(self) -> None:
         if self.items:
-            self._wake(1)
+            self._waiters.wake()
 
     def _on_readable(self) -> bool:
-        self._wake(1)
-        return bool(self._takers)
-
-    def _wake(self, count: int) -> None:
-        while count > 0 and self._takers:
-            taker = self._takers.popleft()
-            if not taker.done():
-                taker.set_result(None)
-                count -= 1
+        self._waiters.run()
+        return bool(self._waiters.idle)
 
     # -- accounts, and the end
 
@@ -239,7 +234,7 @@ class CrossingReader:
 
     def finish(self) -> None:
         self._ended = True
-        self._wake(len(self._takers))
+        self._waiters.wake_all()
 
     def received(self) -> Mapping[int, int]:
         return self._received
@@ -254,7 +249,7 @@ class CrossingReader:
     def close(self) -> Mapping[int, int]:
         self._users -= 1
         if self._users:
-            self._wake(1)
+            self._waiters.wake()
             return {}
         self._tally.settle(len(self.items))
         self._carrier.close()

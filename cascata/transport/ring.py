@@ -22,7 +22,6 @@ import asyncio
 import errno
 import mmap
 import os
-import platform
 import sys
 import threading
 from collections.abc import Callable
@@ -37,7 +36,7 @@ from .unread import Unread
 
 __all__ = ["AVAILABLE", "Lane", "RingMemory", "RingReceiver", "RingSender", "lane_bytes", "map_lane"]
 
-AVAILABLE: Final = sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64")
+AVAILABLE: Final = sys.platform == "linux" and os.uname().machine in ("x86_64", "AMD64")
 """Whether the machine keeps the order of stores that a ring needs."""
 
 # Words of a lane. Those of the writer, of the reader and of the parent do not share a line of the cores' caches.
@@ -312,7 +311,10 @@ class RingReceiver:
 
     def _on_bell(self, _: int) -> None:
         # Who is woken now sees what was stored before; for what comes later, others who wait need the bell again.
-        if self._came():
+        others_wait = self._came()
+        if self._bell < 0:
+            return  # who was woken has closed this end
+        if others_wait:
             self._sleeps += 1
             self._words[READER_SLEEPS] = self._sleeps
         else:
@@ -377,6 +379,7 @@ class RingReceiver:
         self._hub.forget(self._bell)
         self._words[READER_SLEEPS] = 0
         os.close(self._bell)
+        self._bell = -1
         os.close(self._their_bell)
         self._socket.close()
         self._lane.close()

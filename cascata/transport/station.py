@@ -8,7 +8,9 @@
 One connection for each pair of workers that share a channel; all their edges go over it, as frames (`transport.wire`).
 Each channel has a home, the worker of its first reader, whose `Broker` keeps its items and its credits. Frames are read
 in a thread of their own: a component that computes without letting its loop turn holds up nobody but itself. Both ends
-of a connection prove that they know the run's secret (`transport.handshake`) before the first frame is read.
+of a connection prove that they know the run's secret (`transport.handshake`) before the first frame is read. Where no
+connection can be made, and the engine brings another way to reach a worker (`transport.calls`), the frames of that pair
+go there: who would have connected decides it, and the other one learns it by the first call.
 
 How an engine wires its workers:
 
@@ -41,17 +43,19 @@ import asyncio
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from . import forked
 from .broker import Broker
+from .calls import ByCalls, Load, Reach, UnsureError
 from .handshake import Handshake, HandshakeError
-from .link import Connection, Link
+from .link import Connection, Link, Way
 from .unread import Unread
-from .wire import Frame, Kind, WireError
+from .wire import Chunk, Frame, Kind, WireError
 
 __all__ = ["Address", "End", "Station"]
 
@@ -65,12 +69,19 @@ MOST_STRANGERS: Final = 64
 """Connections that have not proved themselves yet, at most: the oldest is dropped for a new one."""
 
 CONNECT_S: Final = 20.0
-"""Seconds in which a connection is tried again and again."""
+"""Seconds in which a connection is tried again and again, where there is no other way."""
+
+DIRECT_S: Final = 3.0
+"""Seconds in which it is tried where there is one, from when the other end is known to let others in."""
+
+KNOCK_S: Final = 0.5
+"""Seconds before the other end is asked, by a call, whether it does; and before it is asked again."""
 
 LINGER_S: Final = 1.0
 """Seconds that the other ends have to close their side after a goodbye."""
 
 _RETRY_S: Final = 0.05
+_SOON_S: Final = 0.005
 
 _KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """A machine that is gone without a word is noticed within these seconds."""
@@ -106,9 +117,12 @@ class Station:
         host: the address of this machine that the other workers reach it at; nothing else is listened on.
         lost: called with the index of a worker and a reason, when the connection to it broke.
         refused: called once, with a text for the log, when a stranger has been refused.
+        diverted: called with the index of a worker and a reason, when frames go to and from it by calls. Only in one of
+            the two.
 
     Attributes:
         address: where the others connect to.
+        is_open: whether it lets others in.
 
     Raises:
         OSError: it cannot listen there, or the system is short of fds.
@@ -122,12 +136,17 @@ class Station:
         *,
         lost: Callable[[int, str], None],
         refused: Callable[[str], None],
+        diverted: Callable[[int, str], None] = lambda peer, why: None,  # noqa: ARG005
     ) -> None:
         self.me = me
         self._secret = secret
         self._host = host
         self._tell_lost = lost
         self._tell_refused = refused
+        self._tell_diverted = diverted
+        self.is_open = False
+        self._reaches: Mapping[int, Reach] = {}
+        self._early: list[tuple[int, int, Sequence[Chunk]]] = []  # loads of calls
         self._strangers: dict[Connection, asyncio.TimerHandle] = {}
         self._refused = 0
         self._links: dict[int, Link] = {}
@@ -203,14 +222,24 @@ class Station:
             link = self._links[peer] = Link(peer, self._loop)
         return link
 
-    def open(self, addresses: Mapping[int, Address]) -> None:
-        """Connects to the other workers, and lets them in. From now on frames come."""
+    def open(self, addresses: Mapping[int, Address], reaches: Mapping[int, Reach] | None = None) -> None:
+        """Connects to the other workers, and lets them in. From now on frames come.
+
+        Args:
+            addresses: of the others' stations.
+            reaches: how to call others, where no connection to them can be made, or they have no address here.
+        """
 
         def begin() -> None:
+            self._reaches = reaches or {}
+            self.is_open = True
             self._spawn(self._accept())
             for peer in self._links:
-                if peer in addresses and self._connects(peer):
-                    self._spawn(self._connect(peer, addresses[peer]))
+                if self._connects(peer) and (peer in addresses or peer in self._reaches):
+                    self._spawn(self._join(peer, addresses.get(peer)))
+            for load in self._early:
+                self._called(*load)
+            self._early.clear()
 
         self._loop.call_soon_threadsafe(begin)
 
@@ -266,15 +295,15 @@ class Station:
         if end is not None:
             end.hear(frame)
 
-    def _received(self, connection: Connection, frame: Frame) -> None:
+    def _received(self, way: Way, frame: Frame) -> None:
         """In the I/O thread."""
-        link = connection.link
-        if link is None or connection.transport is None:
+        link = way.link
+        if link is None:
             return
         kind = frame.kind
         if kind == Kind.BYE:
             link.parting = True
-            connection.transport.close()
+            way.close()
             return
         try:
             channel = frame.id if kind in _OF_A_CHANNEL else self._channels[frame.id]
@@ -284,16 +313,56 @@ class Station:
             else:
                 self._hear(frame)
         except KeyError:
-            connection.abort(WireError(f"kind {kind} for {frame.id}, which is not here"))
+            way.abort(WireError(f"kind {kind} for {frame.id}, which is not here"))
         if self._leaving:
             self._look_whether_served()
 
+    # -- frames that come by calls
+
+    def called(self, peer: int, number: int, pieces: Sequence[Chunk]) -> None:
+        """Takes what a call of another worker has brought. Returns at once; from any thread."""
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._called, peer, number, pieces)
+
+    def _called(self, peer: int, number: int, pieces: Sequence[Chunk]) -> None:
+        if not self.is_open:
+            self._early.append((peer, number, pieces))
+            return
+        link = self._links.get(peer)
+        if link is None or link.over:
+            return
+        if link.connection is not None:
+            self._lose(link, "it calls, where there is a connection")
+            return
+        if link.calls is None:
+            self._divert(link)
+        assert link.calls is not None
+        link.calls.came(number, pieces)
+
+    def fetch(self, peer: int, who: int, had: int | None, wait_s: float) -> list[Load] | None:
+        """What goes to a worker that cannot be called. From any thread; waits a moment. Args: as `ByCalls.fetch`."""
+        link = self._links.get(peer)
+        if link is not None and link.calls is not None:
+            return link.calls.fetch(who, had, wait_s)
+        if self._closing or (link is not None and link.over):
+            return None
+        time.sleep(_SOON_S)  # its first call has not been read yet
+        return []
+
+    def fetch_failed(self, peer: int, why: Exception) -> None:
+        """Another worker, from which this one fetches, is gone. From any thread."""
+        calls = self._links[peer].calls
+        if calls is not None:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(calls.abort, why)
+
     # -- connections, in the I/O thread
 
-    def _spawn(self, coroutine: object) -> None:
-        task: asyncio.Task[None] = self._loop.create_task(coroutine)  # type: ignore[arg-type]  # a coroutine it is
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _accept(self) -> None:
         while True:
@@ -312,14 +381,50 @@ class Station:
             with suppress(OSError):  # it has gone: `connection_lost` was never, or is yet to be called
                 await self._loop.connect_accepted_socket(lambda: connection, sock)  # noqa: B023  # awaited at once
 
-    async def _connect(self, peer: int, address: Address) -> None:
-        until = self._loop.time() + CONNECT_S
+    async def _join(self, peer: int, address: Address | None) -> None:
+        """Connects to another worker; or finds that frames must go by calls, if there is a way to call it."""
+        link = self._links[peer]
+        # A worker that may start again needs a connection: calls would go to the actor that it was before.
+        reach = None if self._returning & {self.me, peer} else self._reaches.get(peer)
+        failures: list[Exception] = []
+        if address is None:
+            self._divert(link, "direct connections are not wanted")
+            return
+        trying = self._spawn(self._connect(peer, address, failures, CONNECT_S if reach is None else None))
+        waiting = trying if reach is None else self._spawn(self._patience(reach))
+        await asyncio.wait({trying, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        # A connection from which all has been heard but the other end's last word is in use, and stays so.
+        if not link.used and not link.over:
+            why = str(failures[-1]) if failures else "it does not answer"
+            lost = waiting.exception() if waiting.done() else None
+            if reach is None or lost is not None:
+                self._lose(link, f"no connection to {address[0]}:{address[1]}: {lost or why}")
+            else:
+                self._divert(link, why)
+        trying.cancel()
+        waiting.cancel()
+
+    async def _patience(self, reach: Reach) -> None:
+        """Returns when a worker has long let others in, and a connection to it should have been there."""
+        await asyncio.sleep(KNOCK_S)
         while True:
+            with suppress(UnsureError):
+                if await asyncio.wrap_future(await self._loop.run_in_executor(None, reach.is_open)):
+                    break
+            await asyncio.sleep(KNOCK_S)
+        await asyncio.sleep(DIRECT_S)
+
+    async def _connect(self, peer: int, address: Address, failures: list[Exception], most_s: float | None) -> None:
+        """Tries until a connection is in use, or it is cancelled, or a try fails after `most_s` seconds."""
+        until = None if most_s is None else self._loop.time() + most_s
+        while until is None or not failures or self._loop.time() < until:
             sock = socket.socket(self._listener.family)
+            connection: Connection | None = None
             try:
                 sock.setblocking(False)
                 sock.bind((self._host, 0))
-                await asyncio.wait_for(self._loop.sock_connect(sock, address), max(_RETRY_S, until - self._loop.time()))
+                left = None if until is None else max(_RETRY_S, until - self._loop.time())
+                await asyncio.wait_for(self._loop.sock_connect(sock, address), left)
                 connection = self._connection(sock, Handshake(self._secret, self.me, peer))
                 over = connection.over = self._loop.create_future()
                 await self._loop.create_connection(lambda: connection, sock=sock)  # noqa: B023
@@ -330,12 +435,21 @@ class Station:
                 sock.close()
                 why = problem
             except asyncio.CancelledError:
-                sock.close()
+                if connection is None or connection.transport is None:
+                    sock.close()
+                elif connection.link is None:
+                    connection.abort(None)
                 raise
-            if self._loop.time() > until:
-                self._lose(self._links[peer], f"no connection to {address[0]}:{address[1]}: {why}")
-                return
+            failures.append(why)
             await asyncio.sleep(_RETRY_S)
+
+    def _divert(self, link: Link, why: str | None = None) -> None:
+        """Has frames go by calls, to and from another worker."""
+        calls = ByCalls(link, self._loop, self._reaches.get(link.peer), self._received, self._lost_calls)
+        link.divert(calls)
+        if why is not None:
+            calls.add([b""])  # so it learns of it, whoever has something to send first
+            self._tell_diverted(link.peer, why)
 
     def _connection(self, sock: socket.socket, handshake: Handshake) -> Connection:
         with suppress(OSError):
@@ -351,7 +465,7 @@ class Station:
         link = self._links.get(connection.handshake.peer)
         if link is not None and link.peer in self._returning:
             self._let_return(link)
-        elif link is None or link.connection is not None or link.over:
+        elif link is None or link.used or link.over:
             connection.abort(HandshakeError(f"worker {connection.handshake.peer} is not expected"))
             return
         link.use(connection)
@@ -388,6 +502,10 @@ class Station:
             connection.settle(why or ConnectionError("the other end closed it"))
         elif stranger or why is not None:
             self._refuse(str(why or "it went away before it had proved itself"))
+
+    def _lost_calls(self, calls: ByCalls, why: Exception | None) -> None:
+        assert calls.link is not None  # it was made with one
+        self._lose(calls.link, str(why))
 
     def _refuse(self, why: str) -> None:
         self._refused += 1
@@ -435,6 +553,11 @@ class Station:
         self._thread.join()
         self._loop.close()
 
+    def _look_again(self) -> None:
+        """All that was sent by calls has come. From any thread."""
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._cut.set)
+
     async def _close(self) -> None:
         self._closing = True
         forked.unprivate(self._listener.fileno())
@@ -445,16 +568,25 @@ class Station:
         self._listener.close()
         for connection in list(self._strangers):
             connection.abort(None)
-        used = [link for link in self._links.values() if link.connection is not None]
+        used = [link for link in self._links.values() if link.used]
         for link in used:
+            if link.calls is not None:
+                link.calls.when_idle = self._look_again
             link.send(Frame(Kind.BYE))
         until = self._loop.time() + LINGER_S
-        while any(not link.over for link in used) and self._loop.time() < until:
+        while any(not link.gone for link in used) and self._loop.time() < until:
             self._cut.clear()
+            if all(link.gone for link in used):
+                break  # by a call that was answered just now
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._cut.wait(), until - self._loop.time())
         for link in used:
             if not link.over and link.connection is not None:
                 link.connection.abort(None)
+            link.cut()
+        for link in used:
+            if link.calls is not None:
+                await asyncio.to_thread(link.calls.join, LINGER_S)
+        await self._loop.shutdown_default_executor()
         await asyncio.sleep(0)  # aborted transports close on the next turn
         await asyncio.sleep(0)

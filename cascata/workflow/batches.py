@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any, Final, NamedTuple
 
 from ..dsl.operators import is_whole
 from ..errors import DefinitionError, StreamLengthError
+from ..records import dataclass
 
 __all__ = ["Batch", "BatchMessage", "batch_generator", "cut"]
 

@@ -12,7 +12,6 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -22,6 +21,7 @@ from ..dsl.operators import is_whole
 from ..errors import CascataError, DefinitionError, SerializationError
 from ..live import Source
 from ..plan.partition import available_cpus
+from ..records import dataclass
 from .batches import BatchMessage
 from .nodes import BATCHES, RESULTS, WORK, join_class, sink_class, task_class
 from .session import Session

@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
 from ..dsl.operators import is_whole
 from ..errors import DefinitionError
+from ..records import dataclass
 from .batches import BatchMessage
 from .savers.base import Saver, needs
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CascataError
+from ..records import dataclass
 from .batches import Batch, BatchMessage, cut
 from .session import Session
 

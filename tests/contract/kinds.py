@@ -26,6 +26,7 @@ from cascata.channel.local import LocalChannel
 from cascata.errors import ChannelClosed
 from cascata.transport.brokered_reader import BrokeredReader
 from cascata.transport.brokered_writer import BrokeredWriter
+from cascata.transport.calls import Reach
 from cascata.transport.carriers import SocketReceiver, SocketSender
 from cascata.transport.crossing import CrossingWriter
 from cascata.transport.handshake import new_secret
@@ -35,6 +36,7 @@ from cascata.transport.receiving import CrossingReader
 from cascata.transport.ring import AVAILABLE, RingReceiver, RingSender, map_lane
 from cascata.transport.station import Address, Station
 from tests.contract.actors import Actor, Agent, Here, InProcess, InThread
+from tests.transport.by_calls import Calls, fetch_all
 from tests.transport.ends import generator, unexpected
 
 __all__ = ["END", "KINDS", "Kind", "Made"]
@@ -350,8 +352,8 @@ class OnStation(Agent):
     async def address(self) -> Address:
         return self.station.address
 
-    async def open_station(self, addresses: dict[int, Address]) -> None:
-        self.station.open(addresses)
+    async def open_station(self, addresses: dict[int, Address], reaches: dict[int, Reach] | None = None) -> None:
+        self.station.open(addresses, reaches)
 
     async def settle(self) -> None:
         """What happens by itself needs other threads, and other processes."""
@@ -416,11 +418,40 @@ class Brokered(Kind):
             for edge, worker in where.items()
         ]
         made.home = made.readers[0]
-        actors = (*made.readers, *made.writers)
+        await self.connect((*made.readers, *made.writers))
+        return made
+
+    async def connect(self, actors: Sequence[Actor]) -> None:
+        """Has the stations find each other."""
         addresses = {worker: await actor.do("address") for worker, actor in enumerate(actors)}
         for actor in actors:
             await actor.do("open_station", addresses)
-        return made
+
+
+class ByCalls(Brokered):
+    """The same, but all stations are here and call each other. Calls overtake each other.
+
+    Args:
+        fetched: whether the last of the workers cannot be called, and fetches what is sent to it.
+    """
+
+    def __init__(self, *, fetched: bool) -> None:
+        super().__init__(Here)
+        self._fetched = fetched
+
+    async def connect(self, actors: Sequence[Actor]) -> None:
+        stations = [actor.agent.station for actor in actors if isinstance(actor, Here)]
+        last = stations[-1]
+        for station in stations:
+            callable_ = [each for each in stations if each is not station and not (self._fetched and each is last)]
+            reaches = {each.me: Calls(station.me, each) for each in callable_}
+            station.open({}, reaches)
+        if self._fetched:
+            for each in stations[:-1]:
+                fetch_all(last, each)
+        while not all(link.used for station in stations for link in station._links.values()):  # noqa: ASYNC110  # set by threads
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(SETTLING_S)  # until all of them fetch
 
 
 def _crossing_writer(edge: int, share: int, capacity: int, send: Any, take: Any, give: Any) -> EdgeWriter:
@@ -594,6 +625,8 @@ def _kinds() -> dict[str, Kind]:
         "crossing, one loop": Crossing(Here),
         "crossing, threads": Crossing(InThread),
         "brokered, one loop": Brokered(Here),
+        "by calls, one loop": ByCalls(fetched=False),
+        "by calls, fetched": ByCalls(fetched=True),
         "ring, one loop": Ring(Here),
         "public, one loop": Public(Here),
         "public, threads": Public(InThread),

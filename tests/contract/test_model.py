@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascata import Channel
-from cascata.channel.base import DONE, Pending
+from cascata.channel.base import DONE, Full, Pending
 from cascata.channel.local import LocalChannel
 from tests.coroutines import turn
 from tests.transport import ends
@@ -90,6 +90,7 @@ class Run:
         self.taking: list[asyncio.Task[None]] = []
         self.put_log: list[tuple[int, int]] = []
         self.take_log: list[tuple[int, int]] = []
+        self.letting: list[asyncio.Future[None]] = []  # who took the last room, and lets readers run
         self.number = 0
 
     def start_put(self, writer: int, *, hold: bool = False) -> None:
@@ -98,6 +99,9 @@ class Run:
         awaitable = self.puts[item[0]](item)
         if awaitable is DONE:
             self.put_log.append(item)
+        elif isinstance(awaitable, Full):
+            self.put_log.append(item)
+            self.letting.append(asyncio.ensure_future(awaitable))
         elif hold and isinstance(awaitable, Pending):
             self.held.append((item, awaitable))
             self.anytime.add(item)

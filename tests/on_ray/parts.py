@@ -26,12 +26,15 @@ __all__ = [
     "Says",
     "Tells",
     "at",
+    "dawdle",
     "until",
 ]
 
 
 SOON_S: Final = 5.0
 """Seconds within which a death has ended a run."""
+
+DAWDLES_S: Final = 2.5
 
 
 def until(notes: Notes, count: int) -> list[Any]:
@@ -41,6 +44,11 @@ def until(notes: Notes, count: int) -> list[Any]:
         assert time.monotonic() < deadline, found
         time.sleep(0.01)
     return found
+
+
+def dawdle() -> None:
+    """What a process of Ray's does before anything else: it takes its time."""
+    time.sleep(DAWDLES_S)
 
 
 def at(notes: Notes, name: str) -> Iterator[str]:

@@ -68,6 +68,20 @@ def test_what_others_use_is_told_after_seconds(notes: Notes, monkeypatch: pytest
     graph.join()
 
 
+def test_who_has_what_it_asks_for_may_take_its_time_to_start(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_ray, "WISH_S", 0.5)
+    monkeypatch.setattr(engine_ray, "SHORT_S", 1.0)
+    graph = Graph()
+    graph.count = Count
+    graph.count.upto < 3
+    graph.lens = AtLens
+    graph.lens.place < (notes, "lens")
+    graph.count.number >> graph.lens.number
+    slow = {"worker_process_setup_hook": "tests.on_ray.parts.dawdle"}
+    report = graph.run(engine="ray", num_workers=2, runtime_env=slow)
+    assert report.nodes["lens"].received == 3
+
+
 def test_a_timeout_tells_what_each_worker_was_doing(flags: list[Flag]) -> None:
     graph = Graph()
     graph.endless = Endless

@@ -314,7 +314,7 @@ async def test_who_gives_up_waiting_passes_its_wake_up_on(carrier: str) -> None:
         await ends.writer.put(1)
         for _ in range(4):
             await turn()
-            if not ends.reader._takers or len(ends.reader._takers) == 1:
+            if not ends.reader._waiters.idle or len(ends.reader._waiters.idle) == 1:
                 break
         first.cancel()
         await asyncio.wait([first])

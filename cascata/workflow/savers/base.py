@@ -11,13 +11,14 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from ...errors import CascataError, DefinitionError
 from ...options import suggestion
+from ...records import dataclass
 
 __all__ = ["Approach", "Progress", "Saver", "needs"]
 

@@ -1,0 +1,42 @@
+"""When an event loop has turned last, as all see it who must let it turn now and then.
+
+What always finds items, or room, never suspends, and would keep timers and everybody else in the loop waiting. So it
+looks at the clock, and lets the loop turn when that has not happened for `SLICE_S`. Whoever goes on after a turn notes
+it here, for all in the loop: if each kept a time of its own, each would let the loop turn once in a slice, and every
+time the others would stand in the middle of what they do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from time import perf_counter
+from typing import Final
+
+__all__ = ["SLICE_S", "Turns", "turns"]
+
+SLICE_S: Final = 0.001
+"""Who never waits lets the loop turn after this many seconds."""
+
+
+class Turns:
+    """Of one event loop.
+
+    Attributes:
+        turned: when it was last seen to turn, by `perf_counter`.
+        depth: how many tasks run within one another now (see `waiter`).
+    """
+
+    __slots__ = ("depth", "turned")
+
+    def __init__(self) -> None:
+        self.turned = perf_counter()
+        self.depth = 0
+
+
+_of_loops: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]] = weakref.WeakKeyDictionary()
+
+
+def turns() -> Turns:
+    """Those of the running loop."""
+    return _of_loops.setdefault(asyncio.get_running_loop(), Turns())

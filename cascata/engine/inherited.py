@@ -1,0 +1,69 @@
+"""What a worker takes over of the program: where it is, and what it has of `multiprocess` and `multiprocessing`.
+
+A worker that the fork server forks is no process object of theirs. What such an object would bring along it is told
+instead, as far as the program has loaded them: who has not has nothing that could be brought along.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from contextlib import suppress
+from typing import Any, Final
+
+from .server import ORIGINAL_DIRECTORY, tracker_fd
+
+__all__ = ["authkeys", "has_tracker", "settle_in", "surroundings", "take_authkeys"]
+
+_PACKAGES: Final = ("multiprocess", "multiprocessing")
+
+
+def authkeys() -> dict[str, bytes]:
+    """Package -> the key that this process's managers were started with; proxies need it in workers."""
+    loaded = {package: sys.modules.get(f"{package}.process") for package in _PACKAGES}
+    return {
+        package: bytes(module.current_process().authkey) for package, module in loaded.items() if module is not None
+    }
+
+
+def take_authkeys(keys: dict[str, bytes]) -> None:
+    """Takes them over, in the worker."""
+    for package, key in keys.items():
+        importlib.import_module(package).current_process().authkey = key
+
+
+def has_tracker() -> bool:
+    """Whether this program runs a resource tracker of `multiprocess`, which workers then share."""
+    return tracker_fd() is not None
+
+
+def surroundings(worker: str) -> dict[str, Any]:
+    """What a worker of that name is told, in the words of `multiprocess.spawn`; `__main__` it never runs."""
+    path = [each or ORIGINAL_DIRECTORY for each in sys.path]
+    told: dict[str, Any] = {"sys_path": path, "sys_argv": sys.argv, "dir": None}
+    with suppress(OSError):  # it may have been removed
+        told["dir"] = os.getcwd()  # noqa: PTH109  # a text, as in `sys.path`
+    if "multiprocess.context" in sys.modules:
+        from multiprocess import context, process, util
+
+        told["name"] = worker
+        told["log_to_stderr"] = util._log_to_stderr
+        if util._logger is not None:
+            told["log_level"] = util._logger.getEffectiveLevel()
+        told["orig_dir"] = process.ORIGINAL_DIR
+        told["start_method"] = context._default_context.get_start_method()
+    return told
+
+
+def settle_in(told: dict[str, Any]) -> None:
+    """Makes this process stand where the program does."""
+    if "start_method" in told:
+        from multiprocess import spawn
+
+        spawn.prepare({name: value for name, value in told.items() if value is not None})
+        return
+    sys.path[:] = told["sys_path"]
+    sys.argv = told["sys_argv"]
+    if told["dir"] is not None:
+        os.chdir(told["dir"])
