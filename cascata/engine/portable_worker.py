@@ -105,6 +105,7 @@ def main(connection: Any) -> None:
         return
     # It counts as begun when the parent has heard this: whatever it does comes later, since it waits for the answer.
     teller = BoardTeller(Board(setup.shape), reporter)
+    reporter.count = teller.tell
     teller.board.catch_up(setup.counted)
     teller.board.set_beat(setup.index)
     teller.tell()

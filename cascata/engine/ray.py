@@ -126,12 +126,10 @@ class RayRun(StationedRun):
         self._actors: list[_Actor] = []
         self._kind: Any = None
         self._secret = new_secret()
-        # What a link by calls has on its way dies with an actor, and nobody could tell what of it came.
-        self._by_calls = not alone
-        self._direct = bool(alone) or not is_by_calls()
-        self._detours = Detours(self._in_words, wanted=not self._direct)
         self._wished: AbstractSet[int] = frozenset()  # workers that can do without their CPU
         self._begin_actor: Callable[[_Actor, bytes | None], None]
+        self._direct = not is_by_calls()
+        self._detours = Detours(self._in_words, wanted=not self._direct)
 
     async def main(self) -> RunReport:
         """Runs the graph to its end. What this run started of Ray is stopped, and nothing else.
@@ -185,6 +183,11 @@ class RayRun(StationedRun):
         """The plan: as elsewhere, but nodes that ask for different resources do not share a worker."""
         spec, options = self._spec, self._options
         alone = self._alone
+        if alone and not self._direct:
+            raise CascataError(
+                f"on_worker_death='restart' (asked for {', '.join(sorted(alone))}) needs direct connections "
+                f"between the workers: leave it out, or let them connect"
+            )
         workers = max(options.num_workers or default_workers(self._ray, spec), len(alone) + 1 if alone else 1)
         pins = pins_by_resources(spec, min(workers, len(spec.nodes)), alone)
         return partition(replace(spec, pins={**pins, **spec.pins}), workers, *measured(options.plan_from), alone=alone)
@@ -237,9 +240,8 @@ class RayRun(StationedRun):
             return {}
         return self._addresses_with({a.index: a.place.address for a in self._actors if a.place is not None})
 
-    def _handles(self) -> Mapping[int, Any]:
-        """The actors that others may call, where they cannot connect to them."""
-        return {actor.index: actor.handle for actor in self._actors} if self._by_calls else {}
+    def _handles(self) -> dict[int, Any]:
+        return {actor.index: actor.handle for actor in self._actors}
 
     def _have_it_begin(self, payload: bytes, shape: BoardShape, actor: _Actor, death: bytes | None) -> None:
         log.info("ray: worker %d (%s) is %s", actor.index, ", ".join(self._plan.workers[actor.index]), actor)

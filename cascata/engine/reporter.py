@@ -19,10 +19,14 @@ class Reporter:
 
     Args:
         send: hands a message on, from any thread.
+
+    Attributes:
+        count: sends what was counted so far, where that is not seen anyhow.
     """
 
     def __init__(self, send: Callable[..., None]) -> None:
         self.send = send
+        self.count: Callable[[], None] = lambda: None
 
     def failed(self, error: BaseException) -> None:
         self.send("failed", error)
@@ -31,9 +35,11 @@ class Reporter:
         self.send("overdue", error)
 
     def writers_done(self, edges: Sequence[int]) -> None:
+        self.count()  # who has said that it has ended may die without another word
         self.send("writers_done", tuple(edges))
 
     def reader_done(self, channel: int) -> None:
+        self.count()
         self.send("reader_done", channel)
 
     def cycle_rests(self, cycle: int, rest: Rest) -> None:

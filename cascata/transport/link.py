@@ -266,17 +266,17 @@ class Link:
         """Whether all that was sent has left."""
         return self._drained
 
-    @property
-    def gone(self) -> bool:
-        """Whether the other end has heard a goodbye: it has closed its side, or has all that was sent by calls."""
-        return self.over or (self.calls is not None and self.calls.idle)
-
     def renew(self) -> None:
         """The other end is in a new life: what was to go to the one before is forgotten. `use` follows."""
         self.cut()
         with self._lock:
             self.over = self.parting = self._paused = False
             self.connection = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether the other end has heard a goodbye: it has closed its side, or has all that was sent by calls."""
+        return self.over or (self.calls is not None and self.calls.idle)
 
     def cut(self) -> None:
         """The connection is gone, or what stands in for it."""

@@ -235,7 +235,7 @@ class Station:
             self.is_open = True
             self._spawn(self._accept())
             for peer in self._links:
-                if (peer in addresses or peer in self._reaches) and self._connects(peer):
+                if self._connects(peer) and (peer in addresses or peer in self._reaches):
                     self._spawn(self._join(peer, addresses.get(peer)))
             for load in self._early:
                 self._called(*load)
@@ -384,7 +384,8 @@ class Station:
     async def _join(self, peer: int, address: Address | None) -> None:
         """Connects to another worker; or finds that frames must go by calls, if there is a way to call it."""
         link = self._links[peer]
-        reach = self._reaches.get(peer)
+        # A worker that may start again needs a connection: calls would go to the actor that it was before.
+        reach = None if self._returning & {self.me, peer} else self._reaches.get(peer)
         failures: list[Exception] = []
         if address is None:
             self._divert(link, "direct connections are not wanted")

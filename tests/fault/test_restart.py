@@ -16,7 +16,8 @@ from typing import Any, Final
 import pytest
 
 from cascata import Failure, Graph, In, Out, Sink, Source, State, Stream, component
-from cascata.engine import portable
+from cascata.engine import portable, portable_worker
+from cascata.engine.reporter import Reporter
 from cascata.errors import ComponentError, DefinitionError, WorkerDied
 from tests.engine.parts import Count, Notes
 
@@ -305,6 +306,26 @@ def test_kills_at_any_moment_lose_and_double_nothing_but_what_was_in_hand(
     assert set(found) | set(failed) == set(range(count))
     assert len(found) == len(set(found))
     assert found == sorted(found)
+    assert is_balanced(report)
+
+
+def test_a_worker_that_dies_as_soon_as_it_has_said_its_end_has_told_what_it_counted(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell_end = Reporter.reader_done
+
+    def tell_end_and_die(self: Reporter, channel: int) -> None:
+        tell_end(self, channel)
+        if channel == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(Reporter, "reader_done", tell_end_and_die)
+    monkeypatch.setattr(portable_worker, "TELL_S", 60.0)
+    graph, letters, results = poisoned(Plain, POISON, tmp_path)
+    report = graph.run(num_workers=2, start_method="fork")  # whose workers have these patches
+    assert results.read()[0][0] == list(range(POISON))
+    assert letters.read() == []
+    assert report.nodes["node"].received == POISON
     assert is_balanced(report)
 
 
