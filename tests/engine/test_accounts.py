@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cascata import Graph, In, Out, component
+from cascata import Graph, In, Out, component, inport
 from cascata.errors import ComponentError
 from tests.engine.parts import Count, Each, KeepPair, Notes, Pass, count_to, keep
 
@@ -220,6 +220,28 @@ def test_times_tell_who_was_busy_who_starved_and_who_was_blocked(engine: Options
     assert report.bottleneck == "slow"
     for node in report.nodes.values():
         assert node.busy_s + node.starved_s + node.blocked_s <= report.wall_s * 1.05
+
+
+@component
+@inport("number", capacity=1)
+async def Computes(number: In[int], out: Out[int]) -> None:
+    until = time.thread_time() + 0.002
+    while time.thread_time() < until:
+        pass
+    await out.send(number)
+
+
+def test_who_runs_within_a_send_is_busy_and_the_sender_is_blocked(engine: Options, notes: Notes) -> None:
+    graph = Graph()
+    graph.count = Count
+    graph.count.upto < 100
+    graph.computes = Computes
+    graph.count >> graph.computes
+    keep(graph, graph.computes.out, notes)
+    report = graph.run(**engine)
+    assert report.nodes["computes"].busy_s > 0.2
+    assert report.nodes["count"].busy_s < 0.1
+    assert report.nodes["count"].blocked_s > 0.1
 
 
 @pytest.mark.parametrize("seed", range(6))
