@@ -12,11 +12,20 @@ import sys
 from contextlib import suppress
 from typing import Any, Final
 
-from .server import ORIGINAL_DIRECTORY, tracker_fd
-
-__all__ = ["authkeys", "has_tracker", "settle_in", "surroundings", "take_authkeys"]
+__all__ = ["authkeys", "has_tracker", "settle_in", "surroundings", "take_authkeys", "tracker_fd"]
 
 _PACKAGES: Final = ("multiprocess", "multiprocessing")
+
+
+def _directory() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109  # pathlib is not loaded yet
+    except OSError:  # it was removed
+        return ""
+
+
+ORIGINAL_DIRECTORY: Final = _directory()
+"""What "" in `sys.path` stands for: where the program was when it ran its first graph."""
 
 
 def authkeys() -> dict[str, bytes]:
@@ -31,6 +40,13 @@ def take_authkeys(keys: dict[str, bytes]) -> None:
     """Takes them over, in the worker."""
     for package, key in keys.items():
         importlib.import_module(package).current_process().authkey = key
+
+
+def tracker_fd() -> int | None:
+    """The resource tracker of `multiprocess`, if this program runs one: workers share it. None is started for them."""
+    module = sys.modules.get("multiprocess.resource_tracker")
+    fd: int | None = None if module is None else module._resource_tracker._fd
+    return fd
 
 
 def has_tracker() -> bool:

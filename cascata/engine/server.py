@@ -25,21 +25,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NoReturn
 
-__all__ = ["ORIGINAL_DIRECTORY", "ServedWorker", "boot", "main", "needed", "request", "tracker_fd"]
+from .inherited import tracker_fd
 
+__all__ = ["ServedWorker", "boot", "main", "needed", "request"]
 
-def _directory() -> str:
-    try:
-        return os.getcwd()  # noqa: PTH109  # pathlib is not loaded yet
-    except OSError:  # it was removed
-        return ""
-
-
-ORIGINAL_DIRECTORY: Final = _directory()
-"""What "" in `sys.path` stands for: where the program was when it ran its first graph."""
 
 _MOST_FDS: Final = 250
-
 
 _NUMBER: Final = struct.Struct("q")
 
@@ -163,13 +154,6 @@ def _ask(kind: bytes, fds: Sequence[int]) -> int:
         finally:
             os.close(status_w)
     return status_r
-
-
-def tracker_fd() -> int | None:
-    """The resource tracker of `multiprocess`, if this program runs one: workers share it. None is started for them."""
-    module = sys.modules.get("multiprocess.resource_tracker")
-    fd: int | None = None if module is None else module._resource_tracker._fd
-    return fd
 
 
 class ServedWorker:
