@@ -34,6 +34,9 @@ _MOST_FDS: Final = 250
 
 _NUMBER: Final = struct.Struct("q")
 
+_FOR_SOME: Final = ("multiprocessing", "multiprocess", "dill")
+"""What the server imports as well, once for all workers, when the program has: for its definitions, or for itself."""
+
 _WORKER: Final = b"w"
 _PROCESS: Final = b"p"
 
@@ -147,7 +150,9 @@ def _ask(kind: bytes, fds: Sequence[int]) -> int:
         tracker = tracker_fd()
         try:
             shared = [] if tracker is None else [tracker]
-            socket.send_fds(control, [kind + (b"t" if shared else b"-")], [status_w, *shared, *fds])
+            wanted = " ".join(name for name in _FOR_SOME if name in sys.modules)
+            told = kind + (b"t" if shared else b"-") + wanted.encode()
+            socket.send_fds(control, [told], [status_w, *shared, *fds])
         except BaseException:
             os.close(status_r)
             raise
@@ -272,12 +277,13 @@ def main(control_fd: int, path: list[str]) -> None:
                     os.read(woken_r, 4096)
                 _reap(status)
             if control.fileno() in ready:
-                kind, fds, _, _ = socket.recv_fds(control, 2, _MOST_FDS)
+                kind, fds, _, _ = socket.recv_fds(control, 256, _MOST_FDS)
                 if not kind:
                     return
                 for fd in fds:
                     os.set_inheritable(fd, False)
                 told, *rest = fds
+                _import(kind[2:].decode().split())
                 pid = os.fork()
                 if not pid:
                     signal.set_wakeup_fd(-1)
@@ -287,12 +293,25 @@ def main(control_fd: int, path: list[str]) -> None:
                         os.close(fd)
                     control.close()
                     gc.enable()
-                    tracker = rest.pop(0) if kind[1:] == b"t" else None
+                    tracker = rest.pop(0) if kind[1:2] == b"t" else None
                     _child(_worker if kind[:1] == _WORKER else _process, tracker, rest)
                 os.write(told, _NUMBER.pack(pid))
                 status[pid] = told
                 for fd in rest:
                     os.close(fd)
+
+
+def _import(names: list[str]) -> None:
+    """Imports what has not been yet. Whoever needs what cannot be imported finds out when it tries."""
+    import gc
+    import importlib
+
+    missing = [name for name in names if name not in sys.modules]
+    for name in missing:
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    if missing:
+        gc.freeze()
 
 
 def _reap(status: dict[int, int]) -> None:
