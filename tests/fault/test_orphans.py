@@ -308,13 +308,12 @@ def test_a_stopped_run_that_cannot_drain_waits_for_its_source(flags: list[Flag])
     flags[0].wait_blocking()
     graph.stop()
     flags[1].set()
-    report = graph.join()
-    assert report.nodes["source"].sent == 0
+    graph.join()  # for ever, if it were not stopped at a send
 
 
 @component
 async def WaitsThenSends(begun: In[Flag], go_on: In[Flag], out: Out[int]) -> None:
     begun.set()
     await go_on.wait()
-    await out.send(1)
-    raise AssertionError("it was stopped at its send")
+    while True:
+        await out.send(1)
