@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CrossingReader"]
 
-SPIN_S: Final = 0.000025
+SPIN_S: Final = 0.00005
 """Where each part of a run has a core of its own, a reader looks for so long before it waits. After it looked in vain
 it does not look at the next wait, then at the next three, and so on: on a machine that others keep busy, looking
 only takes time from those who are looked for."""
@@ -29,7 +29,7 @@ only takes time from those who are looked for."""
 MOST_UNLOOKED: Final = 255
 """Waits without a look, at most: when things change, that is seen."""
 
-LOOKS_A_TURN: Final = 16
+LOOKS_A_TURN: Final = 100
 """Looks of a reader between two turns of the loop: others may have something to do."""
 
 
