@@ -454,7 +454,7 @@ def test_a_timeout_shows_where_a_loop_is_blocked(workers: Options, flags: list[F
     graph.other = WaitsForEver
     graph.other.flag < flags[0]
     with pytest.raises(RunTimeout) as caught:
-        graph.run(**workers, timeout=0.3, grace=0.2)
+        graph.run(**workers, timeout=2.0, grace=0.2)  # in which the workers must have begun
     (told,) = [line for line in caught.value.doing.values() if "blocked" in line]
     assert "wait_blocking" in told
     assert "parts.py" in told
