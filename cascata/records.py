@@ -78,7 +78,9 @@ def _init(cls: Any, *, frozen: bool) -> Callable[..., None]:
             parameters.append(name)
         lines.append(f"  _set(self, {name!r}, {value})" if frozen else f"  self.{name} = {value}")
     text = f"def __init__({', '.join(parameters)}):\n" + ("\n".join(lines) or "  pass")
-    exec(text, known)  # noqa: S102  # names of fields, which are names of Python
+    # Names of fields are names of Python. Of text, `exec` would make Python forget that Ctrl-C ends the program, and
+    # that its exit status is to tell so.
+    exec(compile(text, "<dataclass>", "exec"), known)  # noqa: S102
     made: Callable[..., None] = known["__init__"]
     made.__qualname__ = f"{cls.__qualname__}.__init__"
     return made

@@ -62,7 +62,8 @@ class Process(NamedTuple):
     def is_rays_own(self) -> bool:
         """Whether it belongs to a Ray cluster, and is not an actor."""
         command = _read(PROC / str(self.pid) / "cmdline")
-        return "/ray/" in command or (command.startswith("ray::") and not command.startswith(ACTOR))
+        program, *_ = command.partition("\0-c\0")  # a fork server has been told our `sys.path`, where Ray has a folder
+        return "/ray/" in program or (command.startswith("ray::") and not command.startswith(ACTOR))
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,9 @@ def take_over(setup: Setup) -> None:
     """Makes this process look like the parent does now: its environment and keys."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(line_buffering=True)  # what was printed must not die with the process
+            # What was printed must not die with the process; and lines of several processes do not mix, not even
+            # where Python writes at once (`-u`).
+            stream.reconfigure(line_buffering=True, write_through=False)
     os.environ.clear()
     os.environ.update(setup.environment)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

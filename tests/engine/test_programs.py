@@ -84,6 +84,23 @@ def test_the_warnings_and_flags_of_the_interpreter_are_those_of_the_workers(scri
     assert done.stdout.splitlines() == ["1 1 1 False"] * 3
 
 
+def test_lines_of_several_workers_do_not_mix_where_python_writes_at_once(script: Script) -> None:
+    done = script(
+        NODES
+        + textwrap.dedent("""
+        graph = Graph()
+        graph.numbers = Numbers
+        graph.prints = Prints * 3
+        graph.numbers.upto < 3000
+        graph.numbers >> graph.prints
+        graph.run(num_workers=4)
+        """),
+        environment={"PYTHONUNBUFFERED": "1"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(done.stdout.splitlines()) == sorted(str(number) for number in range(3000))
+
+
 def test_a_failure_in_a_script_shows_the_remote_traceback_and_leaves_with_1(script: Script) -> None:
     done = script(
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import os
 import time
 from typing import Any
@@ -332,6 +333,7 @@ async def test_what_comes_while_a_reader_lets_the_loop_turn_between_two_looks_is
         ends.reader._spin = True
         taking = asyncio.ensure_future(ends.take())
         await turn()  # it has looked, found nothing, and will see at its clock that it has looked long enough
+        ends.reader._turns.turned = math.inf  # the put is not to let the loop turn
         await ends.writer.put(1)
         ends.writer.flush()
         ends.hub._dispatch()  # as when another channel has made it look: nobody waits here yet
