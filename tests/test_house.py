@@ -31,10 +31,11 @@ LONGEST: Final = 600
 HEAVY: Final = ("aioitertools", "aioprocessing", "dill", "multiprocess", "networkx", "numpy", "rich")
 
 # Which rooms a room may import. docs/how-it-works.md tells it in words.
-WORDS: Final = frozenset({"errors", "marks", "model", "options", "records"})
+WORDS: Final = frozenset({"errors", "interrupts", "marks", "model", "options", "records"})
 RULE: Final[dict[str, frozenset[str]]] = {
     "_version": frozenset(),
     "records": frozenset(),
+    "interrupts": frozenset(),
     "errors": frozenset({"records"}),
     "marks": frozenset({"errors"}),
     "log": frozenset({"records"}),

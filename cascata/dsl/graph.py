@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from ..errors import CascataError, DefinitionError
+from ..interrupts import Interrupts
 from ..model import Endpoint, GraphSpec, Plan
 from ..options import RunOptions, suggestion
 from .component import Component, make_node
@@ -395,10 +396,11 @@ class Graph:
             DeadlockError: the graph cannot run to its end.
             CascataError: the first failure of the run, the others in `others`.
         """
-        spec, checked = self._prepare(options, "graph.run")
-        from ..engine.boot import run
+        with Interrupts() as interrupts:
+            spec, checked = self._prepare(options, "graph.run")
+            from ..engine.boot import run
 
-        return run(spec, checked)
+            return run(spec, checked, interrupts)
 
     async def run_async(self, **options: Any) -> RunReport:
         """As `run`, inside a running loop. When it is cancelled, the run is cancelled, and nothing is left of it."""
@@ -417,10 +419,12 @@ class Graph:
             DefinitionError: an option or the graph is wrong.
             DeadlockError: the graph cannot run to its end.
         """
-        spec, checked = self._prepare(options, "graph.start")
-        from ..engine.run import start
+        with Interrupts() as interrupts:
+            spec, checked = self._prepare(options, "graph.start")
+            from ..engine.run import start
 
-        self._started.append(start(spec, checked))
+            run = start(spec, checked, interrupts)
+        self._started.append(run)
 
     def stop(self) -> None:
         """Stops what was started and not yet joined: sources end at their next send, the rest drains.

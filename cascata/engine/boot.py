@@ -18,6 +18,7 @@ from ..model import GraphSpec
 from ..options import RunOptions
 
 if TYPE_CHECKING:
+    from ..interrupts import Interrupts
     from ..observe.report import RunReport
 
 __all__ = ["default_start_method", "is_by_calls", "is_portable", "run", "run_async"]
@@ -49,13 +50,13 @@ def default_start_method() -> str:
     return "spawn" if is_portable() else "forkserver"
 
 
-def run(spec: GraphSpec, options: RunOptions) -> RunReport:
+def run(spec: GraphSpec, options: RunOptions, interrupts: Interrupts) -> RunReport:
     """See `engine.run.run`."""
     with _server_ahead(options):
         with _no_collections():
             from .run import run
 
-        return run(spec, options)
+        return run(spec, options, interrupts)
 
 
 async def run_async(spec: GraphSpec, options: RunOptions) -> RunReport:

@@ -20,9 +20,10 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from types import FrameType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol
 
 from ..errors import CascataError, DefinitionError
+from ..interrupts import Interrupts, until
 from ..model import GraphSpec
 from ..observe.report import RunReport
 from ..options import RunOptions
@@ -155,22 +156,24 @@ class Run:
                 after the run was cancelled.
             CancelledError: the run was cancelled.
         """
+        with Interrupts(self):
+            return self.wait()
+
+    def wait(self) -> RunReport:
+        """As `join`, where Ctrl-C has been seen to."""
         arrived: BaseException | None = None
-        with _CtrlC(self) as ctrl_c:
-            while not self.future.done():
-                try:
-                    wait([self.future])
-                except BaseException as error:  # of a signal handler of the program's
-                    if arrived is None:
-                        arrived = error
-                        self.cancel()
-                    else:
-                        self.kill()
+        while not self.future.done():
+            try:
+                until(lambda seconds: wait([self.future], seconds).done)
+            except BaseException as error:  # of a signal handler of the program's
+                if arrived is None:
+                    arrived = error
+                    self.cancel()
+                else:
+                    self.kill()
         self._thread.join()
         if arrived is not None:
             raise arrived
-        if ctrl_c.times:
-            raise KeyboardInterrupt
         return self.future.result()
 
     async def join_async(self) -> RunReport:
@@ -194,13 +197,16 @@ class Run:
                 self._thread.join()
 
 
-def run(spec: GraphSpec, options: RunOptions) -> RunReport:
+def run(spec: GraphSpec, options: RunOptions, interrupts: Interrupts) -> RunReport:
     """Runs a graph and waits for its end. Works in any thread, also where an event loop runs already."""
     if options.engine == "inline" and not _loop_is_running():
-        return _run_in_new_loop(_engine(spec, options))
+        engine = _engine(spec, options)
+        interrupts.give_back()  # the loop has a handler of its own
+        return _run_in_new_loop(engine)
     started = Run(spec, options)
+    interrupts.end(started)
     with _SigtermDrains(started, options.grace):
-        return started.join()
+        return started.wait()
 
 
 async def run_async(spec: GraphSpec, options: RunOptions) -> RunReport:
@@ -210,9 +216,11 @@ async def run_async(spec: GraphSpec, options: RunOptions) -> RunReport:
     return await Run(spec, options).join_async()
 
 
-def start(spec: GraphSpec, options: RunOptions) -> Run:
+def start(spec: GraphSpec, options: RunOptions, interrupts: Interrupts) -> Run:
     """Starts a run in the background."""
-    return Run(spec, options)
+    started = Run(spec, options)
+    interrupts.end(started)
+    return started
 
 
 class OpenRun:
@@ -294,39 +302,6 @@ def _run_in_new_loop(engine: _Engine) -> RunReport:
             loop.close()  # what resists cancellation would keep `Runner.close` waiting for ever
         else:
             runner.close()
-
-
-class _CtrlC:
-    """While `join` waits in the main thread: Ctrl-C cancels the run in order, a second one kills it.
-
-    The handler only notes and tells: an exception would arise at an arbitrary line. It stands in for the one that
-    raises `KeyboardInterrupt`, and for that of `asyncio.run`, which would cancel a task that waits in this very call.
-    A handler that the program has set is left alone.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._before: Any = None
-        self.times = 0
-
-    def __enter__(self) -> Self:
-        handler = signal.getsignal(signal.SIGINT)
-        of_asyncio = getattr(getattr(handler, "func", None), "__name__", "") == "_on_sigint"
-        ours = handler is signal.default_int_handler or of_asyncio
-        if ours and threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._on_ctrl_c)
-        return self
-
-    def _on_ctrl_c(self, number: int, frame: FrameType | None) -> None:  # as `signal` calls it
-        self.times += 1
-        if self.times == 1:
-            self._run.cancel()
-        else:
-            self._run.kill()
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
 
 
 class _SigtermDrains:

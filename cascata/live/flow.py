@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from ..channel.local import LocalChannel
+from ..interrupts import join, take, until
 from ..model import GraphSpec
 from ..options import RunOptions
 from ..runtime.caller import SinkEnd
@@ -179,7 +180,7 @@ class _Thread:
 
     def chunk(self) -> list[Any]:
         """The next results; none when all have been given. Raises what ended the run."""
-        chunk = self._chunks.get()
+        chunk = take(self._chunks)
         if isinstance(chunk, BaseException):
             self._over = True
             raise chunk
@@ -196,9 +197,9 @@ class _Thread:
             try:
                 if not self._over:
                     self._over = True
-                    self._began.wait()
+                    until(self._began.wait)
                     self._cancel()
-                self._thread.join()
+                join(self._thread)
                 break
             except BaseException as error:  # of a signal handler
                 arrived = error

@@ -20,6 +20,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import ChannelClosed
+from ..interrupts import HEARD_S, join, until
 from .batches import Batch
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class Session:
         """
         self._thread.start()
         try:
-            self._opened.wait()
+            until(self._opened.wait)
         except BaseException:  # Ctrl-C
             self.cancel()
             raise
@@ -148,7 +149,7 @@ class Session:
         """Begins a stream, when all batches of streams that were left have gone to their ends."""
         with self._changed:
             while any(each.closed for each in self._streams.values()) and self.error is None and self.alive:
-                self._changed.wait()
+                self._changed.wait(HEARD_S)
             self._numbers += 1
             stream = self._streams[self._numbers] = Stream(self._numbers, reached)
             if self.error is not None or not self.alive:
@@ -179,7 +180,7 @@ class Session:
         """
         self._tell(self._stop)
         try:
-            self._thread.join()
+            join(self._thread)
         except BaseException:
             self.cancel()
             raise
@@ -189,7 +190,7 @@ class Session:
         """Ends the run now, and waits for its end."""
         self.told = True
         self.abandon()
-        self._thread.join()
+        join(self._thread)
 
     def abandon(self) -> None:
         """As `cancel`, without waiting: for a DAG that nobody holds any more."""

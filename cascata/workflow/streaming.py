@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import CascataError
+from ..interrupts import take
 from ..records import dataclass
 from .batches import Batch, BatchMessage, cut
 from .session import Session
@@ -70,7 +71,7 @@ def _stream(
                     break  # what is ready goes out before more is read
             if not inside:
                 return
-            arrival = stream.inbox.get()
+            arrival = take(stream.inbox)
             if arrival.batch is None:
                 _tell_why_ended(session)
             elif held is not None:

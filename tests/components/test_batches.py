@@ -203,7 +203,7 @@ def test_a_window_closes_after_its_time_though_no_further_item_comes(engine: Opt
 
 def test_an_item_is_in_as_many_windows_as_reach_back_to_it(engine: Options, notes: Notes) -> None:
     """The only item is in a window at every step; the source ends when it has been seen in three of them."""
-    graph = paced(TimeWindow, [["a"], [], []], notes, seconds=60, step=0.02)
+    graph = paced(TimeWindow, [["a"], [], []], notes, seconds=5, step=0.02)
     graph.run(**engine, timeout=30)
     assert len(notes.read()) >= 3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import textwrap
 import time
 from typing import Any, Final
 
@@ -215,9 +216,87 @@ def test_ctrl_c_while_workers_start(program: Any, options: str) -> None:
         running.lines_until("begins")
         time.sleep(choose.uniform(0, 0.3))
         running.signal_group(signal.SIGINT)
-        code, _ = running.end(5.0)  # beside other tests: an interpreter that starts may take seconds to hear it
+        code, _ = running.end()
         assert code == -signal.SIGINT, running.errors()
         assert running.errors().rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("options", EVERYWHERE)
+def test_ctrl_c_is_heard_within_what_swallows_its_exception(program: Any, options: str) -> None:
+    """As at the end of an import, a callback of a weak reference: Python prints what is raised there, and goes on."""
+    swallows = """
+    class Swallows:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    class Finds:
+        def find_spec(self, name, path, target=None):
+            if name == "cascata.engine.run":
+                Swallows()
+
+    sys.meta_path.insert(0, Finds())
+    """
+    running: Program = program(ENDLESS + textwrap.dedent(swallows) + f"graph.run({options})\n")
+    code, _ = running.end(4.0)
+    assert code == -signal.SIGINT, running.errors()
+    assert "ignored" not in running.errors()
+
+
+WAITS: Final = {
+    "run": "graph.run(num_workers=2)",
+    "join": "graph.start(num_workers=2); graph.join()",
+    "stream": "for _ in fed.stream(slow(), num_workers=2): print('running', flush=True)",
+    "dag": "dag.start(grace=0.2); list(dag.stream(iter([1]), batch_size=1))",
+    "stop": "dag.start(grace=0.2); next(dag.stream(iter([0, 1]), batch_size=1)); dag.stop()",
+}
+
+
+AROUND: Final = """
+import _thread, threading
+from cascata.workflow import DAG, Task
+
+class Slow(Task):
+    def do(self, batch):
+        if batch[0]:
+            print("running", flush=True)
+            threading.Event().wait(60)
+        return batch
+
+def slow():
+    yield 1
+    threading.Event().wait(60)
+
+@component
+async def Same(item: In[int], out: Out[int]):
+    await out.send(item)
+
+fed = Graph()
+fed.source = Source()
+fed.same = Same
+fed.sink = Sink()
+fed.source.out >> fed.same.item
+fed.same.out >> fed.sink.inp
+dag = DAG()
+entry, _ = dag.add_source()
+dag.add_sink(dag.add(Slow(), inputs=entry))
+
+def interrupts():
+    while not os.path.exists("now"):
+        time.sleep(0.01)
+    _thread.interrupt_main()
+
+threading.Thread(target=interrupts, daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_ctrl_c_is_heard_that_comes_just_before_the_main_thread_sleeps(program: Any, wait: str) -> None:
+    """`interrupt_main` leaves what such a signal does: a note for the main thread, which goes on to sleep."""
+    running: Program = program(ENDLESS + AROUND + WAITS[wait] + "\n")
+    running.lines_until("running")
+    (running.path.parent / "now").touch()
+    code, _ = running.end(4.0)
+    assert code == -signal.SIGINT, running.errors()
 
 
 # --- SIGTERM ----------------------------------------------------------------------------------------
