@@ -12,8 +12,9 @@ import pytest
 
 from bench.measure import Case, Key, Settings, Spread, measure
 
-pytestmark = pytest.mark.timeout(180)
-"""It runs dozens of graphs one after the other: half a minute, and more while others keep the machine busy."""
+pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("bench")]
+"""It runs dozens of graphs one after the other: half a minute, and more while others keep the machine busy. Once: all
+of these tests look at the same figures."""
 
 BENCH = Path(__file__).parents[2] / "bench"
 CAPACITIES = {1, 10, 100, 1000}
