@@ -20,6 +20,7 @@ from typing import Any, Final
 from ..errors import ChannelClosed
 from .base import Pending
 from .turns import SLICE_S, turns
+from .waiter import Waiter
 
 __all__ = ["LONGEST_LOOK_S", "LOOK_S", "LateWriter", "Line"]
 
@@ -31,6 +32,24 @@ LONGEST_LOOK_S: Final = 0.064
 """Looks that find nothing become rarer, up to this."""
 
 
+class Place(Waiter):
+    """Where one put waits.
+
+    Attributes:
+        room: whether room is reserved for it; else, once it is woken, it is refused.
+    """
+
+    __slots__ = ("room",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.room = False
+
+    @property
+    def done(self) -> bool:
+        return self.woken or self.cancelled
+
+
 class Line:
     """Those who wait for room in a channel, in one event loop, in the order of their arrival.
 
@@ -40,21 +59,22 @@ class Line:
         turns: of the loop.
     """
 
-    __slots__ = ("granted", "loop", "turns", "waiting")
+    __slots__ = ("_next", "granted", "loop", "turns", "waiting")
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.waiting: deque[tuple[asyncio.Future[bool], LateWriter]] = deque()
-        self.granted: deque[asyncio.Future[bool]] = deque()
+        self.waiting: deque[tuple[Place, LateWriter]] = deque()
+        self.granted: deque[Place] = deque()
+        self._next: deque[Place] | None = None  # those who go on now, while the loop lets them
         self.turns = turns()
 
-    def enter(self, writer: LateWriter) -> asyncio.Future[bool]:
-        """A place at the end: its result is True when room is reserved, False when the writer is refused."""
-        place: asyncio.Future[bool] = self.loop.create_future()
+    def enter(self, writer: LateWriter) -> Place:
+        """A place at the end."""
+        place = Place(self.loop)
         self.waiting.append((place, writer))
         return place
 
-    def leave(self, place: asyncio.Future[bool]) -> bool:
+    def leave(self, place: Place) -> bool:
         """Gives a place up; whether room had been granted to it."""
         if place in self.granted:
             self.granted.remove(place)
@@ -70,23 +90,44 @@ class Line:
         granted = 0
         while granted < room and self.waiting:
             place, _ = self.waiting.popleft()
-            if not place.done():  # else it is cancelled, and its task has not run yet
-                place.set_result(True)
+            if not place.cancelled:  # else its task has not run yet
+                place.room = True
+                self._wake(place)
                 self.granted.append(place)
                 granted += 1
         return granted
 
     def refuse(self, writer: LateWriter | None = None) -> None:
         """Sends the puts of one writer away, or all."""
-        staying: list[tuple[asyncio.Future[bool], LateWriter]] = []
+        staying: list[tuple[Place, LateWriter]] = []
         for entry in self.waiting:
             place, whose = entry
             if writer is not None and whose is not writer:
                 staying.append(entry)
-            elif not place.done():
-                place.set_result(False)
+            elif not place.cancelled:
+                self._wake(place)
         self.waiting.clear()
         self.waiting.extend(staying)
+
+    def _wake(self, place: Place) -> None:
+        place.woken = True
+        if place.awaited:
+            if self._next is None:
+                self.loop.call_soon(place.go_on)
+            else:
+                self._next.append(place)
+
+    def let_go_on(self, pump: Callable[[], None]) -> None:
+        """Calls what grants room; who gets some goes on at once. Called by the loop: no task is running."""
+        following = self._next = deque()
+        try:
+            pump()
+            while following:
+                following.popleft().go_on()
+        finally:
+            self._next = None
+            for place in following:  # one before them has ended the program
+                self.loop.call_soon(place.go_on)
 
 
 def _nothing() -> None:
@@ -185,9 +226,9 @@ class LateWriter:
                 line.turns.turned = perf_counter()
                 self.paused_s += line.turns.turned - self._since
                 self._since = line.turns.turned
-            if not place.done():
+            if not place.done:
                 self._pump()
-            if not place.done():
+            if not place.done:
                 turned = True
                 await place
             elif line.granted and line.granted[0] is not place:  # others before it have room, too, and run first
@@ -207,7 +248,7 @@ class LateWriter:
             self._begun -= 1
             if self._settled is not None and not self._begun:
                 self._settled.set()
-        if place.result():
+        if place.room:
             line.granted.remove(place)
             if not self.over:
                 self._take(item)

@@ -25,13 +25,15 @@ class Turns:
     Attributes:
         turned: when it was last seen to turn, by `perf_counter`.
         depth: how many tasks run within one another now (see `waiter`).
+        errands: callbacks that wait for the next turn and move nobody: they only tell of room.
     """
 
-    __slots__ = ("depth", "turned")
+    __slots__ = ("depth", "errands", "turned")
 
     def __init__(self) -> None:
         self.turned = perf_counter()
         self.depth = 0
+        self.errands = 0
 
 
 _of_loops: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]] = weakref.WeakKeyDictionary()

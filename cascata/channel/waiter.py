@@ -46,8 +46,14 @@ class Waiter:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._asyncio_future_blocking = True
+        self._callback: Any = None
         self.cancelled = False
         self.woken = False
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a task waits here, or did."""
+        return self._callback is not None
 
     def __await__(self) -> Generator[Any, None, None]:
         yield self

@@ -32,7 +32,7 @@ from ..channel.turns import SLICE_S
 from . import frames
 from .budget import Purse
 from .carriers import SendingCarrier
-from .receiving import MOST_UNLOOKED
+from .looking import Looks
 
 if TYPE_CHECKING:
     from .arena import Arena
@@ -47,7 +47,7 @@ SHARED_WORK_S: Final = 0.0002
 
 LOOKS: Final = 8
 """A writer without credits looks so often for them before it waits: a busy reader gives some back every few
-microseconds, and to be woken takes longer. After it looked in vain it waits at once a few times."""
+microseconds, and to be woken takes longer. See `looking`."""
 
 SPINNING_LOOKS: Final = 64
 """The same where each worker has a core of its own."""
@@ -109,7 +109,7 @@ class CrossingWriter(LateWriter):
         spare = 0  # credits in hand of which a put must ask first whether others come before it
         taken = 0  # credits taken, less those given back: the items put, and the credits in hand
         looks = SPINNING_LOOKS if spin else LOOKS
-        unlooked = in_vain = 0  # puts that do not look: still to come, and after the next look in vain
+        again = Looks()
         armed = False
         flushed_at = perf_counter()
         pending: list[Any] = []
@@ -140,15 +140,12 @@ class CrossingWriter(LateWriter):
             return put(item)
 
         def look_again() -> int:
-            nonlocal unlooked, in_vain
-            if unlooked:
-                unlooked -= 1
-                return 0
-            for _ in range(looks):
-                if top_up():
-                    in_vain = 0
-                    return credits
-            unlooked = in_vain = min(2 * in_vain + 1, MOST_UNLOOKED)
+            if again.due(perf_counter()):
+                for _ in range(looks):
+                    if top_up():
+                        again.found()
+                        return credits
+                again.in_vain()
             return 0
 
         def top_up() -> int:
@@ -351,7 +348,7 @@ class CrossingWriter(LateWriter):
     def on_room(self) -> bool:
         if not self._line.waiting:
             return False
-        self._pump()
+        self._line.let_go_on(self._pump)
         return True
 
     # -- the end

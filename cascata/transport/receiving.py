@@ -15,19 +15,17 @@ from ..channel.waiter import Waiters
 from . import frames
 from .budget import Surcharges
 from .carriers import END, ReceivingCarrier
+from .looking import LOOK_S as LOOKS_S
+from .looking import Looks
 
 if TYPE_CHECKING:
     from .arena import Arenas
 
 __all__ = ["CrossingReader"]
 
-SPIN_S: Final = 0.00005
-"""Where each part of a run has a core of its own, a reader looks for so long before it waits. After it looked in vain
-it does not look at the next wait, then at the next three, and so on: on a machine that others keep busy, looking
-only takes time from those who are looked for."""
-
-MOST_UNLOOKED: Final = 255
-"""Waits without a look, at most: when things change, that is seen."""
+TURNS_BEFORE: Final = 3
+"""Turns of the loop before a look, at most: what others have to do may be the question to the answer. Where they still
+have something to do after that, the core is needed, and nobody looks."""
 
 LOOKS_A_TURN: Final = 100
 """Looks of a reader between two turns of the loop: others may have something to do."""
@@ -61,13 +59,14 @@ class CrossingReader:
     ) -> None:
         self._measured = measured
         self._spin = spin
-        self._unlooked = self._in_vain = 0  # waits without a look: still to come, and after the next look in vain
+        self._looks = Looks()
         self.items: deque[Any] = deque()
         self._received: dict[int, int] = {}  # edge -> items that came in here
         self._tally = Tally()
         self._carrier = carrier
         self._enough = max(1, capacity // 2)  # to tell of at once
         self._loop = asyncio.get_running_loop()
+        self._ready = getattr(self._loop, "_ready", ())  # callbacks of the next turn; not every kind of loop shows them
         self._users = users
         self._bad = bad
         self._arenas = arenas
@@ -92,10 +91,12 @@ class CrossingReader:
     def taking(self) -> None:
         if not self._armed:
             self._armed = True
+            self._turns.errands += 1
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         self._armed = False
+        self._turns.errands -= 1
         self._turns.turned = perf_counter()
         self._give()
         if self.items and not self._looking and self._users:
@@ -118,6 +119,7 @@ class CrossingReader:
             self._give()
         elif owed and not self._armed:  # in small portions it would come back in small frames
             self._armed = True
+            self._turns.errands += 1
             self._loop.call_soon(self._turn)
 
     def _give(self) -> None:
@@ -161,7 +163,8 @@ class CrossingReader:
         while not items:
             if self._ended:
                 return False
-            if perf_counter() - self._turns.turned > SLICE_S:
+            now = perf_counter()
+            if now - self._turns.turned > SLICE_S:
                 await asyncio.sleep(0)
                 self._turns.turned = perf_counter()
                 continue
@@ -170,9 +173,7 @@ class CrossingReader:
                     self._share()
                 continue
             self._give()
-            if self._unlooked:
-                self._unlooked -= 1
-            elif self._spin and await self._look_again():
+            if self._spin and self._looks.due(now) and await self._look_again():
                 continue
             if not self._carrier.sleep():
                 continue
@@ -188,13 +189,23 @@ class CrossingReader:
 
     async def _look_again(self) -> bool:
         """Looks for a moment whether something comes. Cancelled: nothing was taken."""
-        until = perf_counter() + SPIN_S
+        turned = 0
+        while len(self._ready) > self._turns.errands:
+            if turned == TURNS_BEFORE:
+                self._looks.in_vain()
+                return False
+            turned += 1
+            await asyncio.sleep(0)
+            self._turns.turned = perf_counter()
+            if self.items or self._ended:
+                return True
+        until = perf_counter() + LOOKS_S
         while True:
             for _ in range(LOOKS_A_TURN):
                 if self._receive():
                     if self._waiters.idle:
                         self._share()
-                    self._in_vain = 0
+                    self._looks.found()
                     return True
             # Who is going to wait has just looked: the loop does not turn in between, and nothing goes by unseen.
             if perf_counter() >= until:
@@ -203,7 +214,7 @@ class CrossingReader:
             self._turns.turned = perf_counter()
             if self.items or self._ended:
                 return True
-        self._unlooked = self._in_vain = min(2 * self._in_vain + 1, MOST_UNLOOKED)
+        self._looks.in_vain()
         return False
 
     def _share(self) -> None:

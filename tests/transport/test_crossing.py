@@ -16,8 +16,8 @@ from cascata.errors import ChannelClosed
 from cascata.transport import frames, ring
 from cascata.transport.carriers import SocketSender
 from cascata.transport.crossing import FLUSH_S
+from cascata.transport.looking import LOOK_S
 from cascata.transport.pair import count_unread, make_pair
-from cascata.transport.receiving import SPIN_S
 from tests.coroutines import turn
 from tests.transport.ends import Crossing, crossing, generator, open_fds
 
@@ -327,10 +327,11 @@ async def test_who_gives_up_waiting_passes_its_wake_up_on(carrier: str) -> None:
 async def test_what_comes_while_a_reader_lets_the_loop_turn_between_two_looks_is_seen(
     carrier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = (number * 0.8 * SPIN_S for number in itertools.count())
+    clock = (number * 0.8 * LOOK_S for number in itertools.count())
     monkeypatch.setattr("cascata.transport.receiving.perf_counter", lambda: next(clock))
     async with crossing(10) as ends, asyncio.timeout(10):
         ends.reader._spin = True
+        ends.reader._ready = ()  # it looks at once
         taking = asyncio.ensure_future(ends.take())
         await turn()  # it has looked, found nothing, and will see at its clock that it has looked long enough
         ends.reader._turns.turned = math.inf  # the put is not to let the loop turn
@@ -338,6 +339,43 @@ async def test_what_comes_while_a_reader_lets_the_loop_turn_between_two_looks_is
         ends.writer.flush()
         ends.hub._dispatch()  # as when another channel has made it look: nobody waits here yet
         assert await taking == 1
+
+
+async def test_what_others_in_the_loop_are_about_to_do_comes_before_a_look(
+    carrier: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be the question whose answer is looked for."""
+    async with crossing(10) as ends, asyncio.timeout(10):
+        ends.reader._spin = True
+        monkeypatch.setattr(ends.reader._carrier, "sleep", lambda: pytest.fail("it went to sleep"))
+        monkeypatch.setattr("cascata.transport.receiving.LOOKS_S", 0.0)
+        taking = asyncio.ensure_future(ends.take())
+        asking = asyncio.ensure_future(ends.writer.put(1))
+        assert await taking == 1
+        await asking
+
+
+async def test_a_writer_that_waits_for_room_goes_on_when_the_bell_is_heard(carrier: str) -> None:
+    """Without another turn of the loop."""
+    told: list[str] = []
+
+    async def writes() -> None:
+        await ends.writer.put(3)
+        told.append("written")
+
+    async with crossing(2) as ends, asyncio.timeout(10):
+        await ends.writer.put(1)
+        await ends.writer.put(2)
+        writing = asyncio.ensure_future(writes())
+        await turn(SETTLED)
+        assert [await ends.take(), await ends.take()] == [1, 2]
+        loop = asyncio.get_running_loop()
+        loop.call_soon(ends.hub._dispatch)
+        loop.call_soon(told.append, "turned")
+        await turn()
+        assert told == ["written", "turned"]
+        await writing
+        assert await ends.take() == 3
 
 
 async def test_a_batch_that_suspends_again_and_again_keeps_no_writer_waiting(carrier: str) -> None:
