@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
@@ -25,15 +26,22 @@ class Turns:
     Attributes:
         turned: when it was last seen to turn, by `perf_counter`.
         depth: how many tasks run within one another now (see `waiter`).
-        errands: callbacks that wait for the next turn and move nobody: they only tell of room.
+        errands: callbacks that wait for the next turn and move nobody: they tell of room, or send what was put.
+        flushes: what those that send will call.
     """
 
-    __slots__ = ("depth", "errands", "turned")
+    __slots__ = ("depth", "errands", "flushes", "turned")
 
     def __init__(self) -> None:
         self.turned = perf_counter()
         self.depth = 0
         self.errands = 0
+        self.flushes: list[Callable[[], None]] = []
+
+    def flush(self) -> None:
+        """Sends what was put, without waiting for the next turn."""
+        for each in self.flushes:
+            each()
 
 
 _of_loops: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]] = weakref.WeakKeyDictionary()

@@ -114,19 +114,19 @@ class CrossingWriter(LateWriter):
         flushed_at = perf_counter()
         pending: list[Any] = []
         call_soon = self._loop.call_soon
+        turns = line.turns
         purse = Purse(take, capacity, share)
         self.sharing = sharing
 
         def put(item: Any) -> Any:
-            nonlocal credits, armed
+            nonlocal credits
             if credits:
                 credits -= 1
                 pending.append(item)
                 if not credits or len(pending) >= fill or perf_counter() - flushed_at > FLUSH_S:
                     flush()
                 if not armed and (pending or not alone):  # others may need the credits in hand
-                    armed = True
-                    call_soon(turn)
+                    arm()
                 return DONE
             if (
                 self.over
@@ -167,13 +167,12 @@ class CrossingWriter(LateWriter):
             hand_out()
 
         def hand_out() -> None:
-            nonlocal spare, armed
+            nonlocal spare
             spare -= line.grant(spare)
             if line.waiting:
                 carrier.want_room()
             if spare and not armed:
-                armed = True
-                call_soon(turn)  # gives back what is not used, if others could
+                arm()  # gives back what is not used, if others could
 
         def room_back() -> None:
             nonlocal spare
@@ -181,7 +180,7 @@ class CrossingWriter(LateWriter):
             hand_out()
 
         def take_granted(item: Any) -> None:
-            nonlocal armed, credits, spare
+            nonlocal credits, spare
             pending.append(item)
             if not line.granted:
                 if line.waiting:
@@ -190,14 +189,22 @@ class CrossingWriter(LateWriter):
                 elif not self.unbegun:
                     credits, spare = spare, 0
             if not armed:
-                armed = True
-                call_soon(turn)
+                arm()
             if not (credits or spare or line.granted) or len(pending) >= fill or perf_counter() - flushed_at > FLUSH_S:
                 flush()
+
+        def arm() -> None:
+            nonlocal armed
+            armed = True
+            turns.errands += 1
+            turns.flushes.append(flush)
+            call_soon(turn)
 
         def turn() -> None:
             nonlocal armed
             armed = False
+            turns.errands -= 1
+            turns.flushes.remove(flush)
             line.turns.turned = perf_counter()
             flush()
             if not alone:

@@ -196,6 +196,7 @@ class CrossingReader:
                 return False
             turned += 1
             await asyncio.sleep(0)
+            self._turns.flush()
             self._turns.turned = perf_counter()
             if self.items or self._ended:
                 return True
