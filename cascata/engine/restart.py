@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import CascataError, ComponentError, DefinitionError
-from ..model import GraphSpec, NodeSpec
+from ..model import MISSING, GraphSpec, NodeSpec
 
 if TYPE_CHECKING:
     from ..transport.journal import Region
@@ -60,6 +60,8 @@ def _why_not(spec: GraphSpec, node: NodeSpec) -> str | None:
     if any(node.name in cycle.nodes for cycle in spec.cycles):
         return "it is in a cycle, of which nobody could tell any more when it has come to its end"
     for given in node.inputs.values():
+        if given.channels and given.seed is not MISSING:
+            return "one of its in-ports begins with a value, which would come again"
         edges = [spec.edges[edge] for channel in given.channels for edge in spec.channels[channel].edges]
         if len(given.channels) > 1 and any(edge.batch is not None for edge in edges):
             return "one of its in-ports receives batches beside single items"

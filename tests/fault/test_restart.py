@@ -334,11 +334,24 @@ async def One(out: Out[int]) -> None:
     await out.send(1)
 
 
+@component(on_worker_death="restart")
+async def Same(item: In[int], out: Out[int]) -> None:
+    await out.send(item)
+
+
 def test_what_cannot_start_again_says_so() -> None:
     graph = Graph()
     graph.node = One
     with pytest.raises(DefinitionError, match="its runner is called once"):
         graph.run(num_workers=1)
+    graph = Graph()
+    graph.count = Count
+    graph.node = Same
+    graph.count.upto < 3
+    graph.count.number >> graph.node.item
+    graph.node.item < 0
+    with pytest.raises(DefinitionError, match="begins with a value, which would come again"):
+        graph.run(num_workers=2)
 
 
 class KillsWhenRead:
