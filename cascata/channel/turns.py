@@ -20,6 +20,10 @@ SLICE_S: Final = 0.001
 """Who never waits lets the loop turn after this many seconds."""
 
 
+TURNS_GIVEN: Final = 3
+"""Who is going to look for something gives way for so many turns: what others do may be the question to the answer."""
+
+
 class Turns:
     """Of one event loop.
 
@@ -30,9 +34,10 @@ class Turns:
         flushes: what those that send will call.
     """
 
-    __slots__ = ("depth", "errands", "flushes", "turned")
+    __slots__ = ("_ready", "depth", "errands", "flushes", "turned")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._ready = getattr(loop, "_ready", ())  # callbacks of the next turn; not every kind of loop shows them
         self.turned = perf_counter()
         self.depth = 0
         self.errands = 0
@@ -43,10 +48,30 @@ class Turns:
         for each in self.flushes:
             each()
 
+    @property
+    def busy(self) -> bool:
+        """Whether anybody in the loop has something to do on its next turn."""
+        return len(self._ready) > self.errands
+
+    async def give_way(self) -> bool:
+        """Lets all others in the loop go on, for a few turns at most, and sends what they put.
+
+        Returns:
+            Whether nobody has anything to do any more.
+        """
+        for _ in range(TURNS_GIVEN):
+            if not self.busy:
+                return True
+            await asyncio.sleep(0)
+            self.flush()
+            self.turned = perf_counter()
+        return not self.busy
+
 
 _of_loops: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]] = weakref.WeakKeyDictionary()
 
 
 def turns() -> Turns:
     """Those of the running loop."""
-    return _of_loops.setdefault(asyncio.get_running_loop(), Turns())
+    loop = asyncio.get_running_loop()
+    return _of_loops.setdefault(loop, Turns(loop))

@@ -27,12 +27,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..channel.base import DONE
-from ..channel.line import LateWriter, Line
+from ..channel.line import LateWriter, Line, Place
 from ..channel.turns import SLICE_S
 from . import frames
 from .budget import Purse
 from .carriers import SendingCarrier
-from .looking import Looks
+from .looking import LOOK_S, Looks
 
 if TYPE_CHECKING:
     from .arena import Arena
@@ -145,8 +145,26 @@ class CrossingWriter(LateWriter):
                     if top_up():
                         again.found()
                         return credits
-                again.in_vain()
+                if not spin:
+                    again.in_vain()
             return 0
+
+        async def look_for_long(place: Place) -> None:
+            """Looks once nobody else in the loop has anything to do. Cancelled: nothing was taken."""
+            if not again.due(perf_counter()):
+                return
+            if not await turns.give_way():  # the core is needed
+                again.in_vain()
+                return
+            until = perf_counter() + LOOK_S
+            while perf_counter() < until and not turns.busy:
+                for _ in range(SPINNING_LOOKS):
+                    if place.done:
+                        again.found()
+                        return
+                    if credits or spare or line.granted or take_more():
+                        pump()
+            again.in_vain()
 
         def top_up() -> int:
             nonlocal credits, spare, taken
@@ -158,13 +176,18 @@ class CrossingWriter(LateWriter):
             return credits
 
         def pump() -> None:
-            nonlocal credits, spare, taken
+            nonlocal credits, spare
             if credits:
                 credits, spare = 0, spare + credits
             elif not spare and not line.granted and not self.over:  # who was granted room comes back here
-                spare = take(most)
-                taken += spare
+                take_more()
             hand_out()
+
+        def take_more() -> int:
+            nonlocal spare, taken
+            spare = take(most)
+            taken += spare
+            return spare
 
         def hand_out() -> None:
             nonlocal spare
@@ -276,6 +299,8 @@ class CrossingWriter(LateWriter):
         encoder = frames.Encoder(edge, carrier.limit, purse=purse, pay=pay, arena=arena, sharing=sharing, singly=singly)
         self.put: Callable[[Any], Any] = put
         self._pump = pump
+        if spin:
+            self._look = look_for_long
         self._take = take_granted
         self._room_back = room_back
         self._discard = discard

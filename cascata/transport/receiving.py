@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CrossingReader"]
 
-TURNS_BEFORE: Final = 3
-"""Turns of the loop before a look, at most: what others have to do may be the question to the answer. Where they still
-have something to do after that, the core is needed, and nobody looks."""
-
 LOOKS_A_TURN: Final = 100
 """Looks of a reader between two turns of the loop: others may have something to do."""
 
@@ -66,7 +62,6 @@ class CrossingReader:
         self._carrier = carrier
         self._enough = max(1, capacity // 2)  # to tell of at once
         self._loop = asyncio.get_running_loop()
-        self._ready = getattr(self._loop, "_ready", ())  # callbacks of the next turn; not every kind of loop shows them
         self._users = users
         self._bad = bad
         self._arenas = arenas
@@ -189,27 +184,20 @@ class CrossingReader:
 
     async def _look_again(self) -> bool:
         """Looks for a moment whether something comes. Cancelled: nothing was taken."""
-        turned = 0
-        while len(self._ready) > self._turns.errands:
-            if turned == TURNS_BEFORE:
-                self._looks.in_vain()
-                return False
-            turned += 1
-            await asyncio.sleep(0)
-            self._turns.flush()
-            self._turns.turned = perf_counter()
-            if self.items or self._ended:
-                return True
+        idle = await self._turns.give_way()
+        if self.items or self._ended:
+            return True
         until = perf_counter() + LOOKS_S
         while True:
-            for _ in range(LOOKS_A_TURN):
+            # Once at least, though the core is needed: the loop has turned since the last look.
+            for _ in range(LOOKS_A_TURN if idle else 1):
                 if self._receive():
                     if self._waiters.idle:
                         self._share()
                     self._looks.found()
                     return True
             # Who is going to wait has just looked: the loop does not turn in between, and nothing goes by unseen.
-            if perf_counter() >= until:
+            if not idle or perf_counter() >= until:
                 break
             await asyncio.sleep(0)
             self._turns.turned = perf_counter()

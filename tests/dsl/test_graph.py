@@ -16,6 +16,7 @@ from cascata.dsl import Graph, Group
 from cascata.dsl.draft import RESERVED_NODE_NAMES
 from cascata.engine import boot
 from cascata.errors import CascataError, DeadlockError, DefinitionError
+from cascata.interrupts import Interrupts
 from cascata.model import Endpoint, GraphSpec, Plan
 from cascata.options import RunOptions
 
@@ -389,15 +390,15 @@ class Engine:
         self.given: list[tuple[GraphSpec, RunOptions]] = []
         self.handles: list[Handle] = []
 
-    def run(self, spec: GraphSpec, options: RunOptions) -> str:
+    def run(self, spec: GraphSpec, options: RunOptions, interrupts: Interrupts) -> str:
         self.given.append((spec, options))
         return "report"
 
     async def run_async(self, spec: GraphSpec, options: RunOptions) -> str:
-        return self.run(spec, options)
+        return self.run(spec, options, Interrupts())
 
-    def start(self, spec: GraphSpec, options: RunOptions) -> Handle:
-        self.run(spec, options)
+    def start(self, spec: GraphSpec, options: RunOptions, interrupts: Interrupts) -> Handle:
+        self.run(spec, options, interrupts)
         self.handles.append(Handle(len(self.handles)))
         return self.handles[-1]
 

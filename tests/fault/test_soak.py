@@ -59,12 +59,11 @@ def test_many_short_runs_leave_no_trace_in_memory(options: dict[str, Any], notes
     for warm_up in range(12):
         once(warm_up, options, notes)
     before = leaks.take()
-    for _ in range(2):
+    for least in (6, 12):
         until = time.monotonic() + half
-        while time.monotonic() < until:
+        while time.monotonic() < until or number < least:  # a slow machine takes its time
             once(number, options, notes)
             number += 1
         sizes.append(resident_kb())
     assert leaks.left_since(before) == []
-    assert number > 10
     assert sizes[1] - sizes[0] < max(GROWS_KB, 10 * number // 2), (sizes, number)

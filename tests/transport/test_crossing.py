@@ -331,13 +331,26 @@ async def test_what_comes_while_a_reader_lets_the_loop_turn_between_two_looks_is
     monkeypatch.setattr("cascata.transport.receiving.perf_counter", lambda: next(clock))
     async with crossing(10) as ends, asyncio.timeout(10):
         ends.reader._spin = True
-        ends.reader._ready = ()  # it looks at once
+        ends.reader._turns._ready = ()  # it looks at once
         taking = asyncio.ensure_future(ends.take())
         await turn()  # it has looked, found nothing, and will see at its clock that it has looked long enough
         ends.reader._turns.turned = math.inf  # the put is not to let the loop turn
         await ends.writer.put(1)
         ends.writer.flush()
         ends.hub._dispatch()  # as when another channel has made it look: nobody waits here yet
+        assert await taking == 1
+
+
+async def test_what_comes_while_a_reader_gives_way_to_others_is_seen(carrier: str) -> None:
+    async with crossing(10) as ends, asyncio.timeout(10):
+        ends.reader._spin = True
+        ends.reader._turns._ready = [None] * 9  # they always have something to do
+        taking = asyncio.ensure_future(ends.take())
+        await turn(2)
+        ends.reader._turns.turned = math.inf  # the put is not to let the loop turn
+        await ends.writer.put(1)
+        ends.writer.flush()
+        ends.hub._dispatch()  # nobody waits here yet
         assert await taking == 1
 
 
