@@ -77,7 +77,11 @@ class Interrupts:
             run.cancel()
 
     def give_back(self) -> None:
-        """From now on Ctrl-C is the program's again. Raises `KeyboardInterrupt` when it was pressed until now."""
+        """From now on Ctrl-C is the program's again.
+
+        Raises:
+            KeyboardInterrupt: it was pressed until now.
+        """
         if self._before is not None:
             import signal
 
@@ -87,8 +91,13 @@ class Interrupts:
             self.times = 0
             raise KeyboardInterrupt
 
-    def __exit__(self, *_: object) -> None:
-        self.give_back()
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        try:
+            self.give_back()
+        except KeyboardInterrupt as pressed:
+            if type(error).__name__ == "CancelledError":  # it was asked for: nothing else has failed
+                raise pressed from None
+            raise
 
 
 def until(wait: Callable[[float], object]) -> None:

@@ -219,6 +219,7 @@ def test_ctrl_c_while_workers_start(program: Any, options: str) -> None:
         code, _ = running.end()
         assert code == -signal.SIGINT, running.errors()
         assert running.errors().rstrip().endswith("KeyboardInterrupt")
+        assert "inline" in options or "During handling" not in running.errors()
 
 
 @pytest.mark.parametrize("options", EVERYWHERE)
