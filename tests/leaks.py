@@ -102,12 +102,17 @@ def _permanent() -> tuple[set[int], set[int]]:
 
 
 def _table() -> Iterator[tuple[Process, int, str]]:
-    """Every process of the system, with its parent's id and its state."""
-    for folder in PROC.glob("[0-9]*"):
-        stat = _read(folder / "stat")
-        if stat:
-            fields = stat[stat.rindex(")") + 2 :].split()  # the name in parentheses may hold anything
-            yield Process(int(folder.name), int(fields[19])), int(fields[1]), fields[0]
+    """Every process of the system, with its parent's id and its state. Twice for each test: so without `Path`."""
+    for pid in filter(str.isdigit, os.listdir(PROC)):  # noqa: PTH208
+        try:
+            with open(f"{PROC}/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123
+                stat = file.read().decode(errors="replace")
+        except OSError:  # it has ended meanwhile
+            continue
+        if not stat:
+            continue
+        fields = stat[stat.rindex(")") + 2 :].split()  # the name in parentheses may hold anything
+        yield Process(int(pid), int(fields[19])), int(fields[1]), fields[0]
 
 
 def _descendants() -> frozenset[Process]:
@@ -134,12 +139,12 @@ def _unjoined() -> frozenset[str]:
 def _descriptors(permanent: set[int]) -> Counter[str]:
     """How often each file, pipe, socket … is open."""
     targets: Counter[str] = Counter()
-    for entry in (PROC / "self" / "fd").iterdir():
+    for fd in os.listdir(f"{PROC}/self/fd"):  # noqa: PTH208
         try:
-            target = str(entry.readlink())
+            target = os.readlink(f"{PROC}/self/fd/{fd}")  # noqa: PTH115
         except FileNotFoundError:  # the descriptor of this very listing
             continue
-        if int(entry.name) not in permanent:
+        if int(fd) not in permanent:
             targets[target] += 1
     return targets
 
