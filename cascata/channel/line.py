@@ -153,7 +153,7 @@ class LateWriter:
         "_forgotten",
         "_let_read",
         "_line",
-        "_look",
+        "_look_for_room",
         "_pump",
         "_room_back",
         "_settled",
@@ -194,7 +194,7 @@ class LateWriter:
         self._forgotten = forgotten
         self._settled: asyncio.Event | None = None
         self._let_read = _nothing
-        self._look: Callable[[Place], Coroutine[Any, Any, None]] | None = None  # for room, before a put waits
+        self._look_for_room: Callable[[Place], Coroutine[Any, Any, None]] | None = None
 
     @property
     def waiting(self) -> bool:
@@ -228,8 +228,8 @@ class LateWriter:
                 line.turns.turned = perf_counter()
                 self.paused_s += line.turns.turned - self._since
                 self._since = line.turns.turned
-            if self._look is not None and not place.done:
-                await self._look(place)
+            if self._look_for_room is not None and not place.done:
+                await self._look_for_room(place)
             if not place.done:
                 self._pump()
             if not place.done:

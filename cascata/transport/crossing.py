@@ -32,7 +32,7 @@ from ..channel.turns import SLICE_S
 from . import frames
 from .budget import Purse
 from .carriers import SendingCarrier
-from .looking import LOOK_S, Looks
+from .looking import LOOKING_S, Looks
 
 if TYPE_CHECKING:
     from .arena import Arena
@@ -133,7 +133,7 @@ class CrossingWriter(LateWriter):
                 or self.unbegun
                 or line.waiting
                 or line.granted
-                or perf_counter() - line.turns.turned > SLICE_S
+                or perf_counter() - turns.turned > SLICE_S
                 or not (top_up() or look_again())
             ):
                 return self.later(item)
@@ -149,14 +149,14 @@ class CrossingWriter(LateWriter):
                     again.in_vain()
             return 0
 
-        async def look_for_long(place: Place) -> None:
+        async def look_for_room(place: Place) -> None:
             """Looks once nobody else in the loop has anything to do. Cancelled: nothing was taken."""
             if not again.due(perf_counter()):
                 return
             if not await turns.give_way():  # the core is needed
                 again.in_vain()
                 return
-            until = perf_counter() + LOOK_S
+            until = perf_counter() + LOOKING_S
             while perf_counter() < until and not turns.busy:
                 for _ in range(SPINNING_LOOKS):
                     if place.done:
@@ -228,7 +228,7 @@ class CrossingWriter(LateWriter):
             armed = False
             turns.errands -= 1
             turns.flushes.remove(flush)
-            line.turns.turned = perf_counter()
+            turns.turned = perf_counter()
             flush()
             if not alone:
                 give_up()
@@ -300,7 +300,7 @@ class CrossingWriter(LateWriter):
         self.put: Callable[[Any], Any] = put
         self._pump = pump
         if spin:
-            self._look = look_for_long
+            self._look_for_room = look_for_room
         self._take = take_granted
         self._room_back = room_back
         self._discard = discard

@@ -1,4 +1,4 @@
-"""When to look again and again for what will come, instead of waiting to be woken, which takes longer than most do.
+"""When to look for what will come, instead of waiting to be woken: that takes longer than most answers.
 
 Where a look finds something, the next wait looks as well. After a look in vain, there is none for a while, then for
 twice as long, and so on: on a machine that others keep busy, looking takes time from those who are looked for.
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["LOOK_S", "Looks"]
+__all__ = ["LOOKING_S", "Looks"]
 
-LOOK_S: Final = 0.0002
+LOOKING_S: Final = 0.0002
 """Who has a core of its own looks for so long before it waits: more than it takes to be woken."""
 
 MOMENT_S: Final = 0.0005

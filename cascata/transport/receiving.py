@@ -15,8 +15,7 @@ from ..channel.waiter import Waiters
 from . import frames
 from .budget import Surcharges
 from .carriers import END, ReceivingCarrier
-from .looking import LOOK_S as LOOKS_S
-from .looking import Looks
+from .looking import LOOKING_S, Looks
 
 if TYPE_CHECKING:
     from .arena import Arenas
@@ -187,7 +186,7 @@ class CrossingReader:
         idle = await self._turns.give_way()
         if self.items or self._ended:
             return True
-        until = perf_counter() + LOOKS_S
+        until = perf_counter() + LOOKING_S
         while True:
             # Once at least, though the core is needed: the loop has turned since the last look.
             for _ in range(LOOKS_A_TURN if idle else 1):

@@ -16,7 +16,7 @@ from cascata.errors import ChannelClosed
 from cascata.transport import frames, ring
 from cascata.transport.carriers import SocketSender
 from cascata.transport.crossing import FLUSH_S
-from cascata.transport.looking import LOOK_S
+from cascata.transport.looking import LOOKING_S
 from cascata.transport.pair import count_unread, make_pair
 from tests.coroutines import turn
 from tests.transport.ends import Crossing, crossing, generator, open_fds
@@ -327,7 +327,7 @@ async def test_who_gives_up_waiting_passes_its_wake_up_on(carrier: str) -> None:
 async def test_what_comes_while_a_reader_lets_the_loop_turn_between_two_looks_is_seen(
     carrier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = (number * 0.8 * LOOK_S for number in itertools.count())
+    clock = (number * 0.8 * LOOKING_S for number in itertools.count())
     monkeypatch.setattr("cascata.transport.receiving.perf_counter", lambda: next(clock))
     async with crossing(10) as ends, asyncio.timeout(10):
         ends.reader._spin = True
@@ -361,7 +361,7 @@ async def test_what_others_in_the_loop_are_about_to_do_comes_before_a_look(
     async with crossing(10) as ends, asyncio.timeout(10):
         ends.reader._spin = True
         monkeypatch.setattr(ends.reader._carrier, "sleep", lambda: pytest.fail("it went to sleep"))
-        monkeypatch.setattr("cascata.transport.receiving.LOOKS_S", 0.0)
+        monkeypatch.setattr("cascata.transport.receiving.LOOKING_S", 0.0)
         taking = asyncio.ensure_future(ends.take())
         asking = asyncio.ensure_future(ends.writer.put(1))
         assert await taking == 1
