@@ -28,10 +28,10 @@ from contextlib import suppress
 from typing import Final
 
 from ..records import dataclass
-from .blocks import BLOCKS, DATA_AT, ON_ITS_WAY, PLACES_AT, SHARERS, SIZES_AT, STATES_AT, owner_byte
+from .blocks import BLOCKS, DATA_AT, ON_ITS_WAY, PLACES_AT, SHARERS, SIZES_AT, STATES_AT, block_size, owner_byte
 from .memory import Contents, Layout, lay_out, map_range, punch, read_range, view_of
 
-__all__ = ["ARENA_BYTES", "LARGEST", "Arena", "Arenas", "Lease", "block_size"]
+__all__ = ["ARENA_BYTES", "LARGEST", "Arena", "Arenas", "Lease"]
 
 ARENA_BYTES: Final = 512 << 20
 """Memory of an arena, at most. It has as much as was on its way or kept by receivers at one time."""
@@ -39,21 +39,12 @@ ARENA_BYTES: Final = 512 << 20
 FEW: Final = 16
 """Blocks at which a look for a free one costs less than to write to memory that has left the caches."""
 
-_SMALLEST: Final = 1 << 16
-
 LARGEST: Final = ARENA_BYTES // 4
 """Bytes of a block, at most: larger items have a memory file of their own."""
 
 _TOLD: Final = struct.Struct("<HBBIQQIIQ")
 """The sender, the frame's byte among the block's, whether receivers share it; the block, its place, its bytes; its
 parts, those of them that are buffers, where the table of their bounds is."""
-
-
-def block_size(need: int) -> int:
-    """Bytes of the block for so many: pages, in eight steps from one power of two to the next."""
-    need = max(need, _SMALLEST)
-    step = 1 << max(12, (need - 1).bit_length() - 4)
-    return -(-need // step) * step
 
 
 @dataclass(slots=True, eq=False)

@@ -21,6 +21,7 @@ __all__ = [
     "SHARERS",
     "SIZES_AT",
     "STATES_AT",
+    "block_size",
     "keep_only",
     "make_arena",
     "owner_byte",
@@ -39,6 +40,15 @@ DATA_AT: Final = 1 << 17
 ON_ITS_WAY: Final = 255
 MOST_WORKERS: Final = ON_ITS_WAY - 1
 """Workers of a run whose numbers fit into a state byte; a run with more has no arenas."""
+
+_SMALLEST: Final = 1 << 16
+
+
+def block_size(need: int) -> int:
+    """Bytes of the block for so many: pages, in eight steps from one power of two to the next."""
+    need = max(need, _SMALLEST)
+    step = 1 << max(12, (need - 1).bit_length() - 4)
+    return -(-need // step) * step
 
 
 def owner_byte(worker: int) -> int:

@@ -25,6 +25,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
+from .pool import BufferPool
 from .wire import Assembler, Chunk, Frame, WireError
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ class ByCalls:
         reach: the other worker; None when it fetches.
         received: called with each frame.
         lost: called when nothing comes any more, with the reason; None when the other end has said goodbye.
+        pool: what frames are put together in.
     """
 
     def __init__(
@@ -166,13 +168,14 @@ class ByCalls:
         reach: Reach | None,
         received: Callable[[ByCalls, Frame], None],
         lost: Callable[[ByCalls, Exception | None], None],
+        pool: BufferPool,
     ) -> None:
         self.link: Link | None = link
         self.when_idle: Callable[[], None] | None = None
         """Called, in any thread, when all that was sent has come."""
         self._loop = loop
         self._lost = lost
-        self._frames = Assembler(lambda frame: received(self, frame))
+        self._frames = Assembler(lambda frame: received(self, frame), pool.take)
         self._incoming = Incoming()
         self._outgoing = Outgoing()
         self._over = False

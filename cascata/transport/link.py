@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from . import forked
 from .handshake import Handshake, HandshakeError
+from .pool import BufferPool
 from .wire import Assembler, Chunk, Frame, WireError, chunks
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Connection(asyncio.BufferedProtocol):
         proven: called when the other end has proved itself.
         received: called with each frame.
         lost: called once, when nothing comes any more, with the reason; None when the other end has just closed.
+        pool: what frames are received into.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Connection(asyncio.BufferedProtocol):
         proven: Callable[[Connection], None],
         received: Callable[[Connection, Frame], None],
         lost: Callable[[Connection, Exception | None], None],
+        pool: BufferPool,
     ) -> None:
         self.sock = sock
         self.handshake = handshake
@@ -78,7 +81,7 @@ class Connection(asyncio.BufferedProtocol):
         self._why: Exception | None = None
         self._greeting = bytearray(handshake.wants)
         self._greeted = 0
-        self._frames = Assembler(lambda frame: received(self, frame))
+        self._frames = Assembler(lambda frame: received(self, frame), pool.take)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)

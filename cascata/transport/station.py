@@ -54,6 +54,7 @@ from .broker import Broker
 from .calls import ByCalls, Load, Reach, UnsureError
 from .handshake import Handshake, HandshakeError
 from .link import Connection, Link, Way
+from .pool import BufferPool
 from .unread import Unread
 from .wire import Chunk, Frame, Kind, WireError
 
@@ -149,6 +150,7 @@ class Station:
         self._early: list[tuple[int, int, Sequence[Chunk]]] = []  # loads of calls
         self._strangers: dict[Connection, asyncio.TimerHandle] = {}
         self._refused = 0
+        self._pool = BufferPool()
         self._links: dict[int, Link] = {}
         self._returning: frozenset[int] = frozenset()
         self._brokers: dict[int, Broker] = {}
@@ -445,7 +447,7 @@ class Station:
 
     def _divert(self, link: Link, why: str | None = None) -> None:
         """Has frames go by calls, to and from another worker."""
-        calls = ByCalls(link, self._loop, self._reaches.get(link.peer), self._received, self._lost_calls)
+        calls = ByCalls(link, self._loop, self._reaches.get(link.peer), self._received, self._lost_calls, self._pool)
         link.divert(calls)
         if why is not None:
             calls.add([b""])  # so it learns of it, whoever has something to send first
@@ -458,7 +460,7 @@ class Station:
             for name, value in _KEEP_ALIVE.items():
                 if hasattr(socket, name):  # not everywhere
                     sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        return Connection(sock, handshake, self._proven, self._received, self._lost)
+        return Connection(sock, handshake, self._proven, self._received, self._lost, self._pool)
 
     def _proven(self, connection: Connection) -> None:
         self._no_stranger(connection)

@@ -11,7 +11,6 @@ without a copy in between.
 from __future__ import annotations
 
 import enum
-import mmap
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -34,9 +33,6 @@ JOINED: Final = 64 * 1024
 
 LONGEST: Final = 1 << 44
 """Bytes of one part: a length beyond this was never meant."""
-
-MAPPED: Final = 1 << 20
-"""Memory for a part from this size on is mapped: it need not be cleared before it is filled."""
 
 Chunk = bytes | bytearray | memoryview
 
@@ -146,10 +142,6 @@ def chunks(frame: Frame) -> list[Chunk]:
     return [head + frame.body, *parts]
 
 
-def _memory(size: int) -> memoryview:
-    return memoryview(bytearray(size) if size < MAPPED else mmap.mmap(-1, size))
-
-
 class Assembler:
     """Puts frames together of bytes that come in pieces of any size.
 
@@ -157,10 +149,12 @@ class Assembler:
 
     Args:
         deliver: called with each frame; must not raise.
+        memory: takes so many bytes of memory for a part.
     """
 
-    def __init__(self, deliver: Callable[[Frame], None]) -> None:
+    def __init__(self, deliver: Callable[[Frame], None], memory: Callable[[int], memoryview]) -> None:
         self._deliver = deliver
+        self._memory = memory
         self._staging = memoryview(bytearray(STAGING))
         self._start = self._end = 0
         self._missing: deque[memoryview] = deque()  # parts, or ends of parts, of the frame at hand
@@ -208,8 +202,8 @@ class Assembler:
             if any(each > LONGEST for each in sizes):
                 raise WireError(f"a buffer of {max(sizes)} bytes")
             self._start = at
-            body = _memory(size)
-            parts = [_memory(each) for each in sizes]
+            body = self._memory(size)
+            parts = [self._memory(each) for each in sizes]
             apart = number - blobs
             self._frame = Frame(kind, ident, amount, seq, body, parts[:apart], parts[apart:], extra, read_only)
             self._missing.extend(part for part in (body, *parts) if len(part))

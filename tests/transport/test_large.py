@@ -16,7 +16,8 @@ import pytest
 
 from cascata.transport import arena as arenas
 from cascata.transport import blocks, budget, buffers
-from cascata.transport.arena import Arena, Arenas, block_size
+from cascata.transport.arena import Arena, Arenas
+from cascata.transport.blocks import block_size
 from cascata.transport.blocks import make_arena, release_all
 from cascata.transport.frames import ARENA, HEADER, LARGE, Encoder, Frame, Sharing, decode
 from tests.transport.ends import Crossing, crossing, generator, unexpected

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascata.transport.wire import HEADER, LONGEST, MAPPED, STAGING, Assembler, Frame, Kind, WireError, chunks
+from cascata.transport.pool import BufferPool
+from cascata.transport.wire import HEADER, LONGEST, STAGING, Assembler, Frame, Kind, WireError, chunks
 
 parts = st.one_of(st.binary(max_size=40), st.builds(lambda size: b"x" * size, st.integers(STAGING - 80, STAGING + 80)))
 frames = st.builds(
@@ -22,7 +23,7 @@ frames = st.builds(
 def put_together(data: bytes, sizes: list[int]) -> list[Frame]:
     """What an assembler makes of bytes that come in pieces of these sizes, again and again."""
     came: list[Frame] = []
-    assembler = Assembler(came.append)
+    assembler = Assembler(came.append, BufferPool().take)
     at = turn = 0
     while at < len(data):
         room = assembler.room()
@@ -48,8 +49,8 @@ def test_frames_come_out_as_they_went_in(sent: list[Frame], sizes: list[int]) ->
 
 def test_bytes_go_straight_to_where_a_large_part_belongs() -> None:
     came: list[Frame] = []
-    assembler = Assembler(came.append)
-    large = bytes(2 * MAPPED)
+    assembler = Assembler(came.append, BufferPool().take)
+    large = bytes(1 << 21)
     head, body = chunks(Frame(Kind.DATA, body=large))
     room = assembler.room()
     room[: len(head)] = head

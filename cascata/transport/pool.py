@@ -1,0 +1,65 @@
+"""Memory that large parts of frames are received into, used again when nothing looks at it any more.
+
+Memory that is new costs a page fault for every 4 KiB of it: more than a socket needs to fill it. So some of what was
+handed out is remembered here, and handed out again once all views of it are gone: those of arrays too, which may be
+kept for as long as anybody likes. Nobody tells when that is. A bytearray that is looked at refuses to change its size,
+and so says it when it is asked.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from .blocks import block_size
+
+__all__ = ["KEPT", "BufferPool"]
+
+KEPT: Final = 64 << 20
+"""Bytes that are remembered, at most: so much stays with a worker when all that it received is gone."""
+
+SMALLEST: Final = 1 << 16
+"""Bytes of a part from which on it comes from here: less costs nothing."""
+
+LOOKS: Final = 8
+"""Buffers that are asked whether they are free, at most, before another one is made."""
+
+
+class BufferPool:
+    """Hands out memory. Of one thread; views of what it hands out may go away in any."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[int, deque[bytearray]] = {}  # size -> those remembered; used last, last
+        self._kept = 0
+
+    def take(self, size: int) -> memoryview:
+        """Memory of so many bytes, with anything in it, that nobody else looks at."""
+        if size < SMALLEST:
+            return memoryview(bytearray(size))
+        whole = block_size(size)
+        buffers = self._buffers.setdefault(whole, deque())
+        for _ in range(min(LOOKS, len(buffers))):
+            buffers.rotate(-1)
+            if _is_free(buffers[-1]):
+                return memoryview(buffers[-1])[:size]
+        buffer = bytearray(whole)
+        if whole <= KEPT:
+            self._make_room(whole)
+            self._kept += whole
+            buffers.append(buffer)
+        return memoryview(buffer)[:size]
+
+    def _make_room(self, size: int) -> None:
+        """Forgets buffers until so many bytes more may be remembered."""
+        for whole, buffers in self._buffers.items():
+            while buffers and self._kept + size > KEPT:
+                buffers.popleft()
+                self._kept -= whole
+
+
+def _is_free(buffer: bytearray) -> bool:
+    try:
+        buffer.append(buffer.pop())
+    except BufferError:
+        return False
+    return True
