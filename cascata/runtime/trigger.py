@@ -173,12 +173,13 @@ async def _run_single(
                         await give(value)
                 else:
                     reader.taking()
-                    while left and items:
+                    for left in range(taken - 1, -1, -1):  # noqa: B007  # it is read below
                         item = take()
-                        left -= 1
                         value = await call(item)
                         if value is not None:
                             await give(value)
+                        if not items:
+                            break
             except BaseException as error:
                 await go_on(node, error, {port: item})
             finally:

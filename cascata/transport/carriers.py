@@ -71,6 +71,9 @@ class SendingCarrier(Protocol):
     def transmit(self, frame: frames.Frame) -> None:
         """Sends a frame without waiting. Raises as `frames.transmit` does."""
 
+    def transmit_small(self, edge: int, total: int, count: int, body: bytes) -> bool:
+        """Sends a frame that is only a header and a body, if that is possible in the quickest way there is now."""
+
     def close(self) -> None:
         """Lets go of this end."""
 
@@ -154,6 +157,9 @@ class SocketSender:
 
     def transmit(self, frame: frames.Frame) -> None:
         frames.transmit(self.socket, frame)
+
+    def transmit_small(self, edge: int, total: int, count: int, body: bytes) -> bool:
+        return False
 
     def close(self) -> None:
         self._hub.forget(self.credit)

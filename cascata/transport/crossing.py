@@ -55,6 +55,10 @@ SPINNING_LOOKS: Final = 64
 MOST_AT_ONCE: Final = 2048
 """Credits that a writer takes at once, at most: with them it does not look whether the loop should turn."""
 
+MOST_AHEAD: Final = 16
+"""Puts of a writer from one look at the clock to the next, at most: so many are late, and once, when a producer that
+never suspends becomes slow."""
+
 _RETRY_S: Final = 0.001
 
 
@@ -106,6 +110,8 @@ class CrossingWriter(LateWriter):
         fill = 1  # items that go into one frame, at most
         take = carrier.take
         credits = 0
+        ahead = 0  # of the credits in hand, those for puts that need no further look
+        step = 1
         spare = 0  # credits in hand of which a put must ask first whether others come before it
         taken = 0  # credits taken, less those given back: the items put, and the credits in hand
         looks = SPINNING_LOOKS if spin else LOOKS
@@ -113,22 +119,23 @@ class CrossingWriter(LateWriter):
         armed = False
         flushed_at = perf_counter()
         pending: list[Any] = []
+        append = pending.append
         call_soon = self._loop.call_soon
         turns = line.turns
         purse = Purse(take, capacity, share)
         self.sharing = sharing
 
         def put(item: Any) -> Any:
-            nonlocal credits
-            if credits:
-                credits -= 1
-                pending.append(item)
-                if not credits or len(pending) >= fill or perf_counter() - flushed_at > FLUSH_S:
-                    flush()
-                if not armed and (pending or not alone):  # others may need the credits in hand
-                    arm()
+            nonlocal ahead
+            if ahead:
+                ahead -= 1
+                append(item)
                 return DONE
-            if (
+            return look(item)
+
+        def look(item: Any) -> Any:
+            nonlocal credits, ahead, step
+            if not credits and (
                 self.over
                 or self.unbegun
                 or line.waiting
@@ -137,7 +144,21 @@ class CrossingWriter(LateWriter):
                 or not (top_up() or look_again())
             ):
                 return self.later(item)
-            return put(item)
+            credits -= 1
+            append(item)
+            free = fill - len(pending)
+            if not credits or free <= 0:
+                flush()
+            elif perf_counter() - flushed_at > FLUSH_S:
+                step = 1 + step // 4
+                flush()
+            else:  # the put that takes the last credit, or fills the frame, comes here again
+                ahead = min(credits, free, step) - 1
+                credits -= ahead
+                step = min(2 * step, MOST_AHEAD)
+            if not armed and (pending or not alone):  # others may need the credits in hand
+                arm()
+            return DONE
 
         def look_again() -> int:
             if again.due(perf_counter()):
@@ -177,6 +198,7 @@ class CrossingWriter(LateWriter):
 
         def pump() -> None:
             nonlocal credits, spare
+            collect()
             if credits:
                 credits, spare = 0, spare + credits
             elif not spare and not line.granted and not self.over:  # who was granted room comes back here
@@ -236,6 +258,7 @@ class CrossingWriter(LateWriter):
         def give_up() -> None:
             """Lets go of the credits in hand: gives them back, if others could use them."""
             nonlocal credits, spare, taken
+            collect()
             back = credits + spare
             credits = spare = 0
             taken -= back
@@ -244,8 +267,16 @@ class CrossingWriter(LateWriter):
             if back and not alone:
                 carrier.give(back)
 
+        def collect() -> None:
+            nonlocal ahead, credits
+            credits += ahead
+            ahead = 0
+
         def flush() -> None:
-            nonlocal flushed_at, fill
+            nonlocal ahead, credits, flushed_at, fill
+            if ahead:
+                credits += ahead
+                ahead = 0
             flushed_at = perf_counter()
             if work is not None:
                 each = work()
@@ -261,8 +292,14 @@ class CrossingWriter(LateWriter):
                 else:
                     items = pending[:fill]
                     del pending[:fill]
-                for frame in encoder.encode(sent() - len(pending), items, refuse):
-                    self._transmit(frame)
+                total = sent() - len(pending)
+                made = encoder.encode(total, items, refuse)
+                if isinstance(made, bytes):
+                    if not carrier.transmit_small(edge, total, len(items), made):
+                        self._transmit(encoder.small(total, len(items), made))
+                else:
+                    for frame in made:
+                        self._transmit(frame)
                 if work is None:
                     fill = 1 if encoder.eager else most
 
@@ -290,7 +327,7 @@ class CrossingWriter(LateWriter):
             pending.clear()
 
         def sent() -> int:
-            return taken - credits - spare - len(line.granted)
+            return taken - credits - ahead - spare - len(line.granted)
 
         def discard() -> None:
             nonlocal taken

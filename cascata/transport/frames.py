@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HEADER",
+    "HEADER_BYTES",
     "INLINE_LIMIT",
     "Encoder",
     "Frame",
-    "Received",
     "Sharing",
     "decode",
     "receive",
@@ -50,6 +50,8 @@ __all__ = [
 HEADER: Final = struct.Struct("<BxxxIQII")
 """kind, edge, items sent on that edge up to and with this frame, items in this frame, and the credits that they took
 beyond one each."""
+
+HEADER_BYTES: Final = HEADER.size
 
 PICKLE: Final = 0
 DILL: Final = 1
@@ -85,14 +87,6 @@ class Frame(NamedTuple):
         if self.lease is not None:
             self.lease.drop()
         return int(HEADER.unpack(self.header)[3])
-
-
-class Received(NamedTuple):
-    """A frame that arrived: the items, and who sent them."""
-
-    edge: int
-    total: int
-    items: list[Any]
 
 
 class Sharing:
@@ -141,7 +135,19 @@ class Encoder:
             within `send`, and nothing is kept waiting for it.
     """
 
-    __slots__ = ("_arena", "_calm", "_edge", "_limit", "_pay", "_purse", "_sharing", "_singly", "_small", "eager")
+    __slots__ = (
+        "_arena",
+        "_calm",
+        "_edge",
+        "_limit",
+        "_pay",
+        "_purse",
+        "_sharing",
+        "_singly",
+        "_small",
+        "_spare",
+        "eager",
+    )
 
     def __init__(
         self,
@@ -166,8 +172,11 @@ class Encoder:
             self._small = min(self._small, purse.portion)
         self.eager = True  # the first item tells
         self._calm = 1
+        self._spare: tuple[list[memoryview], Callable[[pickle.PickleBuffer], bool]] | None = None
 
-    def encode(self, total: int, items: list[Any], bad: Callable[[Any, BaseException], None]) -> Iterable[Frame]:
+    def encode(
+        self, total: int, items: list[Any], bad: Callable[[Any, BaseException], None]
+    ) -> bytes | Iterable[Frame]:
         """Makes frames of items.
 
         Args:
@@ -177,30 +186,45 @@ class Encoder:
                 later frames still counts it, since it was sent).
 
         Returns:
-            One frame, unless some items had to be treated apart; none when all were bad.
+            The body of a small frame of all of them, mostly. Else one frame, or several when some items had to be
+            treated apart, or none when all were bad.
         """
         try:
-            return (self._frame(total, items),)
+            return self._frame(total, items)
         except BaseException as problem:  # of an item's own code, which may raise anything
             return self._apart(total, items, bad, problem)
 
-    def _frame(self, total: int, items: list[Any]) -> Frame:
+    def small(self, total: int, count: int, body: bytes) -> Frame:
+        """The frame around such a body."""
+        return Frame(HEADER.pack(PICKLE, self._edge, total, count, 0), body, -1)
+
+    def _frame(self, total: int, items: list[Any]) -> bytes | Iterable[Frame]:
         if self._calm > 1 and len(items) == 1:  # large items have come here lately
             frame = self._shared(total, items[0])
             if frame is not None:
-                return frame
+                return (frame,)
             if holds_blobs(bare(items[0])):
-                return self._large(PICKLE, total, items, pack_blobs(items))
-        kept: list[memoryview] = []
-        body = pickle.dumps(items, 5, buffer_callback=keeping(kept))
-        if kept or len(body) > self._small:
-            if self._singly and len(items) > 1:
-                raise _TooLarge  # it is halved
-            return self._large(PICKLE, total, items, Packed(body, kept))
+                return (self._large(PICKLE, total, items, pack_blobs(items)),)
+        spare = self._spare
+        if spare is None:
+            kept: list[memoryview] = []
+            spare = kept, keeping(kept)
+        self._spare = None  # an item's own code may come here again
+        kept, keep = spare
+        try:
+            body = pickle.dumps(items, 5, buffer_callback=keep)
+            if kept or len(body) > self._small:
+                if self._singly and len(items) > 1:
+                    raise _TooLarge  # it is halved
+                return (self._large(PICKLE, total, items, Packed(body, kept)),)
+        finally:
+            if kept:
+                kept.clear()
+            self._spare = spare
         if self._calm:
             self._calm -= 1
             self.eager = self._calm > 0
-        return Frame(HEADER.pack(PICKLE, self._edge, total, len(items), 0), body, -1)
+        return body
 
     def _apart(
         self, total: int, items: list[Any], bad: Callable[[Any, BaseException], None], problem: BaseException
@@ -208,8 +232,9 @@ class Encoder:
         """Some item cannot be pickled: which one is found by halving."""
         if len(items) > 1:
             half = len(items) // 2
-            yield from self.encode(total - len(items) + half, items[:half], bad)
-            yield from self.encode(total, items[half:], bad)
+            for end, some in ((total - len(items) + half, items[:half]), (total, items[half:])):
+                made = self.encode(end, some, bad)
+                yield from (self.small(end, len(some), made),) if isinstance(made, bytes) else made
             return
         if not is_shortage(problem):
             try:
@@ -326,39 +351,42 @@ def receive(sock: socket, buffer: bytearray | memoryview) -> tuple[memoryview, i
 
 
 def decode(
-    message: memoryview, fd: int, bad: Callable[[BaseException], None], arenas: Callable[[], Arenas] | None = None
-) -> Received:
+    header: tuple[int, int, int, int, int],
+    body: memoryview,
+    fd: int,
+    bad: Callable[[int, int, BaseException], None],
+    arenas: Callable[[], Arenas] | None = None,
+) -> list[Any]:
     """The items of a message.
 
     Args:
-        message: as `receive` gave it.
-        fd: the same; it is closed.
-        bad: called with the error of each item that cannot be unpickled; the others are returned.
+        header: what `HEADER` makes of its beginning.
+        body: the rest.
+        fd: what came along, or -1; it is closed.
+        bad: called with the edge, 1, and the error of each item that cannot be unpickled; the others are returned.
         arenas: gives those of who sends, should they be needed.
 
     Raises:
         Exception: nothing of the message could be read.
     """
-    kind, edge, total, count, _ = HEADER.unpack_from(message)
-    body = message[HEADER.size :]
+    kind, edge, _, count, _ = header
     kept: Sequence[memoryview] = ()
     blobs: Sequence[memoryview] = ()
     if kind >= LARGE:
         contents = _from_file(body, fd) if kind == LARGE else _from_arena(body, arenas)
         body, kept, blobs = contents.split()
     try:
-        return Received(edge, total, unpack(body, kept, blobs))
+        return unpack(body, kept, blobs)
     except BaseException as problem:
-        items: list[Any] = []
         if count == 1:
-            bad(problem)
-        else:
-            from .salvage import salvage
+            bad(edge, 1, problem)
+            return []
+        from .salvage import salvage
 
-            items, problems = salvage(body, kept, blobs)
-            for each in problems:
-                bad(each)
-        return Received(edge, total, items)
+        items, problems = salvage(body, kept, blobs)
+        for each in problems:
+            bad(edge, 1, each)
+        return items
 
 
 def _from_file(told: memoryview, fd: int) -> Contents:

@@ -66,6 +66,10 @@ def region_size(concurrency: int) -> int:
     return mmap.PAGESIZE + _slots(concurrency) * _SLOT
 
 
+def _unheard(edge: int, count: int, problem: BaseException) -> None:
+    """What cannot be unpickled is found by counting."""
+
+
 class _Slot:
     """One frame."""
 
@@ -78,10 +82,13 @@ class _Slot:
         self.message = memory[_MESSAGE_AT : _MESSAGE_AT + _MESSAGE]
         self.left = 0
 
-    def header(self) -> tuple[int, int, int]:
-        """Edge, count of items and surcharge of the frame; the count is 0 when there is none."""
-        _, edge, _, count, surcharge = frames.HEADER.unpack_from(self.message)
-        return edge, count, surcharge
+    def header(self) -> tuple[int, int, int, int, int]:
+        """Of the frame; the count of items is 0 when there is none."""
+        return frames.HEADER.unpack_from(self.message)
+
+    @property
+    def body(self) -> memoryview:
+        return self.message[frames.HEADER_BYTES :]
 
     @property
     def marked(self) -> bool:
@@ -169,7 +176,7 @@ class JournalReader(CrossingReader):
                 slot.message[page] = slot.message[page]
         surcharges: list[tuple[int, int]] = []
         for slot in sorted(self._region.slots, key=lambda each: each.words[_NUMBER] or _DONE):
-            edge, count, surcharge = slot.header()
+            _, edge, _, count, surcharge = slot.header()
             if not count:
                 slot.clear()
                 self._free.append(slot)
@@ -187,7 +194,7 @@ class JournalReader(CrossingReader):
             if came > self._released:  # else it was given back
                 self._surcharges.append((came, surcharge))
         for slot, _ in self._where:
-            edge, *_ = slot.header()
+            _, edge, *_ = slot.header()
             waiting[edge] = waiting.get(edge, 0) + 1
             self._tally.came(edge)
         self._came = sum(self._received.values())
@@ -201,7 +208,7 @@ class JournalReader(CrossingReader):
             if begun:
                 slot.words[_DECODING] = begun + 1
             with suppress(BaseException):  # of an item's own code
-                items = frames.decode(slot.message, -1, lambda _: None).items
+                items = frames.decode(slot.header(), slot.body, -1, _unheard)
         if not items:
             self._lost.append(slot)
             self.lost[edge] = self.lost.get(edge, 0) + slot.words[_LEFT]
@@ -246,7 +253,8 @@ class JournalReader(CrossingReader):
             return True
         self._free.pop()
         view, fd = message
-        edge, count, surcharge = slot.header()
+        header = slot.header()
+        _, edge, _, count, surcharge = header
         self._commit(slot, edge, count)
         self._count(slot, edge)
         self._came += count
@@ -254,7 +262,7 @@ class JournalReader(CrossingReader):
             self._surcharges.append((slot.words[_CAME], surcharge))
         items: list[Any] = []
         try:
-            items = frames.decode(view, fd, lambda problem: self._bad(edge, 1, problem), self._arenas).items
+            items = frames.decode(header, view[frames.HEADER_BYTES :], fd, self._bad, self._arenas)
         except BaseException as problem:  # as for every reader
             self._bad(edge, count, problem)
         slot.left = slot.words[_LEFT] = len(items)

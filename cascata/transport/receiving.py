@@ -12,9 +12,9 @@ from ..channel.base import Tally
 from ..channel.line import LONGEST_LOOK_S, LOOK_S
 from ..channel.turns import SLICE_S, turns
 from ..channel.waiter import Waiters
-from . import frames
 from .budget import Surcharges
 from .carriers import END, ReceivingCarrier
+from .frames import HEADER, HEADER_BYTES, decode
 from .looking import LOOKING_S, Looks
 
 if TYPE_CHECKING:
@@ -135,14 +135,15 @@ class CrossingReader:
             self._waiters.wake_all()
             return True
         view, fd = message
-        _, edge, _, count, surcharge = frames.HEADER.unpack_from(view)
+        header = HEADER.unpack_from(view)
+        _, edge, _, count, surcharge = header
         received = self._received[edge] = self._received.get(edge, 0) + count
         self._seen(edge, received)
         self._came += count
         if surcharge:
             self._surcharges.append((self._came, surcharge))
         try:
-            items = frames.decode(view, fd, lambda problem: self._bad(edge, 1, problem), self._arenas).items
+            items = decode(header, view[HEADER_BYTES:], fd, self._bad, self._arenas)
         except BaseException as problem:  # of an item's own code, which may raise anything
             self._bad(edge, count, problem)
         else:

@@ -22,6 +22,7 @@ import asyncio
 import errno
 import mmap
 import os
+import struct
 import sys
 import threading
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from typing import Final
 
 from . import frames
 from .carriers import END, Message, SendingUser
+from .frames import PICKLE
 from .hub import READABLE, Hub
 from .unread import Unread
 
@@ -65,7 +67,9 @@ ALL_BYTES: Final = 64 * 1024 * 1024
 
 LEAST_BYTES: Final = 16 * 1024
 
-_HEADER: Final = frames.HEADER.size
+_HEADER: Final = frames.HEADER_BYTES
+_ENTRY: Final = struct.Struct("<q" + frames.HEADER.format.removeprefix("<"))
+"""A frame's length, and its header."""
 
 
 def lane_bytes(count: int) -> int:
@@ -259,8 +263,30 @@ class RingSender:
         memory[at:body_at] = frame.header
         if inside:
             memory[body_at : at + length] = frame.body
-        self._head = head = head + skipped + entry
-        words[HEAD] = head
+        self._advance(head + skipped + entry)
+
+    def transmit_small(self, edge: int, total: int, count: int, body: bytes) -> bool:
+        length = _HEADER + len(body)
+        entry = WORD + (length + WORD - 1 & -WORD)
+        head = self._head
+        at = head % self._size
+        if (
+            length > self._longest
+            or at + entry > self._size
+            or head + entry - self._tail_seen > self._size
+            or self._words[CLOSED]
+        ):
+            return False  # `transmit` looks what there is to do
+        memory = self._bytes
+        _ENTRY.pack_into(memory, at, length, PICKLE, edge, total, count, 0)
+        memory[at + _ENTRY.size : at + WORD + length] = body
+        self._advance(head + entry)
+        return True
+
+    def _advance(self, head: int) -> None:
+        """What is before `head` can be read now."""
+        words = self._words
+        self._head = words[HEAD] = head
         with self._fence:  # a barrier: the store is seen before the look
             pass
         sleeps = words[READER_SLEEPS]

@@ -7,16 +7,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from cascata.transport.arena import Arenas
 from cascata.transport.brokered_reader import BrokeredReader
 from cascata.transport.brokered_writer import BrokeredWriter
 from cascata.transport.crossing import CrossingWriter
+from cascata.transport.frames import HEADER, Encoder, Frame, decode
 from cascata.transport.handshake import new_secret
 from cascata.transport.hub import Hub
 from cascata.transport.pair import Pair, RingPair, make_pair, make_ring_pairs
 from cascata.transport.receiving import CrossingReader
 from cascata.transport.station import Station
 
-__all__ = ["Brokered", "Crossing", "brokered", "crossing", "generator", "open_fds", "unexpected"]
+__all__ = ["Brokered", "Crossing", "brokered", "crossing", "framed", "generator", "open_fds", "opened", "unexpected"]
 
 
 def generator() -> Any:
@@ -27,6 +29,22 @@ def generator() -> Any:
 def unexpected(*problem: Any) -> None:
     """A callback for what should not happen."""
     raise AssertionError(problem)
+
+
+def framed(encoder: Encoder, total: int, items: list[Any], bad: Callable[[Any, BaseException], None]) -> list[Frame]:
+    """The frames that an encoder makes."""
+    made = encoder.encode(total, items, bad)
+    return [encoder.small(total, len(items), made)] if isinstance(made, bytes) else list(made)
+
+
+def opened(
+    message: memoryview,
+    fd: int,
+    bad: Callable[[int, int, BaseException], None] = unexpected,
+    arenas: Callable[[], Arenas] | None = None,
+) -> list[Any]:
+    """The items of a message."""
+    return decode(HEADER.unpack_from(message), message[HEADER.size :], fd, bad, arenas)
 
 
 def open_fds() -> int:

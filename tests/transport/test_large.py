@@ -17,10 +17,9 @@ import pytest
 from cascata.transport import arena as arenas
 from cascata.transport import blocks, budget, buffers
 from cascata.transport.arena import Arena, Arenas
-from cascata.transport.blocks import block_size
-from cascata.transport.blocks import make_arena, release_all
-from cascata.transport.frames import ARENA, HEADER, LARGE, Encoder, Frame, Sharing, decode
-from tests.transport.ends import Crossing, crossing, generator, unexpected
+from cascata.transport.blocks import block_size, make_arena, release_all
+from cascata.transport.frames import ARENA, HEADER, LARGE, Encoder, Frame, Sharing
+from tests.transport.ends import Crossing, crossing, framed, generator, opened, unexpected
 
 MB = 1 << 20
 
@@ -38,11 +37,11 @@ class Memory:
 
     def receive(self, frame: Frame) -> Any:
         message = memoryview(frame.header + frame.body)
-        (item,) = decode(message, frame.fd, unexpected, lambda: self.arenas).items
+        (item,) = opened(message, frame.fd, unexpected, lambda: self.arenas)
         return item
 
     def cross(self, item: Any) -> Any:
-        (frame,) = self.encoder().encode(1, [item], unexpected)
+        (frame,) = framed(self.encoder(), 1, [item], unexpected)
         return self.receive(frame)
 
     @property
@@ -90,7 +89,7 @@ def test_an_array_that_was_readonly_stays_so(memory: Memory) -> None:
 def test_large_bytes_and_their_kin_cross_beside_the_pickle_wherever_they_are(memory: Memory) -> None:
     plain, mutable = os.urandom(MB), bytearray(os.urandom(MB))
     item = {"a": [plain, (mutable, plain)], "b": mutable, "small": b"x"}
-    (frame,) = memory.encoder().encode(1, [item], unexpected)
+    (frame,) = framed(memory.encoder(), 1, [item], unexpected)
     assert kind_of(frame) == ARENA
     came = memory.receive(frame)
     assert came == item
@@ -114,7 +113,7 @@ def test_items_without_room_in_a_block_come_in_a_file_of_their_own(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arenas, "LARGEST", MB)
-    (frame,) = memory.encoder().encode(1, [np.ones(MB)], unexpected)
+    (frame,) = framed(memory.encoder(), 1, [np.ones(MB)], unexpected)
     assert kind_of(frame) == LARGE
     assert memory.receive(frame).sum() == MB
 
@@ -122,11 +121,11 @@ def test_items_without_room_in_a_block_come_in_a_file_of_their_own(
 def test_one_bad_item_among_large_ones_fails_alone(memory: Memory) -> None:
     bad: list[Any] = []
     items = [np.ones(MB // 8), generator(), b"x" * MB, np.ones(MB // 8)]
-    frames = list(memory.encoder().encode(4, items, lambda item, _: bad.append(item)))
+    frames = list(framed(memory.encoder(), 4, items, lambda item, _: bad.append(item)))
     came = [
         each
         for frame in frames
-        for each in decode(memoryview(frame.header + frame.body), frame.fd, unexpected, lambda: memory.arenas).items
+        for each in opened(memoryview(frame.header + frame.body), frame.fd, unexpected, lambda: memory.arenas)
     ]
     assert bad == [items[1]]
     assert [len(each) for each in came] == [MB // 8, MB, MB // 8]
@@ -142,9 +141,14 @@ class Unloadable:
 
 def test_large_items_beside_one_that_cannot_be_unpickled_are_salvaged(memory: Memory) -> None:
     items = [np.ones(MB // 8), Unloadable(), {"data": b"x" * (4 * MB)}]
-    (frame,) = memory.encoder().encode(3, items, unexpected)
+    (frame,) = framed(memory.encoder(), 3, items, unexpected)
     problems: list[BaseException] = []
-    came = decode(memoryview(frame.header + frame.body), -1, problems.append, lambda: memory.arenas).items
+    came = opened(
+        memoryview(frame.header + frame.body),
+        -1,
+        lambda _, __, problem: problems.append(problem),
+        lambda: memory.arenas,
+    )
     assert [str(problem) for problem in problems] == ["state"]
     assert came[0].sum() == MB // 8
     assert came[1] == items[2]
@@ -185,13 +189,13 @@ def test_an_arena_that_is_full_makes_nobody_wait_and_is_used_again(memory: Memor
     kinds = []
     kept = []
     for number in range(10):
-        (frame,) = memory.encoder().encode(1, [np.full(MB // 8, number)], unexpected)
+        (frame,) = framed(memory.encoder(), 1, [np.full(MB // 8, number)], unexpected)
         kinds.append(kind_of(frame))
         kept.append(memory.receive(frame))
     assert kinds == [ARENA] * 4 + [LARGE] * 6
     assert [int(each[5]) for each in kept] == list(range(10))
     kept.clear()
-    (frame,) = memory.encoder().encode(1, [np.ones(MB // 8)], unexpected)
+    (frame,) = framed(memory.encoder(), 1, [np.ones(MB // 8)], unexpected)
     assert kind_of(frame) == ARENA
     frame.drop()
 
@@ -214,7 +218,7 @@ def test_blocks_waste_at_most_an_eighth() -> None:
 
 
 def test_a_frame_that_is_not_sent_frees_its_block(memory: Memory) -> None:
-    (frame,) = memory.encoder().encode(1, [np.ones(MB)], unexpected)
+    (frame,) = framed(memory.encoder(), 1, [np.ones(MB)], unexpected)
     assert memory.held == 1
     assert frame.drop() == 1
     assert memory.held == 0
@@ -222,7 +226,7 @@ def test_a_frame_that_is_not_sent_frees_its_block(memory: Memory) -> None:
 
 def test_what_a_dead_worker_held_is_freed_and_what_is_on_its_way_to_it_is_not(memory: Memory) -> None:
     held = [memory.cross(np.ones(MB)) for _ in range(3)]
-    (on_its_way,) = memory.encoder().encode(1, [np.ones(MB)], unexpected)
+    (on_its_way,) = framed(memory.encoder(), 1, [np.ones(MB)], unexpected)
     assert release_all(memory.fd, 2) == 0
     assert release_all(memory.fd, 1) == 3
     assert memory.held == 1
@@ -256,11 +260,11 @@ def test_memory_that_cannot_be_mapped_any_more_is_read(memory: Memory, monkeypat
     def full(*_: Any) -> Any:
         raise OSError(errno.ENOMEM, "too many are mapped")
 
-    (frame,) = memory.encoder().encode(1, [np.arange(MB)], unexpected)
+    (frame,) = framed(memory.encoder(), 1, [np.arange(MB)], unexpected)
     memory.receive(frame)  # the table is mapped
     memory.arena.put([memoryview(bytes(MB))], 0, shared=False)  # holds the block that is mapped already
-    (frame,) = memory.encoder().encode(1, [np.arange(MB)], unexpected)
-    (alone,) = Encoder(0).encode(1, [np.arange(MB)], unexpected)
+    (frame,) = framed(memory.encoder(), 1, [np.arange(MB)], unexpected)
+    (alone,) = framed(Encoder(0), 1, [np.arange(MB)], unexpected)
     monkeypatch.setattr(arenas, "map_range", full)
     monkeypatch.setattr("cascata.transport.memory.map_range", full)
     held = memory.held
@@ -281,7 +285,7 @@ def test_edges_of_one_out_port_share_one_copy_which_nobody_can_write(memory: Mem
     for number in range(3):
         sharing.round = lambda number=number: number  # type: ignore[misc]
         array = np.full(MB // 8, number)
-        frames = [frame for edge in edges for frame in edge.encode(number, [array], unexpected)]
+        frames = [frame for edge in edges for frame in framed(edge, number, [array], unexpected)]
         assert memory.held == 1 if number else memory.held <= 3  # at first it is not known that items are large
         came = [memory.receive(frame) for frame in frames]
         assert [each.flags.writeable for each in came] == [False] * 3
@@ -300,7 +304,7 @@ def test_the_same_array_sent_again_is_copied_again(memory: Memory) -> None:
     for number in range(4):
         sharing.round = lambda number=number: number  # type: ignore[misc]
         array[:] = number
-        frames = [*first.encode(number, [array], unexpected), *second.encode(number, [array], unexpected)]
+        frames = [*framed(first, number, [array], unexpected), *framed(second, number, [array], unexpected)]
         seen += [memory.receive(frame)[3] for frame in frames]
     assert seen == [0, 0, 1, 1, 2, 2, 3, 3]
 
@@ -311,7 +315,7 @@ def test_more_receivers_than_can_share_a_block_get_another(memory: Memory) -> No
     for edge in edges:
         edge._calm = 2
     array = np.ones(MB)
-    came = [memory.receive(frame) for edge in edges for frame in edge.encode(1, [array], unexpected)]
+    came = [memory.receive(frame) for edge in edges for frame in framed(edge, 1, [array], unexpected)]
     assert memory.held == 3
     assert all(each.sum() == MB for each in came)
 
@@ -320,11 +324,11 @@ def test_a_copy_that_all_receivers_have_let_go_of_is_not_shared_any_more(memory:
     sharing = Sharing()
     first, second = memory.encoder(sharing), memory.encoder(sharing)
     array = np.ones(MB)
-    (frame,) = first.encode(1, [array], unexpected)
+    (frame,) = framed(first, 1, [array], unexpected)
     memory.receive(frame)
     other = memory.cross(np.zeros(MB))  # takes the block
     second._calm = 2
-    (frame,) = second.encode(1, [array], unexpected)
+    (frame,) = framed(second, 1, [array], unexpected)
     assert memory.receive(frame).sum() == MB
     assert other.sum() == 0
 
@@ -343,7 +347,7 @@ def short_of_memory() -> Iterator[None]:
 
 def test_when_memory_is_short_the_item_fails_and_later_ones_pass(memory: Memory, short_of_memory: None) -> None:
     bad: list[BaseException] = []
-    assert list(memory.encoder().encode(1, [np.ones(MB)], lambda _, problem: bad.append(problem))) == []
+    assert list(framed(memory.encoder(), 1, [np.ones(MB)], lambda _, problem: bad.append(problem))) == []
     assert [problem.errno for problem in bad if isinstance(problem, OSError)] == [errno.EFBIG]
     assert memory.held == 0
     assert memory.cross(np.ones(MB // 16)).sum() == MB // 16
@@ -489,7 +493,7 @@ def test_views_of_what_arrived_do_not_keep_the_senders_object(memory: Memory) ->
 
     array = np.ones(MB).view(Array)
     gone = weakref.ref(array)
-    (frame,) = memory.encoder(Sharing()).encode(1, [array], unexpected)
+    (frame,) = framed(memory.encoder(Sharing()), 1, [array], unexpected)
     del array
     assert gone() is None
     frame.drop()
