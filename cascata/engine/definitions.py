@@ -236,8 +236,22 @@ def _explain(spec: GraphSpec, problem: Exception) -> SerializationError:
                     return _refused(f"an argument for the state {node.name}.{state}", node.name, state, value, problem)
         if not _sendable(node.component):
             what = f"the component {node.component.name} of node {node.name!r}"
+            runner = node.component.runner
+            if isinstance(runner, types.FunctionType) and not _of_a_module(runner):
+                return SerializationError(
+                    f"{what} was defined in a namespace that is no module (it calls itself {runner.__module__!r}), and "
+                    f"what it uses there cannot be sent to a worker: {in_words(problem)}. Define it in a module, or in "
+                    f"`__main__`, as a script and a notebook do; or run with engine='inline': it has no border",
+                    node=node.name,
+                    type=type(runner).__name__,
+                )
             return _refused(what, node.name, None, node.component.runner, problem)
     return SerializationError(f"the graph cannot be sent to a worker: {in_words(problem)}")
+
+
+def _of_a_module(function: types.FunctionType) -> bool:
+    home = sys.modules.get(function.__module__)
+    return home is not None and vars(home) is function.__globals__
 
 
 def _refused(what: str, node: str, port: str | None, value: Any, problem: Exception) -> SerializationError:

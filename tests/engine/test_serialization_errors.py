@@ -374,3 +374,21 @@ def test_a_module_that_cannot_be_imported_in_a_worker_is_told(tmp_path: Path, mo
     assert time.monotonic() - began < SOON_S
     assert isinstance(caught.value.__cause__, ImportError)
     assert caught.value.others == ()
+
+
+def test_a_component_of_a_namespace_that_is_no_module_says_so() -> None:
+    names: dict[str, Any] = {"__name__": "__console__"}
+    exec(
+        "from cascata import *\n"
+        "graph = Graph()\n"
+        "@component\n"
+        "async def Odd(item: In[int]):\n"
+        "    graph\n"
+        "graph.odd = Odd\n"
+        "graph.odd.item < 1\n",
+        names,
+    )
+    graph: Graph = names["graph"]
+    with pytest.raises(SerializationError, match=r"component Odd of node 'odd' .*'__console__'.*Define it in a module"):
+        graph.run(num_workers=2)
+    assert graph.run(engine="inline").nodes["odd"].received == 0

@@ -119,6 +119,7 @@ def test_a_dead_actor_is_told_within_seconds(notes: Notes, busy: bool) -> None:
         graph.source.items < [0, 1, 2]
     graph.dies = Dies
     graph.dies.signal < signal.SIGKILL
+    graph.dies.told < notes
     graph.holds = At
     graph.holds.place < (notes, "holds")
     (graph.source.number if busy else graph.source.item) >> graph.dies.number

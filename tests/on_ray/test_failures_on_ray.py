@@ -27,6 +27,7 @@ def test_a_dead_actor_is_named_and_the_state_of_the_others_is_torn_down(notes: N
     graph.dies = Dies
     graph.holds = At
     graph.dies.signal < number
+    graph.dies.told < notes
     graph.holds.place < (notes, "holds")
     graph.endless.number >> graph.dies.number
     graph.dies.same >> graph.holds.number
