@@ -6,7 +6,8 @@
 
 A writer takes up to half of the capacity in credits at once (less when it is not alone), puts items
 against them, and flushes at the end of the loop's turn, when the credits run out, and when the last
-flush is older than 200 µs: a producer that never suspends must not hold its items back. Before it
+flush is older than 200 µs: a producer that never suspends must not hold its items back (it looks at the clock at
+every put while it is slow, and at every 16th at most while it is fast). Before it
 takes more credits it sends what it has. A reader gives credits back for what was taken: see
 `channel.base.Reader`.
 
