@@ -15,7 +15,7 @@ import pytest
 from cascata.errors import ChannelClosed
 from cascata.transport import frames, ring
 from cascata.transport.carriers import SocketSender
-from cascata.transport.crossing import FLUSH_S
+from cascata.transport.crossing import FLUSH_S, MOST_AHEAD
 from cascata.transport.looking import LOOKING_S
 from cascata.transport.pair import count_unread, make_pair
 from tests.coroutines import turn
@@ -183,6 +183,28 @@ async def test_a_producer_that_never_suspends_does_not_hold_its_items_back(
             pass
         await ends.writer.put(1)
         assert not ends.writer._pending
+
+
+async def test_a_fast_producer_that_becomes_slow_holds_few_items_back_and_soon_none(
+    monkeypatch: pytest.MonkeyPatch, carrier: str
+) -> None:
+    monkeypatch.setattr("cascata.transport.crossing.FLUSH_S", FLUSH_S)
+    now = time.perf_counter()
+    monkeypatch.setattr("cascata.transport.crossing.perf_counter", lambda: now)
+    async with crossing(1_000) as made:
+        put = made.writer.put
+        for number in range(200):
+            await put(number)
+        held = []
+        kept = 0
+        for number in range(50):
+            now += 2 * FLUSH_S
+            await put(number)
+            left = made.frames_waiting()
+            kept = 0 if left else kept + 1
+            held.append(kept)
+    assert max(held) <= MOST_AHEAD, "none of these puts let the loop turn"
+    assert held[-20:] == [0] * 20
 
 
 @pytest.fixture
