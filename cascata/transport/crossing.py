@@ -151,7 +151,7 @@ class CrossingWriter(LateWriter):
             if not credits or free <= 0:
                 flush()
             elif perf_counter() - flushed_at > FLUSH_S:
-                step = 1 + step // 4
+                step = step // 4 or 1
                 flush()
             else:  # the put that takes the last credit, or fills the frame, comes here again
                 ahead = min(credits, free, step) - 1

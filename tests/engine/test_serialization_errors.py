@@ -378,7 +378,7 @@ def test_a_module_that_cannot_be_imported_in_a_worker_is_told(tmp_path: Path, mo
 
 def test_a_component_of_a_namespace_that_is_no_module_says_so() -> None:
     names: dict[str, Any] = {"__name__": "__console__"}
-    exec(
+    exec(  # noqa: S102  # as consoles do
         "from cascata import *\n"
         "graph = Graph()\n"
         "@component\n"

@@ -115,7 +115,7 @@ async def AtLens(number: In[int], same: Out[int], place: State[str] = State(at))
 async def Dies(number: In[int], same: Out[int], signal: In[int], told: In[Notes | None] = None) -> None:
     """Ends its process at the third item, once something has been noted: by a signal, or with os._exit for 0."""
     if number == 2:
-        while told is not None and not told.read():
+        while told is not None and not told.read():  # noqa: ASYNC110  # of another process
             await asyncio.sleep(0.01)
         if signal:
             os.kill(os.getpid(), signal)

@@ -198,13 +198,13 @@ async def test_a_fast_producer_that_becomes_slow_holds_few_items_back_and_soon_n
         held = []
         kept = 0
         for number in range(50):
-            now += 2 * FLUSH_S
+            now += 0.6 * FLUSH_S
             await put(number)
             left = made.frames_waiting()
             kept = 0 if left else kept + 1
             held.append(kept)
     assert max(held) <= MOST_AHEAD, "none of these puts let the loop turn"
-    assert held[-20:] == [0] * 20
+    assert max(held[-20:]) <= 1
 
 
 @pytest.fixture
