@@ -34,6 +34,14 @@ def orphans_are_seen() -> None:
     leaks.adopt_orphans()
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Tests of a group share what is costly to make: pytest-xdist marks their names, and versions of pytest undo it."""
+    if session.config.getoption("loadgroup", False):
+        for item in session.items:
+            if item.get_closest_marker("xdist_group") is not None and "@" not in item.nodeid:
+                raise pytest.UsageError(f"{item.nodeid} has lost its group: pytest and pytest-xdist do not fit")
+
+
 failed = pytest.StashKey[bool]()
 
 
