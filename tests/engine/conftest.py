@@ -23,6 +23,9 @@ ENGINES: Final[dict[str, dict[str, Any]]] = {
     "3 workers": {"num_workers": 3},
 }
 
+EACH: Final = {name: options for name, options in ENGINES.items() if name != "1 worker"}
+"""One worker alone is a loop like inline, with the ends of a process like two: both together cost as much as a third."""
+
 ON_PROCESSES: Final = {name: options for name, options in ENGINES.items() if name != "inline"}
 
 
@@ -44,7 +47,7 @@ def the_fork_server_stays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield
 
 
-@pytest.fixture(params=ENGINES.values(), ids=[*ENGINES])
+@pytest.fixture(params=EACH.values(), ids=[*EACH])
 def engine(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Options of a run: each engine, and with processes several numbers of workers."""
     options: dict[str, Any] = request.param

@@ -22,7 +22,7 @@ from tests import leaks
 from tests.engine.parts import Flag, Notes
 from tests.fault.conftest import PATIENCE_S, SOON_S, below
 
-KILLS = 10
+KILLS = 6
 """Kills for each shape, moment and seed."""
 
 
