@@ -4,7 +4,7 @@
      ▲                                                                       │
      └── credits <──────────────── [ carrier: credits ] <────────── release ────┘
 
-A writer takes up to half of the capacity in credits at once (less when it is not alone), puts items
+A writer that is alone takes all the credits there are, another one up to half of its share; it puts items
 against them, and flushes at the end of the loop's turn, when the credits run out, and when the last
 flush is older than 200 µs: a producer that never suspends must not hold its items back (it looks at the clock at
 every put while it is slow, and at every 16th at most while it is fast). Before it
@@ -107,7 +107,7 @@ class CrossingWriter(LateWriter):
         self._finished = False
         carrier.watch(self)
 
-        most = min(max(1, capacity // (2 * share)), MOST_AT_ONCE)
+        most = min(max(1, capacity if alone else capacity // (2 * share)), MOST_AT_ONCE)
         fill = 1  # items that go into one frame, at most
         take = carrier.take
         credits = 0

@@ -276,6 +276,7 @@ async def test_a_bad_item_fails_alone_and_the_order_of_the_others_is_kept(carrie
         items = [generator() if item % 7 == 3 else (lambda: None) if item % 7 == 5 else item for item in range(50)]
         for item in items:
             await ends.writer.put(item)
+        ends.writer.flush()
         good = [item for item in items if isinstance(item, int)]
         taken = [await ends.take() for _ in range(50 - len(ends.bad_items))]
         assert [item for item in taken if isinstance(item, int)] == good
