@@ -13,6 +13,7 @@ classes of `__main__`, closures, and whatever else pickle cannot take.
 from __future__ import annotations
 
 import dis
+import inspect
 import pickle
 import sys
 import types
@@ -251,7 +252,8 @@ def _explain(spec: GraphSpec, problem: Exception) -> SerializationError:
 
 def _of_a_module(function: types.FunctionType) -> bool:
     home = sys.modules.get(function.__module__)
-    return home is not None and vars(home) is function.__globals__
+    inner: Any = inspect.unwrap(function)  # a decorator's function calls itself as what it wraps, and lives elsewhere
+    return getattr(home, "__dict__", None) is getattr(inner, "__globals__", None)
 
 
 def _refused(what: str, node: str, port: str | None, value: Any, problem: Exception) -> SerializationError:

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 Message = tuple[memoryview, int]
-"""What `frames.decode` takes: the bytes, and the fd that came along or -1."""
+"""What `frames.decode` takes, whose header is still to be read: the bytes, and the fd that came along or -1."""
 
 END: Final[Message] = (memoryview(b""), -1)
 """Is received when no more will come."""

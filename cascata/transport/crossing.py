@@ -4,12 +4,11 @@
      ▲                                                                       │
      └── credits <──────────────── [ carrier: credits ] <────────── release ────┘
 
-A writer that is alone takes all the credits there are, another one up to half of its share; it puts items
-against them, and flushes at the end of the loop's turn, when the credits run out, and when the last
-flush is older than 200 µs: a producer that never suspends must not hold its items back (it looks at the clock at
-every put while it is slow, and at every 16th at most while it is fast). Before it
-takes more credits it sends what it has. A reader gives credits back for what was taken: see
-`channel.base.Reader`.
+A writer that is alone takes all the credits there are (up to `MOST_AT_ONCE`), another one up to half of its
+share; it puts items against them, and flushes at the end of the loop's turn, when the credits run out, and when
+the last flush is older than 200 µs: a producer that never suspends must not hold its items back (it looks at the
+clock at every put while it is slow, and at every eighth while it is fast). Before it takes more credits it sends
+what it has. A reader gives credits back for what was taken: see `channel.base.Reader`.
 
 Who finds nothing looks again for a moment before it waits, where there is a core for each worker: to be woken
 takes longer than most answers do.
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["CrossingWriter"]
 
 FLUSH_S: Final = 0.0002
-"""An item waits no longer than this for others to join its frame."""
+"""An item waits no longer than this for others to join its frame, by the clock of who puts: see `MOST_AHEAD`."""
 
 SHARED_WORK_S: Final = 0.0002
 """Work in one frame, at most, when several processes read: so that none holds what another could do."""
@@ -56,9 +55,9 @@ SPINNING_LOOKS: Final = 64
 MOST_AT_ONCE: Final = 2048
 """Credits that a writer takes at once, at most: with them it does not look whether the loop should turn."""
 
-MOST_AHEAD: Final = 16
-"""Puts of a writer from one look at the clock to the next, at most: so many are late, and once, when a producer that
-never suspends becomes slow."""
+MOST_AHEAD: Final = 8
+"""Puts of a writer from one look at the clock to the next, at most: so many may be late when a producer that never
+suspends becomes slow."""
 
 _RETRY_S: Final = 0.001
 
@@ -107,7 +106,8 @@ class CrossingWriter(LateWriter):
         self._finished = False
         carrier.watch(self)
 
-        most = min(max(1, capacity if alone else capacity // (2 * share)), MOST_AT_ONCE)
+        # Several readers share what there is: none shall get all of it in one frame.
+        most = min(max(1, capacity if alone and work is None else capacity // (2 * share)), MOST_AT_ONCE)
         fill = 1  # items that go into one frame, at most
         take = carrier.take
         credits = 0
@@ -135,7 +135,7 @@ class CrossingWriter(LateWriter):
             return look(item)
 
         def look(item: Any) -> Any:
-            nonlocal credits, ahead, step
+            nonlocal ahead, credits, spare, step
             if not credits and (
                 self.over
                 or self.unbegun
@@ -153,10 +153,14 @@ class CrossingWriter(LateWriter):
             elif perf_counter() - flushed_at > FLUSH_S:
                 step = step // 4 or 1
                 flush()
+                credits, spare = 0, spare + credits  # the next put looks whether the loop should turn
             else:  # the put that takes the last credit, or fills the frame, comes here again
-                ahead = min(credits, free, step) - 1
+                ahead = (step if step < free else free) - 1  # `min` would take as long as all the rest
+                if ahead >= credits:
+                    ahead = credits - 1
                 credits -= ahead
-                step = min(2 * step, MOST_AHEAD)
+                if step < MOST_AHEAD:
+                    step *= 2
             if not armed and (pending or not alone):  # others may need the credits in hand
                 arm()
             return DONE
@@ -173,7 +177,7 @@ class CrossingWriter(LateWriter):
 
         async def look_for_room(place: Place) -> None:
             """Looks once nobody else in the loop has anything to do. Cancelled: nothing was taken."""
-            if not again.due(perf_counter()):
+            if in_hand() or not again.due(perf_counter()):
                 return
             if not await turns.give_way():  # the core is needed
                 again.in_vain()
@@ -184,9 +188,13 @@ class CrossingWriter(LateWriter):
                     if place.done:
                         again.found()
                         return
-                    if credits or spare or line.granted or take_more():
+                    if in_hand() or take_more():
                         pump()
             again.in_vain()
+
+        def in_hand() -> bool:
+            """Whether the next in the line needs no further room, or is not the next."""
+            return bool(credits or spare or line.granted)
 
         def top_up() -> int:
             nonlocal credits, spare, taken
@@ -302,16 +310,18 @@ class CrossingWriter(LateWriter):
                     for frame in made:
                         self._transmit(frame)
                 if work is None:
+                    collect()  # an item's own code may have put something
                     fill = 1 if encoder.eager else most
 
         def pay(surcharge: int) -> int:
             """Takes credits for a heavy frame: those in hand first."""
             nonlocal credits, spare, taken, take
             take = purse.draw  # from now on there may be debts
-            in_hand = min(credits + spare, surcharge)
-            taken -= in_hand
-            credits, spare = max(0, credits - in_hand), spare - max(0, in_hand - credits)
-            return in_hand + purse.pay(surcharge - in_hand)
+            collect()
+            paid = min(credits + spare, surcharge)
+            taken -= paid
+            credits, spare = max(0, credits - paid), spare - max(0, paid - credits)
+            return paid + purse.pay(surcharge - paid)
 
         def refuse(item: Any, problem: BaseException) -> None:
             nonlocal taken

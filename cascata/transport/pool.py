@@ -8,6 +8,7 @@ and so says it when it is asked.
 
 from __future__ import annotations
 
+import mmap
 from collections import deque
 from typing import Final
 
@@ -29,7 +30,8 @@ class BufferPool:
     """Hands out memory. Of one thread; views of what it hands out may go away in any."""
 
     def __init__(self) -> None:
-        self._buffers: dict[int, deque[bytearray]] = {}  # size -> those remembered; used last, last
+        # Size -> those remembered, those used last at the end; so are the sizes.
+        self._buffers: dict[int, deque[bytearray]] = {}
         self._kept = 0
 
     def take(self, size: int) -> memoryview:
@@ -37,16 +39,17 @@ class BufferPool:
         if size < SMALLEST:
             return memoryview(bytearray(size))
         whole = block_size(size)
-        buffers = self._buffers.setdefault(whole, deque())
+        if whole > KEPT // 2 or not _TELLS:
+            return memoryview(mmap.mmap(-1, size))  # which need not be cleared before it is filled
+        buffers = self._buffers[whole] = self._buffers.pop(whole, deque())
         for _ in range(min(LOOKS, len(buffers))):
             buffers.rotate(-1)
             if _is_free(buffers[-1]):
                 return memoryview(buffers[-1])[:size]
+        self._make_room(whole)
         buffer = bytearray(whole)
-        if whole <= KEPT:
-            self._make_room(whole)
-            self._kept += whole
-            buffers.append(buffer)
+        self._kept += whole
+        buffers.append(buffer)
         return memoryview(buffer)[:size]
 
     def _make_room(self, size: int) -> None:
@@ -63,3 +66,9 @@ def _is_free(buffer: bytearray) -> bool:
     except BufferError:
         return False
     return True
+
+
+_probe = bytearray(1)
+with memoryview(_probe):
+    _TELLS: Final = not _is_free(_probe)
+    """Whether bytearrays of this interpreter say that they are looked at."""

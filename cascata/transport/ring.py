@@ -32,7 +32,6 @@ from typing import Final
 
 from . import frames
 from .carriers import END, Message, SendingUser
-from .frames import PICKLE
 from .hub import READABLE, Hub
 from .unread import Unread
 
@@ -278,7 +277,7 @@ class RingSender:
         ):
             return False  # `transmit` looks what there is to do
         memory = self._bytes
-        _ENTRY.pack_into(memory, at, length, PICKLE, edge, total, count, 0)
+        _ENTRY.pack_into(memory, at, length, frames.PICKLE, edge, total, count, 0)
         memory[at + _ENTRY.size : at + WORD + length] = body
         self._advance(head + entry)
         return True

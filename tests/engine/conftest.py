@@ -24,7 +24,7 @@ ENGINES: Final[dict[str, dict[str, Any]]] = {
 }
 
 EACH: Final = {name: options for name, options in ENGINES.items() if name != "1 worker"}
-"""One worker alone is a loop like inline, with the ends of a process like two: both together cost as much as a third."""
+"""One worker alone is a loop like inline, with the ends of a process like two: the three of them show little more."""
 
 ON_PROCESSES: Final = {name: options for name, options in ENGINES.items() if name != "inline"}
 

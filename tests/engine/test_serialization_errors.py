@@ -7,6 +7,7 @@ import pickle
 import re
 import time
 from collections.abc import Iterator
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -374,6 +375,32 @@ def test_a_module_that_cannot_be_imported_in_a_worker_is_told(tmp_path: Path, mo
     assert time.monotonic() - began < SOON_S
     assert isinstance(caught.value.__cause__, ImportError)
     assert caught.value.others == ()
+
+
+def lent(runner: Any) -> Any:
+    """A decorator that keeps something which cannot be sent."""
+    held = (number for number in range(3))
+
+    @wraps(runner)
+    async def run(item: In[int]) -> None:
+        next(held, None)
+        await runner(item)
+
+    return run
+
+
+def test_a_decorated_component_that_cannot_be_sent_is_not_taken_for_one_of_no_module() -> None:
+    @component
+    @lent
+    async def Wrapped(item: In[int]) -> None:
+        pass
+
+    graph = Graph()
+    graph.wrapped = Wrapped
+    graph.wrapped.item < 1
+    with pytest.raises(SerializationError, match=r"component Wrapped of node 'wrapped'") as caught:
+        graph.run(num_workers=2)
+    assert "no module" not in str(caught.value)
 
 
 def test_a_component_of_a_namespace_that_is_no_module_says_so() -> None:

@@ -121,7 +121,7 @@ def test_items_without_room_in_a_block_come_in_a_file_of_their_own(
 def test_one_bad_item_among_large_ones_fails_alone(memory: Memory) -> None:
     bad: list[Any] = []
     items = [np.ones(MB // 8), generator(), b"x" * MB, np.ones(MB // 8)]
-    frames = list(framed(memory.encoder(), 4, items, lambda item, _: bad.append(item)))
+    frames = framed(memory.encoder(), 4, items, lambda item, _: bad.append(item))
     came = [
         each
         for frame in frames
@@ -347,7 +347,7 @@ def short_of_memory() -> Iterator[None]:
 
 def test_when_memory_is_short_the_item_fails_and_later_ones_pass(memory: Memory, short_of_memory: None) -> None:
     bad: list[BaseException] = []
-    assert list(framed(memory.encoder(), 1, [np.ones(MB)], lambda _, problem: bad.append(problem))) == []
+    assert framed(memory.encoder(), 1, [np.ones(MB)], lambda _, problem: bad.append(problem)) == []
     assert [problem.errno for problem in bad if isinstance(problem, OSError)] == [errno.EFBIG]
     assert memory.held == 0
     assert memory.cross(np.ones(MB // 16)).sum() == MB // 16

@@ -31,12 +31,12 @@ def test_no_two_who_look_share_memory(takes: list[tuple[int, int]]) -> None:
 def test_memory_that_nobody_looks_at_is_used_again() -> None:
     pool = BufferPool()
     first = pool.take(SMALLEST)
-    whose = id(first.obj)
+    whose = first.obj
     part = first[10:20]
     del first
-    assert id(pool.take(SMALLEST).obj) != whose, "a part of it is looked at"
+    assert pool.take(SMALLEST).obj is not whose, "a part of it is looked at"
     del part
-    assert whose in {id(pool.take(SMALLEST).obj) for _ in range(2)}
+    assert any(pool.take(SMALLEST).obj is whose for _ in range(2))
 
 
 def test_what_numpy_keeps_is_not_used_again() -> None:
@@ -64,9 +64,20 @@ def test_no_more_is_remembered_than_is_said(size: int, monkeypatch: pytest.Monke
         tracemalloc.stop()
 
 
-def test_what_is_larger_than_all_that_is_remembered_leaves_the_rest_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_large_to_be_remembered_leaves_the_rest_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "KEPT", 10 * SMALLEST)
     pool = BufferPool()
-    small = id(pool.take(SMALLEST).obj)
-    pool.take(11 * SMALLEST)
-    assert id(pool.take(SMALLEST).obj) == small
+    whose = pool.take(SMALLEST).obj
+    assert len(pool.take(11 * SMALLEST)) == 11 * SMALLEST
+    assert pool.take(SMALLEST).obj is whose
+
+
+def test_who_has_not_been_asked_for_longest_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "KEPT", 10 * SMALLEST)
+    pool = BufferPool()
+    small = pool.take(SMALLEST).obj
+    middle = pool.take(3 * SMALLEST).obj
+    assert pool.take(SMALLEST).obj is small
+    held = [pool.take(5 * SMALLEST), pool.take(5 * SMALLEST)]
+    assert pool.take(3 * SMALLEST).obj is not middle
+    assert len({id(memory.obj) for memory in held}) == 2
