@@ -16,7 +16,15 @@ from typing import Any, Final
 from bench.topologies import chain_of
 from cascata import Graph, In, Out, State, component, inport
 
-__all__ = ["bare_memory", "census", "component_per_item", "component_start", "many_channels", "worker_memory"]
+__all__ = [
+    "bare_census",
+    "bare_memory",
+    "census",
+    "component_per_item",
+    "component_start",
+    "many_channels",
+    "worker_memory",
+]
 
 CENSUS: Final = Path(__file__).resolve().parent.parent / "examples" / "stdlib_census.py"
 
@@ -161,4 +169,38 @@ def census(workers: int, files: int) -> dict[str, float]:
     command = [sys.executable, str(CENSUS), "--workers", str(workers), "--limit", str(files)]
     began = perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return {"process": perf_counter() - began}
+
+
+_SHARE: Final = """
+import ast, sys, sysconfig, warnings
+from itertools import islice
+from pathlib import Path
+files, first, each = map(int, sys.argv[1:])
+warnings.simplefilter("ignore")
+for path in islice(sorted(Path(sysconfig.get_path("stdlib")).glob("*/*.py")), first, files, each):
+    try:
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            pass
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        pass
+"""
+
+
+def bare_census(processes: int, files: int) -> dict[str, float]:
+    """Files of the standard library parsed by bare interpreters, each with its share from the start.
+
+    What two of them save is what the machine allows: its cores may be two threads of one.
+
+    Returns:
+        "process": seconds until the last one has ended.
+    """
+    began = perf_counter()
+    running = [
+        subprocess.Popen([sys.executable, "-c", _SHARE, str(files), str(first), str(processes)])
+        for first in range(processes)
+    ]
+    exits = [process.wait() for process in running]
+    if any(exits):
+        raise RuntimeError("a bare census failed: its message stands above")
     return {"process": perf_counter() - began}

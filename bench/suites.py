@@ -153,6 +153,8 @@ def _costs(scope: Scope) -> Iterator[Case]:
         yield Case(Key("many channels", f"{chains * 20} that cross"), many, 200)
     yield Case(Key("census", "one worker"), partial(costs.census, 1), scope.files)
     yield Case(Key("census", "two workers"), partial(costs.census, 2), scope.files)
+    yield Case(Key("census", "one bare process"), partial(costs.bare_census, 1), scope.files)
+    yield Case(Key("census", "two bare processes"), partial(costs.bare_census, 2), scope.files)
 
 
 def _peers(_: Scope) -> Iterator[Case]:
@@ -290,6 +292,8 @@ def _targets() -> Iterator[Target]:
         yield Target(f"arrays of {size}, against a pipe", "speed", mine, pipe, least=4.0)
     text = "census, one worker against two"
     yield Target(text, "process", Key("census", "one worker"), Key("census", "two workers"), least=1.8)
+    text = "files parsed, one bare process against two with half of them each"
+    yield Target(text, "process", Key("census", "one bare process"), Key("census", "two bare processes"))
     nodes = Key("start", "two nodes on two workers")
     yield Target("two nodes on two workers, start to exit, in seconds", "process", nodes, None, most=0.5)
     text = "two nodes on two workers, start to exit, against two bare processes"

@@ -155,7 +155,7 @@ class CrossingWriter(LateWriter):
                 flush()
                 credits, spare = 0, spare + credits  # the next put looks whether the loop should turn
             else:  # the put that takes the last credit, or fills the frame, comes here again
-                ahead = (step if step < free else free) - 1  # `min` would take as long as all the rest
+                ahead = (step if step < free else free) - 1  # noqa: FURB136  # `min` takes as long as all the rest
                 if ahead >= credits:
                     ahead = credits - 1
                 credits -= ahead

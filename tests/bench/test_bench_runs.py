@@ -94,6 +94,7 @@ def test_memory_components_shares_and_cores_are_measured(quick: tuple[str, dict[
         ("sharing", "ideal", "span"),
         ("census", "one worker", "process"),
         ("census", "two workers", "process"),
+        ("census", "two bare processes", "process"),
     ):
         (metrics,) = measured(quick[1], suite, what).values()
         assert set(metrics) == {metric}
