@@ -1,7 +1,7 @@
 """Measures cascata, and what it is compared with, in one run.
 
     python bench/run.py                     some minutes; a table
-    python bench/run.py --quick             within a minute
+    python bench/run.py --quick             a minute, on a slow machine two
     python bench/run.py --json FILE         writes everything that was measured as well
     python bench/run.py --plot FILE.png     draws it
     python bench/run.py --only edge graph   some of the suites
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from bench.tables import outcome, show
 
     parser = argparse.ArgumentParser(description="Measures cascata and what it is compared with, in one run.")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and items: within a minute")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and items: a minute, on a slow machine two")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured to this file")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw what was measured, as a PNG (needs matplotlib)")
     parser.add_argument("--only", nargs="+", choices=list(SUITES), metavar="SUITE", help=f"of {', '.join(SUITES)}")
