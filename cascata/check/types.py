@@ -47,7 +47,7 @@ def assignable(source: Any, target: Any) -> bool:
     """
     try:
         return _Comparison().fits(source, target)
-    except Exception:
+    except Exception:  # of an annotation's own code: it is not understood
         return True
 
 
@@ -322,7 +322,7 @@ def describe(type: Any) -> str:
     """
     try:
         text = _text(type)
-    except Exception:
+    except Exception:  # as above
         text = repr(type)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 

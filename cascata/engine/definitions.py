@@ -128,7 +128,7 @@ def _dumps(value: Any) -> tuple[bytes, set[str]]:
 def _sendable(value: Any) -> bool:
     try:
         _dumps(value)
-    except Exception:
+    except Exception:  # whatever it is: the caller has the error of the whole
         return False
     return True
 

@@ -20,6 +20,7 @@ __all__ = [
     "PLACES_AT",
     "SHARERS",
     "SIZES_AT",
+    "SMALLEST",
     "STATES_AT",
     "block_size",
     "keep_only",
@@ -41,12 +42,13 @@ ON_ITS_WAY: Final = 255
 MOST_WORKERS: Final = ON_ITS_WAY - 1
 """Workers of a run whose numbers fit into a state byte; a run with more has no arenas."""
 
-_SMALLEST: Final = 1 << 16
+SMALLEST: Final = 1 << 16
+"""Bytes of a block, at least."""
 
 
 def block_size(need: int) -> int:
     """Bytes of the block for so many: pages, in eight steps from one power of two to the next."""
-    need = max(need, _SMALLEST)
+    need = max(need, SMALLEST)
     step = 1 << max(12, (need - 1).bit_length() - 4)
     return -(-need // step) * step
 

@@ -183,7 +183,7 @@ class SocketReceiver:
         self._hub = hub
         self._socket = socket(fileno=os.dup(receive))
         self._credit = os.dup(give_credits)
-        self._buffer = bytearray(frames.HEADER.size + frames.INLINE_LIMIT)
+        self._buffer = bytearray(frames.HEADER_BYTES + frames.INLINE_LIMIT)
 
     def watch(self, came: Callable[[], bool]) -> None:
         self._hub.watch(self._socket.fileno(), READABLE, lambda _: void(came()))

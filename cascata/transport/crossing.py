@@ -282,10 +282,8 @@ class CrossingWriter(LateWriter):
             ahead = 0
 
         def flush() -> None:
-            nonlocal ahead, credits, flushed_at, fill
-            if ahead:
-                credits += ahead
-                ahead = 0
+            nonlocal flushed_at, fill
+            collect()
             flushed_at = perf_counter()
             if work is not None:
                 each = work()

@@ -332,7 +332,7 @@ _RECEIVE_FLAGS: Final = int(MSG_DONTWAIT | MSG_CMSG_CLOEXEC)  # enums take their
 
 
 def receive(sock: socket, buffer: bytearray | memoryview) -> tuple[memoryview, int] | None:
-    """Takes one message without waiting, into `buffer` (of HEADER.size + INLINE_LIMIT bytes).
+    """Takes one message without waiting, into `buffer` (of HEADER_BYTES + INLINE_LIMIT bytes).
 
     Returns:
         The message and the fd that came along (or -1), or None at the end of the stream.

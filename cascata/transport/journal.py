@@ -51,9 +51,9 @@ _HEAD: Final = 64
 
 _MARKS_AT: Final = _HEAD
 _MESSAGE_AT: Final = _MARKS_AT + 4 * _MARKS
-_MESSAGE: Final = frames.HEADER.size + frames.INLINE_LIMIT
+_MESSAGE: Final = frames.HEADER_BYTES + frames.INLINE_LIMIT
 _SLOT: Final = -(-(_MESSAGE_AT + _MESSAGE) // mmap.PAGESIZE) * mmap.PAGESIZE
-_NOTHING: Final = bytes(frames.HEADER.size)
+_NOTHING: Final = bytes(frames.HEADER_BYTES)
 
 
 def _slots(concurrency: int) -> int:
@@ -96,7 +96,7 @@ class _Slot:
         return self.message[0] in (frames.PICKLE, frames.DILL)
 
     def clear(self) -> None:
-        self.message[: frames.HEADER.size] = _NOTHING
+        self.message[: frames.HEADER_BYTES] = _NOTHING
         self.words[_NUMBER] = 0
 
 

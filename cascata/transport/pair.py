@@ -167,7 +167,7 @@ def make_ring_pairs(capacities: Iterable[int]) -> list[RingPair]:
 def count_unread(receive: int) -> dict[int, Unread]:
     """Takes what is left in a channel, when nobody else reads or writes it any more, and counts it by edge."""
     left: dict[int, Unread] = {}
-    buffer = bytearray(frames.HEADER.size)
+    buffer = bytearray(frames.HEADER_BYTES)
     with socket(fileno=os.dup(receive)) as sock:
         while True:
             try:

@@ -12,15 +12,12 @@ import mmap
 from collections import deque
 from typing import Final
 
-from .blocks import block_size
+from .blocks import SMALLEST, block_size
 
 __all__ = ["KEPT", "BufferPool"]
 
 KEPT: Final = 64 << 20
 """Bytes that are remembered, at most: so much stays with a worker when all that it received is gone."""
-
-SMALLEST: Final = 1 << 16
-"""Bytes of a part from which on it comes from here: less costs nothing."""
 
 LOOKS: Final = 8
 """Buffers that are asked whether they are free, at most, before another one is made."""
@@ -37,7 +34,7 @@ class BufferPool:
     def take(self, size: int) -> memoryview:
         """Memory of so many bytes, with anything in it, that nobody else looks at."""
         if size < SMALLEST:
-            return memoryview(bytearray(size))
+            return memoryview(bytearray(size))  # which costs nothing
         whole = block_size(size)
         if whole > KEPT // 2 or not _TELLS:
             return memoryview(mmap.mmap(-1, size))  # which need not be cleared before it is filled

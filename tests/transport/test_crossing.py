@@ -191,6 +191,7 @@ async def test_a_fast_producer_that_becomes_slow_holds_few_items_back_and_soon_n
     monkeypatch: pytest.MonkeyPatch, carrier: str
 ) -> None:
     monkeypatch.setattr("cascata.transport.crossing.FLUSH_S", FLUSH_S)
+    monkeypatch.setattr("cascata.transport.crossing.SLICE_S", 1_000.0)  # else the loop turns, and flushes as well
     now = time.perf_counter()
     monkeypatch.setattr("cascata.transport.crossing.perf_counter", lambda: now)
     async with crossing(1_000) as made:
@@ -204,7 +205,7 @@ async def test_a_fast_producer_that_becomes_slow_holds_few_items_back_and_soon_n
             await put(number)
             held.append(len(made.writer._pending))
     assert max(held) <= MOST_AHEAD, "none of these puts let the loop turn"
-    assert max(held[-20:]) <= 1
+    assert max(held[-20:]) <= 2, "as many as fit into that time"
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascata.transport import pool as pools
-from cascata.transport.pool import SMALLEST, BufferPool
+from cascata.transport.blocks import SMALLEST
+from cascata.transport.pool import BufferPool
 
 sizes = st.sampled_from([1, SMALLEST - 1, SMALLEST, SMALLEST + 1, 3 * SMALLEST, 5 * SMALLEST])
 
