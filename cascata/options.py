@@ -19,7 +19,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` was most likely meant to be, or None."""
     from difflib import get_close_matches  # only for a mistake
 
-    found = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    found = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return found[0] if found else None
 
 
