@@ -23,12 +23,13 @@ The rules that every kind keeps:
 
 from __future__ import annotations
 
+import asyncio
 import collections.abc
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-__all__ = ["DONE", "Full", "Pending", "Reader", "Tally", "Writer"]
+__all__ = ["DONE", "Around", "Full", "Pending", "Reader", "Tally", "Writer", "is_dropping"]
 
 
 _NOTHING: Final = iter(())
@@ -140,6 +141,53 @@ class Pending(collections.abc.Coroutine[Any, Any, None]):
         return "<put: waiting for room>"
 
 
+class Around(Pending):
+    """The awaitable of a put that has to wait, and that does something before or after: it awaits other puts.
+
+    These tell by themselves when they were never awaited. Broken off before it began (its task was cancelled), it
+    breaks them off as well: nobody has forgotten them then.
+
+    Args:
+        begin: makes the coroutine that does the work, when first awaited.
+        held: the puts that the coroutine will await.
+        dropped: called when it never began.
+    """
+
+    __slots__ = ("_held",)
+
+    def __init__(
+        self,
+        begin: Callable[[], Coroutine[Any, Any, None]],
+        held: Sequence[Any],
+        dropped: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(begin, dropped)
+        self._held = held
+
+    def _break_off(self) -> None:
+        if self._coroutine is None:
+            for each in self._held:
+                each.close()
+            self._forgotten()
+
+    def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any:
+        self._break_off()
+        return super().throw(typ, val, tb)
+
+    def close(self) -> None:
+        self._break_off()
+        super().close()
+
+
+def is_dropping() -> bool:
+    """Whether the running task is being cancelled: the puts that it drops now it has not forgotten."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop runs in this thread
+        return False
+    return task is not None and task.cancelling() > 0
+
+
 class Tally:
     """Which edges the items of a merged stream came on: so that each edge's deliveries are counted.
 
@@ -211,6 +259,15 @@ class Writer(Protocol):
 
     Set by the owner.
     """
+
+    outlived: Callable[[], BaseException | None] | None
+    """The same, when the owner has closed this end, which somebody still read. None: there is no difference."""
+
+    era: int
+    """A put that was made in an earlier one and is never awaited is not told as forgotten. Counted up by the owner."""
+
+    unbegun: int
+    """Puts that had to wait and that nobody has awaited yet."""
 
     @property
     def sent(self) -> int:

@@ -12,13 +12,15 @@ finds room at once only while no earlier one waits, so that a writer's items kee
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
-from ..errors import ChannelClosed
-from .base import Pending
+from ..errors import CascataError, ChannelClosed
+from .base import Pending, is_dropping
 from .turns import SLICE_S, turns
 from .waiter import Waiter
 
@@ -30,6 +32,12 @@ first after this time."""
 
 LONGEST_LOOK_S: Final = 0.064
 """Looks that find nothing become rarer, up to this."""
+
+MOST_FORGOTTEN: Final = 10_000
+"""Puts that were never awaited, after which the next one raises: a loop that awaits nothing would never be told."""
+
+BEGINNING_TURNS: Final = 3
+"""Turns of the loop that tasks have to begin with a put that was made for them: `wait_for` in a task takes two."""
 
 
 class Place(Waiter):
@@ -57,9 +65,10 @@ class Line:
         waiting: places of those without room, and whose they are.
         granted: places of those that have room reserved and did not run yet.
         turns: of the loop.
+        thread: that the loop runs in.
     """
 
-    __slots__ = ("_next", "granted", "loop", "turns", "waiting")
+    __slots__ = ("_next", "granted", "loop", "thread", "turns", "waiting")
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -67,6 +76,7 @@ class Line:
         self.granted: deque[Place] = deque()
         self._next: deque[Place] | None = None  # those who go on now, while the loop lets them
         self.turns = turns()
+        self.thread = threading.get_ident()
 
     def enter(self, writer: LateWriter) -> Place:
         """A place at the end."""
@@ -145,6 +155,8 @@ class LateWriter:
     Attributes:
         over: whether this writer takes no more.
         unbegun: puts that had to wait and were not awaited yet: later ones must not overtake them.
+        era: see `Writer`.
+        missed: whether somebody read when this end was closed: what is put from then on is missed.
     """
 
     __slots__ = (
@@ -159,9 +171,13 @@ class LateWriter:
         "_settled",
         "_since",
         "_take",
+        "_unawaited",
         "blocked_s",
         "edge",
+        "era",
         "lost",
+        "missed",
+        "outlived",
         "over",
         "paused_s",
         "refusal",
@@ -180,10 +196,16 @@ class LateWriter:
     _discard: Callable[[], None]
     """Counts an item as sent."""
 
+    put: Callable[[Any], Any]
+    """See `Writer`."""
+
     def __init__(self, edge: int, line: Line, forgotten: Callable[[], None]) -> None:
         self.refusal: Callable[[], BaseException | None] = lambda: ChannelClosed("the channel has no reader any more")
+        self.outlived: Callable[[], BaseException | None] | None = None
         self.edge = edge
+        self.era = 0
         self.lost = 0
+        self.missed = False
         self.blocked_s = 0.0
         self.paused_s = 0.0
         self.over = False
@@ -192,6 +214,7 @@ class LateWriter:
         self._since = 0.0
         self._line = line
         self._forgotten = forgotten
+        self._unawaited = 0
         self._settled: asyncio.Event | None = None
         self._let_read = _nothing
         self._look_for_room: Callable[[Place], Coroutine[Any, Any, None]] | None = None
@@ -201,18 +224,34 @@ class LateWriter:
         return self._begun > 0 or self.unbegun > 0
 
     def later(self, item: Any) -> Pending:
-        """What `put` returns when the item has to wait."""
+        """What `put` returns when the item has to wait.
+
+        Raises:
+            CascataError: far too many puts were never awaited.
+        """
+        if threading.get_ident() != self._line.thread:  # put when the loop awaits it, by `run_coroutine_threadsafe`
+            return Pending(partial(self._put_in_loop, item), self._forgotten)
+        if self._unawaited > MOST_FORGOTTEN:
+            raise CascataError(
+                f"more than {MOST_FORGOTTEN} calls of `send` were not awaited, and their items are lost: write "
+                f"`await port.send(item)`"
+            )
         return _Late(self, item)
+
+    async def _put_in_loop(self, item: Any) -> None:
+        await self.put(item)
 
     def begin(self, item: Any) -> Coroutine[Any, Any, None]:
         """The put is awaited for the first time."""
         self.unbegun -= 1
         return self._refuse() if self.over else self._put_later(item)
 
-    def forget(self) -> None:
-        """The put will never be awaited."""
+    def forget(self, era: int) -> None:
+        """A put that was made in this era will never be awaited."""
         self.unbegun -= 1
-        self._forgotten()
+        if era == self.era and not is_dropping():
+            self._unawaited += 1
+            self._forgotten()
 
     async def _put_later(self, item: Any) -> None:
         line = self._line
@@ -261,7 +300,7 @@ class LateWriter:
         return await self._refuse()
 
     async def _refuse(self) -> None:
-        error = self.refusal()
+        error = self.outlived() if self.missed and self.outlived is not None else self.refusal()
         if error is not None:
             raise error
         line = self._line
@@ -273,9 +312,13 @@ class LateWriter:
 
     async def _settle(self) -> None:
         """Waits for the puts that were awaited before, in tasks of their own, and still have no room."""
-        if self.unbegun:
-            await asyncio.sleep(0)  # tasks that were just made for them begin
-        while self._begun:
+        while True:
+            for _ in range(BEGINNING_TURNS):
+                if not self.unbegun:
+                    break
+                await asyncio.sleep(0)  # tasks that were just made for them begin
+            if not self._begun:
+                return
             if self._settled is None:
                 self._settled = asyncio.Event()
             self._settled.clear()
@@ -285,10 +328,11 @@ class LateWriter:
 class _Late(Pending):
     """A put that has to wait in its writer's line."""
 
-    __slots__ = ("_item", "_writer")
+    __slots__ = ("_era", "_item", "_writer")
 
     def __init__(self, writer: LateWriter, item: Any) -> None:
         self._coroutine = None
+        self._era = writer.era
         self._writer = writer
         self._item = item
         writer.unbegun += 1
@@ -301,4 +345,4 @@ class _Late(Pending):
 
     def __del__(self) -> None:
         if self._coroutine is None:
-            self._writer.forget()
+            self._writer.forget(self._era)

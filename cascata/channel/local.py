@@ -321,6 +321,7 @@ class LocalWriter(LateWriter):
     def close(self) -> None:
         """Closes this end; the last writer ends the channel."""
         if not self._closed:
+            self.missed = not self.closed
             self._closed = True
             self.end()
             self.channel.gone(self)

@@ -17,6 +17,7 @@ import asyncio.tasks
 from collections import deque
 from collections.abc import Callable, Generator
 from contextvars import Context
+from threading import get_ident
 from time import perf_counter
 from typing import Any, Final
 
@@ -98,10 +99,11 @@ class Waiters:
         idle: not woken yet, in the order of their arrival.
     """
 
-    __slots__ = ("_loop", "_ringing", "_spare", "_turns", "_woken", "idle")
+    __slots__ = ("_loop", "_ringing", "_spare", "_thread", "_turns", "_woken", "idle")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._thread = get_ident()
         self._turns = turns()
         self._ringing = False
         self._spare: Waiter | None = None
@@ -143,7 +145,10 @@ class Waiters:
                 self._woken.append(waiter)
                 if not self._ringing:
                     self._ringing = True
-                    self._loop.call_soon(self._ring)
+                    if get_ident() == self._thread:
+                        self._loop.call_soon(self._ring)
+                    else:  # a runner has called `send` in a thread of its own: the loop may be asleep
+                        self._loop.call_soon_threadsafe(self._ring)
                 return
 
     def wake_all(self) -> None:

@@ -1,23 +1,22 @@
-"""How a run ends: its report from the stats board, its warnings, or its first error."""
+"""How a run ends: its report from the stats board, or its first error."""
 
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from .. import log
-from ..errors import CascataError, CascataWarning, LedgerError
+from ..errors import CascataError, LedgerError
 from ..model import ERRORS, GraphSpec, Plan
 from ..observe.board import FAILED_ITEMS, Board
 from ..observe.report import EdgeReport, NodeReport, RunReport
 from ..transport.unread import Unread
 from .supervisor import RESTARTS, RESTARTS_WITHIN_S
 
-__all__ = ["make_report", "raise_outcome", "tell_of_growth", "tell_of_restart", "warn_of_unawaited"]
+__all__ = ["make_report", "raise_outcome", "tell_of_growth", "tell_of_restart"]
 
 
 def make_report(
@@ -110,17 +109,6 @@ def make_report(
         engine=engine,
         start_method=start_method,
     )
-
-
-def warn_of_unawaited(unawaited: Mapping[str, int]) -> None:
-    """Names the nodes that lost items by not awaiting `send`."""
-    for node, count in unawaited.items():
-        warnings.warn(
-            f"node {node!r}: {count} call(s) of `send` had to wait and were never awaited, so their items were not "
-            f"sent. Write `await port.send(item)`",
-            CascataWarning,
-            stacklevel=2,
-        )
 
 
 def tell_of_growth(spec: GraphSpec, channel: int, capacity: int, extra: int, waits: Sequence[str]) -> None:

@@ -142,7 +142,7 @@ class Caller:
         """The run does not wait for this part any longer; from any thread."""
         if self._reporter is not None:
             self._reporter.send("cancelled")
-            self._reporter.send("finished", {})
+            self._reporter.send("finished")
             self._reporter.send("gone")
 
     def _begin(self, seat: Seat) -> None:
@@ -154,7 +154,7 @@ class Caller:
             with ExitStack() as stack:
                 worker = self._seated(seat, reporter, stack)
                 await worker.run()
-            reporter.send("finished", dict(worker.unawaited))
+            reporter.send("finished")
             reporter.send("gone")
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):

@@ -19,7 +19,7 @@ from ..options import RunOptions
 from ..runtime.idle import IdleReport, Rest, may_end
 from ..runtime.worker import Worker
 from . import supervisor
-from .account import make_report, raise_outcome, tell_of_growth, warn_of_unawaited
+from .account import make_report, raise_outcome, tell_of_growth
 from .caller import Caller
 from .stall import room_that_helps, who_waits
 from .watch import InlineWatch
@@ -217,7 +217,6 @@ class InlineRun:
         )
         if not self.abandoned:
             board.close()
-        warn_of_unawaited(worker.unawaited)
         if interrupted is not None:
             raise interrupted
         raise_outcome(self._errors, report, cancelled=self._cancelled)

@@ -99,7 +99,7 @@ def main(connection: Any) -> None:
         spec = definitions.load(payload)
     except BaseException as error:  # whatever a user's module raises when it is imported
         reporter.failed(load_failure(setup, error))
-        reporter.send("finished", {})
+        reporter.send("finished")
         if station is not None:
             station.close()
         return
@@ -159,7 +159,7 @@ async def _run(
     await worker.run()
     telling.cancel()
     teller.tell()
-    reporter.send("finished", dict(worker.unawaited))
+    reporter.send("finished")
     if station is not None:
         await _leave(worker, station, serving, reporter)
 

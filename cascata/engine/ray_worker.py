@@ -195,14 +195,14 @@ class WorkerActor:
             spec = definitions.load(payload)
         except BaseException as error:  # whatever a user's module raises when it is imported
             self._reporter.failed(load_failure(setup, error))
-            self._reporter.send("finished", {})
+            self._reporter.send("finished")
         else:
             try:
                 with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # Ray's policy may be uvloop's
                     runner.run(live(spec))
             except BaseException as error:  # a fault of this house; raised, Ray would keep it to itself
                 self._reporter.failed(error)
-                self._reporter.send("finished", {})
+                self._reporter.send("finished")
         self._station.close()
         flush_streams()
         self._wire.inbox.put(None)
@@ -241,4 +241,4 @@ async def _live(
     if not worker.cancelling:
         await station.served()
     reporter.send("unread", station.unread())
-    reporter.send("finished", dict(worker.unawaited))
+    reporter.send("finished")

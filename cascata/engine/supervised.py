@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager, suppress
@@ -26,7 +25,7 @@ from ..options import RunOptions
 from ..runtime.worker import Links, Refused
 from ..transport.unread import Unread
 from . import supervisor
-from .account import make_report, raise_outcome, tell_of_growth, tell_of_restart, warn_of_unawaited
+from .account import make_report, raise_outcome, tell_of_growth, tell_of_restart
 from .caller import Caller, Seat
 from .watch import WorkerWatch
 
@@ -62,7 +61,6 @@ class SupervisedRun(ABC):
         self._forgetful: frozenset[int] = frozenset()
         """Parts that do not know what was on its way to them when a run is broken off."""
         self._doing: dict[int, str] = {}
-        self._unawaited: Counter[str] = Counter()
         self._unread: dict[int, Unread] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._events: asyncio.Queue[supervisor.Event] = asyncio.Queue()
@@ -280,8 +278,7 @@ class SupervisedRun(ABC):
                 self._events.put_nowait(supervisor.Overdue(part, error))
             case ("doing", what):
                 self._doing[part] = what
-            case ("finished", unawaited):
-                self._unawaited.update(unawaited)
+            case ("finished",):
                 self._events.put_nowait(supervisor.Finished(part))
             case ("returned", balance):
                 if self._caller is not None:
@@ -298,7 +295,6 @@ class SupervisedRun(ABC):
 
     def _outcome(self, board: Board, wall_s: float, engine: str, start_method: str | None) -> RunReport:
         """The report of the run, or its first failure."""
-        warn_of_unawaited(self._unawaited)
         run = self._supervisor
         complete = not run.errors and not run.cancelled
         report = make_report(

@@ -108,7 +108,7 @@ def main(control: Any, spec: GraphSpec | None) -> None:
         os._exit(1)
     except BaseException as error:  # whatever a user's module raises when it is imported
         reporter.failed(load_failure(setup, error))
-        reporter.send("finished", {})
+        reporter.send("finished")
         return
     journal = None
     if setup.journal_fd is not None:
@@ -165,4 +165,4 @@ async def _run(
     ).start()
     await worker.run()
     hub.close()
-    reporter.send("finished", dict(worker.unawaited))
+    reporter.send("finished")

@@ -15,7 +15,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from ..channel.base import DONE, Pending
+from ..channel.base import Around, Pending
 from ..engine.run import OpenRun
 from ..errors import CascataError, ChannelClosed, NoAnswer, bounded_repr
 from ..model import GraphSpec
@@ -55,7 +55,7 @@ class LiveSource:
         Cancelled: the item was not sent (to those of several in-ports that had no room).
         """
         done = self._put(item)
-        return DONE if done is DONE else Pending(partial(self._late, done), _nothing)
+        return Around(partial(self._late, done), (done,)) if isinstance(done, Pending) else done
 
     async def _late(self, pending: Awaitable[None]) -> None:
         try:
@@ -341,7 +341,3 @@ class Live:
         if failure is not None:
             self._told = True
             raise failure
-
-
-def _nothing() -> None:
-    """What was not sent tells so itself."""

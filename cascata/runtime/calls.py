@@ -11,7 +11,6 @@ runner without options pays for none: its call is the function itself.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,6 +21,8 @@ from ..channel.base import DONE
 from ..model import ComponentSpec
 from .lineage import Taken
 from .ordered import RESULTS, Collected
+from .outport import PlainCalls
+from .returned import is_awaitable, sending
 from .stream import Stream
 from .threads import BlockingPort, CallThread, Handover
 
@@ -129,14 +130,19 @@ class Calls:
             thread = self._threads[0]
         if thread is not None:
             return self._in_thread(varying, outports, send, thread)
+        plain = PlainCalls(self._node.losses.refuse)
+        if spec.form in ("plain", "generator"):
+            outports = {name: plain.port(name, port) for name, port in outports.items()}
         call = bind(spec, varying, {**self._fixed, **outports})
-
-        async def result(value: Any) -> None:
-            await _only(spec, send)(value)
+        result = sending(spec, send)
 
         async def run_plain(*items: Any) -> Any:
-            value = call(*items)
-            return await value if inspect.isawaitable(value) else value
+            plain.running = asyncio.current_task()
+            try:
+                value = call(*items)
+            finally:
+                plain.running = None
+            return await value if is_awaitable(value) else value
 
         async def run_async_generator(*items: Any) -> None:
             async with aclosing(call(*items)) as values:
@@ -144,9 +150,13 @@ class Calls:
                     await result(value)
 
         async def run_generator(*items: Any) -> None:
-            with closing(call(*items)) as values:
-                for value in values:
-                    await result(value)
+            plain.running = asyncio.current_task()  # all the time: what it awaits in between is no code of the runner
+            try:
+                with closing(call(*items)) as values:
+                    for value in values:
+                        await result(value)
+            finally:
+                plain.running = None
 
         forms: dict[str, Callable[..., Awaitable[Any]]] = {
             "async": call,
@@ -165,9 +175,7 @@ class Calls:
         }
         streams = {name: value.blocking(thread) for name, value in self._fixed.items() if isinstance(value, Stream)}
         call = bind(spec, varying, {**self._fixed, **streams, **blocking})
-
-        async def result(value: Any) -> None:
-            await _only(spec, send)(value)
+        result = sending(spec, send)
 
         async def run(*items: Any) -> Any:
             return await thread.run(lambda: call(*items))
@@ -402,18 +410,11 @@ class HeldPort:
 
     async def let_go(self) -> None:
         """Sends what was kept."""
-        items, self._items = self._items, []
-        for item in items:
-            await self._port.send(item)
-
-
-def _only(spec: ComponentSpec, send: Send | None) -> Send:
-    if send is None:
-        raise TypeError(
-            f"{spec.name} returned a value, but it has {len(spec.outports)} out-ports: only with exactly one is it "
-            f"clear where the value goes. Write `await port.send(value)` instead"
-        )
-    return send
+        while self._items:
+            items, self._items = self._items, []
+            for item in items:
+                await self._port.send(item)
+        self.send = self._port.send  # type: ignore[method-assign]  # what a task sends that the call has left behind
 
 
 async def _nothing(value: Any) -> None:

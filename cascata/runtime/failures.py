@@ -67,6 +67,7 @@ class Failures:
         """
         if not self._takes(error, skip=skip):
             return False
+        self._node.excuse()
         self._count(items, edges)
         taken = self._taken
         if taken is not None and not self.routed:

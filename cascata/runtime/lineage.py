@@ -20,7 +20,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ..channel.base import DONE, Pending
+from ..channel.base import Around, Pending
 from ..channel.given import checked
 from ..channel.tagged import Tagged
 from .outport import Put
@@ -218,7 +218,9 @@ class Lineage:
                 return put(item)
             sent = taken.stamp(item)
             done = put(sent)
-            return done if done is DONE else Pending(partial(late, taken, sent, done), _told_by_what_it_holds)
+            if not isinstance(done, Pending):
+                return done
+            return Around(partial(late, taken, sent, done), (done,), partial(taken.unstamp, sent))
 
         async def late(taken: Taken, sent: Tagged, pending: Awaitable[None]) -> None:
             try:
@@ -228,7 +230,3 @@ class Lineage:
                 raise
 
         return stamped
-
-
-def _told_by_what_it_holds() -> None:
-    """A put that was never awaited tells so itself."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,6 +29,7 @@ from .calls import Calls
 from .deadlines import Deadlines
 from .failures import Failures
 from .lineage import Lineage
+from .losses import Losses, place_of
 from .ordered import run_reordering
 from .outport import OutPort, Stopped
 from .state import make_state
@@ -56,8 +58,8 @@ class Host(Protocol):
     def batches(self, channel: int) -> bool:
         """Whether what comes on a channel is put into lists."""
 
-    def forgotten(self, node: str) -> None:
-        """A `send` of the node had to wait and was never awaited."""
+    def lost(self, node: Node) -> None:
+        """The node has lost something by a fault of its own code. Called in any thread, perhaps by `__del__`."""
 
     def guard(self, node: str, port: str) -> Guard | None:
         """What watches the items that are sent on an out-port, when the run has `debug=True`."""
@@ -94,6 +96,8 @@ class Node:
         self.stopped = False
         self._stopping = False
         self.has_ended = False
+        self._over = False
+        """Whether it has come to its end by itself: it sends what is left, or has ended."""
         self._calls: Calls | None = None
         self.undoing = False
         """Whether it is undoing its state, which no cancellation may cut short (the worker's death does)."""
@@ -132,9 +136,13 @@ class Node:
         """When the counts were written last."""
         self._results = [writer for port, each in writers.items() if port != ERRORS for writer in each]
 
+        self.losses = Losses(spec.component, self._mark, lambda: host.lost(self))
+
         def outport(port: str, refusal: Callable[[], BaseException | None], guard: Guard | None = None) -> OutPort:
             stamping = None if host.lineage is None else host.lineage.stamping
-            return OutPort(port, spec.name, writers[port], refusal, lambda: host.forgotten(spec.name), guard, stamping)
+            outlived = None if port == ERRORS or spec.component.at_caller else partial(self._outlived, port)
+            forgotten = partial(self.losses.forget, port)
+            return OutPort(port, spec.name, writers[port], refusal, forgotten, guard, stamping, outlived)
 
         self.outports = {
             port: outport(port, self._refusal, host.guard(spec.name, port)) for port in writers if port != ERRORS
@@ -175,8 +183,11 @@ class Node:
             ended = True
         finally:
             self._close_readers()
+            lost: ComponentError | None = None
             if ended:
                 self.doing = "sending what is left"
+                self._over = True
+                await asyncio.sleep(0)  # tasks that its last call has made begin: they may be about to send
                 for writer in self._results:
                     await writer.aclose()
                 await self.failures.settle()  # also of what could not be sent just now
@@ -185,9 +196,12 @@ class Node:
                 for port in self.outports.values():
                     if port.guard is not None:
                         port.guard.look()
-            self.doing = "ended" if ended else "failed"
+                lost = self.loss(ended=True)
+            self.doing = "ended" if ended and lost is None else "failed"
             self._close_writers()
             self.rested()
+            if lost is not None:
+                raise lost
 
     def discard(self) -> None:
         """Counts what was meant for it, when it was cancelled before it had begun: then nothing of `run` has run."""
@@ -283,6 +297,45 @@ class Node:
         if self.end is not None:
             return self.end.refusal()
         return Stopped(f"{self.name}: nobody reads what it sends any more, or the run is stopping")
+
+    def _outlived(self, port: str, edge: int) -> BaseException | None:
+        """What a send raises when the node has ended, although somebody still read."""
+        if not self._over or self.stopped or self.host.cancelling:
+            return self._refusal()
+        self.losses.miss(port, edge)
+        return Stopped(f"{self.name} has ended: what its tasks send now is lost")
+
+    def _mark(self) -> Hashable:
+        """See `Losses`."""
+        return self.received, sum(len(reader.items) for reader in self.readers.values())
+
+    def excuse(self) -> None:
+        """A call of its runner has failed, and the run goes on: what it dropped by that it has not forgotten."""
+        self.losses.excuse()
+        for writer in self._results:
+            writer.era += 1
+
+    def loss(self, *, ended: bool = False) -> ComponentError | None:
+        """The error for what it has lost by a fault of its own code, if it has.
+
+        Stopped by the end of its readers, it may drop what nobody would have read.
+
+        Args:
+            ended: whether it awaits nothing any more: what it keeps is lost as well.
+        """
+        if self.stopped or self.host.cancelling:
+            return None
+        held = {name: port.unawaited for name, port in self.outports.items()} if ended else {}
+        words = self.losses.in_words(self.name, held)
+        if words is None:
+            return None
+        place = place_of(self.spec.component)
+        return ComponentError(
+            f"node {self.name!r} ({self.spec.component.name}{place and ', ' + place}) failed on worker "
+            f"{self.host.index}: {words}",
+            node=self.name,
+            worker=self.host.index,
+        )
 
     @property
     def rests(self) -> bool:

@@ -3,19 +3,22 @@
 out.send(item) ─┬─ no edge:     counted, discarded
                 ├─ one edge:    the writer's own `put`, with nothing in between
                 └─ more edges:  every writer gets the item
+
+A runner that is a plain `def` gets a `PlainPort`, which refuses: nothing could wait there.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
-from ..channel.base import DONE, Full, Pending, Writer
+from ..channel.base import DONE, Around, Full, Pending, Writer
 from ..channel.given import Guard
 
-__all__ = ["OutPort", "Stopped"]
+__all__ = ["OutPort", "PlainCalls", "Stopped"]
 
 _UNLOOKED: Final = 256
 """Items that are discarded without a look at the clock."""
@@ -45,9 +48,10 @@ class OutPort:
         forgotten: called when a `send` that had to wait was never awaited.
         guard: watches what is sent, when the run has `debug=True`.
         stamping: makes of a writer's `put` one that marks what belongs to calls (see `lineage`).
+        outlived: as `refusal`, when the node has ended and somebody still read; None: the same.
     """
 
-    __slots__ = ("_discarded", "_fanned", "_stopped", "guard", "name", "node", "send", "writers")
+    __slots__ = ("_discarded", "_doubled", "_fanned", "_stopped", "guard", "name", "node", "send", "writers")
 
     send: Callable[[Any], Awaitable[None]]
     """Sends an item: `await out.send(item)`.
@@ -69,22 +73,25 @@ class OutPort:
         forgotten: Callable[[], None],
         guard: Guard | None = None,
         stamping: Callable[[Put], Put] | None = None,
+        outlived: Callable[[int], BaseException | None] | None = None,
     ) -> None:
         self.name = name
         self.node = node
         self.writers = writers
         self._discarded: Callable[[], int] = lambda: 0
         self._fanned: Callable[[], int] = lambda: 0
+        self._doubled: Callable[[], int] = lambda: 0
         self._stopped = False
         for writer in writers:
             writer.refusal = refusal
+            writer.outlived = None if outlived is None else partial(outlived, writer.edge)
         puts = [writer.put if stamping is None else stamping(writer.put) for writer in writers]
         if not writers:
             self.send = self._discarding(refusal, forgotten)
         elif len(writers) == 1:
             self.send = puts[0]
         else:
-            self.send = self._fanning_out(puts, forgotten)
+            self.send = self._fanning_out(puts)
         self.guard = guard
         if guard is not None:
             self.send = self._guarded(guard, self.send)
@@ -95,6 +102,11 @@ class OutPort:
         if len(self.writers) == 1:
             return self.writers[0].sent
         return self._discarded() + self._fanned()
+
+    @property
+    def unawaited(self) -> int:
+        """Items whose `send` had to wait, and that nobody has awaited yet."""
+        return max(0, sum(writer.unbegun for writer in self.writers) - self._doubled())
 
     @property
     def blocked_s(self) -> float:
@@ -123,7 +135,14 @@ class OutPort:
                 unlooked -= 1
                 discarded += 1
                 return DONE
-            return Pending(let_the_loop_turn, forgotten)
+            return Pending(let_the_loop_turn, never_awaited)
+
+        def never_awaited() -> None:
+            nonlocal discarded
+            if self._stopped:
+                forgotten()  # awaited, it would have raised: so the runner goes on for ever
+            else:
+                discarded += 1
 
         async def let_the_loop_turn() -> None:
             nonlocal discarded, unlooked, turned
@@ -138,11 +157,13 @@ class OutPort:
         self._discarded = lambda: discarded
         return send
 
-    def _fanning_out(self, puts: Sequence[Put], forgotten: Callable[[], None]) -> Callable[[Any], Any]:
+    def _fanning_out(self, puts: Sequence[Put]) -> Callable[[Any], Any]:
         fanned = 0
+        unsent = 0  # of them, those that went out on no edge
+        doubled = 0  # puts that nobody has awaited yet, less the items of which they are
 
         def send(item: Any) -> Any:
-            nonlocal fanned
+            nonlocal doubled, fanned
             fanned += 1
             waiting: list[Any] | None = None
             full: list[Full] | None = None
@@ -158,18 +179,29 @@ class OutPort:
                 return DONE if full is None else full[0] if len(full) == 1 else Full.of(full)
             if len(waiting) == 1:
                 return waiting[0]
-            late = waiting
-            return Pending(lambda: together(late), forgotten)
+            doubled += len(waiting) - 1
+            return Around(partial(together, waiting), waiting, partial(never_awaited, waiting))
+
+        def never_awaited(waiting: list[Any]) -> None:
+            nonlocal doubled, unsent
+            doubled -= len(waiting) - 1
+            if len(waiting) == len(puts):
+                unsent += 1
+            for each in waiting[1:]:  # the first one tells that the item is lost
+                each.close()
 
         async def together(waiting: list[Any]) -> None:
+            nonlocal doubled
+            doubled -= len(waiting) - 1
             # Side by side: the reader of one edge may need the item of another before it can go on.
             await asyncio.gather(*waiting)
 
-        self._fanned = lambda: fanned
+        self._fanned = lambda: fanned - unsent
+        self._doubled = lambda: doubled
         for writer in self.writers:
             sharing = getattr(writer, "sharing", None)  # of those that cross
             if sharing is not None:
-                sharing.round = self._fanned
+                sharing.round = lambda: fanned
         return send
 
     def _guarded(self, guard: Guard, send: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -180,12 +212,62 @@ class OutPort:
         def send_guarded(item: Any) -> Any:
             given = guard.given(item)
             done = send(given)
-            if done is not DONE:  # a put that waits may be cancelled: the item is the sender's again then
-                return Pending(lambda: when_done(done, given), lambda: None)  # `done` tells if it is never awaited
+            if isinstance(done, Pending):  # it may be cancelled: the item is the sender's again then
+                return Around(lambda: when_done(done, given), (done,))
             guard.sent(given)
-            return DONE
+            return done
 
         return send_guarded
 
     def __repr__(self) -> str:
         return f"<out-port {self.node}.{self.name}>"
+
+
+class PlainCalls:
+    """The calls of a runner that is a plain `def`: while one runs, nothing can wait for a `send`, which is refused.
+
+    What it leaves to others may send: a coroutine that it returns, which is awaited for it, or a task that it makes.
+
+    Args:
+        refuse: called with the name of the port; makes what such a `send` raises.
+
+    Attributes:
+        running: the task in which a call runs now.
+    """
+
+    __slots__ = ("refuse", "running")
+
+    def __init__(self, refuse: Callable[[str], BaseException]) -> None:
+        self.refuse = refuse
+        self.running: asyncio.Task[Any] | None = None
+
+    def port(self, name: str, port: Any) -> PlainPort:
+        """An out-port as such a runner sees it."""
+        return PlainPort(name, port, self)
+
+
+class PlainPort:
+    """An out-port as a plain `def` sees it."""
+
+    __slots__ = ("_calls", "_loop", "_port", "guard", "name")
+
+    def __init__(self, name: str, port: Any, calls: PlainCalls) -> None:
+        self.name = name
+        self.guard: Guard | None = getattr(port, "guard", None)
+        self._port = port
+        self._calls = calls
+        self._loop = asyncio.get_running_loop()
+
+    def send(self, item: Any) -> Any:
+        """As `OutPort.send`, for a coroutine that the runner returns or has made a task of.
+
+        Raises:
+            TypeError: the runner itself has called it, and cannot await it.
+        """
+        running = self._calls.running
+        if running is not None and running is asyncio.current_task(self._loop):
+            raise self._calls.refuse(self.name)
+        return self._port.send(item)
+
+    def __repr__(self) -> str:
+        return f"<out-port {self.name}, of a plain function>"

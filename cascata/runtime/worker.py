@@ -9,6 +9,7 @@ import asyncio
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from .. import log
@@ -141,13 +142,14 @@ class Worker:
         self.lineage = Lineage(events.returned, events.call_failed) if calls else None
         self._debug = debug
         self.watch: IdleWatch | None = None
-        self.unawaited: Counter[str] = Counter()
         self.raised: Counter[int] = Counter()
         self._spec = spec
         self._crossing = crossing
         self._links = links
         self._events = events
         self._again: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._over = False
         self._tasks: dict[asyncio.Task[None], Node] = {}
         here = frozenset(names)
         self._readers: dict[int, Reader] = {}
@@ -197,8 +199,10 @@ class Worker:
         return self._spec.edges[self._spec.channels[channel].edges[0]].batch is not None
 
     def _writer(self, edge: EdgeSpec) -> Writer:
-        def forgotten() -> None:
-            self.forgotten(edge.source.node)
+        def forgotten() -> None:  # the writers of a node are made before it is
+            for node in self.nodes:
+                if node.name == edge.source.node:
+                    node.losses.forget(edge.source.port)
 
         writer: Writer
         if edge.channel in self._crossing:
@@ -259,6 +263,7 @@ class Worker:
             await asyncio.wait(self._tasks)
             raise
         finally:
+            self._over = True
             for node in self.nodes:
                 node.discard()
             watch.stop()
@@ -460,8 +465,21 @@ class Worker:
             if not node.has_ended:
                 node.publish()
 
-    def forgotten(self, node: str) -> None:
-        self.unawaited[node] += 1
+    # -- what a component loses by a fault of its own code
+
+    def lost(self, node: Node) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody is there any more who could be told
+            self._loop.call_soon_threadsafe(self._fail_for_losses, node)
+
+    def _fail_for_losses(self, node: Node) -> None:
+        error = node.loss()
+        if error is None:
+            return
+        if self._over:  # a task has outlived even the run
+            log.warning("%s", error)
+            return
+        self._events.failed(error)
+        self.cancel()
 
     def node_of(self, task: asyncio.Task[Any] | None) -> str | None:
         """The node whose code a task runs, if it is known. May be asked from another thread."""

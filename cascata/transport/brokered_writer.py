@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from threading import get_ident
 from time import perf_counter
 from typing import Any, Final
 
@@ -114,8 +115,9 @@ class BrokeredWriter(LateWriter):
                 pending.append(item)
                 if not armed:
                     armed = True
-                    call_soon(turn)
-                if not credits or len(pending) >= self.fill or perf_counter() - flushed_at > FLUSH_S:
+                    (call_soon if get_ident() == line.thread else line.loop.call_soon_threadsafe)(turn)
+                due = not credits or len(pending) >= self.fill or perf_counter() - flushed_at > FLUSH_S
+                if due and get_ident() == line.thread:  # another one leaves it to the loop's next turn
                     flush()
                 return DONE
             if (
@@ -238,7 +240,7 @@ class BrokeredWriter(LateWriter):
                     return
                 if len(pending) <= fill:
                     items = pending.copy()
-                    pending.clear()
+                    del pending[: len(items)]  # and not all: another thread may have put one more in between
                 else:
                     items = pending[:fill]
                     del pending[:fill]
@@ -392,6 +394,7 @@ class BrokeredWriter(LateWriter):
     def close(self) -> None:
         if self._finished:
             return
+        self.missed = not self._hung_up
         self._finished = True
         self._end()
         self._tell(Frame(Kind.CLOSE, self.edge))

@@ -23,6 +23,7 @@ import asyncio
 import errno
 from collections import deque
 from collections.abc import Callable
+from threading import get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -121,6 +122,7 @@ class CrossingWriter(LateWriter):
         flushed_at = perf_counter()
         pending: list[Any] = []
         append = pending.append
+        thread = line.thread
         call_soon = self._loop.call_soon
         turns = line.turns
         purse = Purse(take, capacity, share)
@@ -136,6 +138,8 @@ class CrossingWriter(LateWriter):
 
         def look(item: Any) -> Any:
             nonlocal ahead, credits, spare, step
+            if get_ident() != thread:  # frames are sent in the loop's thread
+                return self.later(item)
             if not credits and (
                 self.over
                 or self.unbegun
@@ -295,7 +299,7 @@ class CrossingWriter(LateWriter):
                     return
                 if work is None or len(pending) <= fill:
                     items = pending.copy()
-                    pending.clear()
+                    del pending[: len(items)]  # and not all: another thread may have put one more in between
                 else:
                     items = pending[:fill]
                     del pending[:fill]
@@ -463,12 +467,16 @@ class CrossingWriter(LateWriter):
         try:
             await self._settle()
             await self.flushed()
+            while self._begun:  # another task has put something meanwhile
+                await self._settle()
+                await self.flushed()
         finally:
             self.close()
 
     def close(self) -> None:
         if self._finished:
             return
+        self.missed = not self._hung_up
         self._finished = True
         self._end()
         if not self._alone:
