@@ -23,13 +23,12 @@ The rules that every kind keeps:
 
 from __future__ import annotations
 
-import asyncio
 import collections.abc
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-__all__ = ["DONE", "Around", "Full", "Pending", "Reader", "Tally", "Writer", "is_dropping"]
+__all__ = ["DONE", "Around", "Full", "Pending", "Reader", "Tally", "Writer"]
 
 
 _NOTHING: Final = iter(())
@@ -178,14 +177,6 @@ class Around(Pending):
         self._break_off()
         super().close()
 
-
-def is_dropping() -> bool:
-    """Whether the running task is being cancelled: the puts that it drops now it has not forgotten."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # no loop runs in this thread
-        return False
-    return task is not None and task.cancelling() > 0
 
 
 class Tally:

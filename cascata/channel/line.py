@@ -20,7 +20,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from ..errors import CascataError, ChannelClosed
-from .base import Pending, is_dropping
+from .base import Pending
 from .turns import SLICE_S, turns
 from .waiter import Waiter
 
@@ -249,7 +249,7 @@ class LateWriter:
     def forget(self, era: int) -> None:
         """A put that was made in this era will never be awaited."""
         self.unbegun -= 1
-        if era == self.era and not is_dropping():
+        if era == self.era:
             self._unawaited += 1
             self._forgotten()
 

@@ -6,29 +6,41 @@ import asyncio
 import contextlib
 import contextvars
 import threading
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Self
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import ComponentError
 from ..model import MISSING, ComponentSpec, StateArgs
 from ..options import suggestion
 from .ports import state_args
 
+if TYPE_CHECKING:
+    from ..runtime.outport import PlainCalls
+
 __all__ = ["run_once", "run_once_blocking"]
 
 
 class _Collector:
-    """An out-port that keeps what is sent to it. `sent` is what `send` gives back: in a thread, nothing to await."""
+    """An out-port that keeps what is sent to it.
 
-    __slots__ = ("_sent", "items")
+    Args:
+        sent: makes what `send` gives back; None: in a thread there is nothing to await.
 
-    def __init__(self, sent: Awaitable[None] | None) -> None:
+    Attributes:
+        items: what was sent.
+        unawaited: calls of `send` that nobody has awaited: in a run, they lose their items when there is no room.
+    """
+
+    __slots__ = ("_sent", "items", "unawaited")
+
+    def __init__(self, sent: Callable[[_Collector], Awaitable[None]] | None) -> None:
         self.items: list[Any] = []
+        self.unawaited = 0
         self._sent = sent
 
     def send(self, item: Any, /) -> Awaitable[None] | None:
         self.items.append(item)
-        return self._sent
+        return None if self._sent is None else self._sent(self)
 
 
 class _Items:
@@ -89,27 +101,64 @@ async def run_once(spec: ComponentSpec, values: Mapping[str, Any]) -> dict[str, 
 
     Raises:
         TypeError: a value is missing, or its name is unknown.
-        ComponentError: the runner returns a value and there is not exactly one out-port.
+        ComponentError: the runner returns a value and there is not exactly one out-port; or it has not awaited what
+            `send` gave back.
         Exception: whatever the runner or an initializer raises.
 
     When it is cancelled, the runner is cancelled and its state is torn down.
     """
-    from ..channel.base import DONE  # a definition needs neither of these; a call does
+    from ..runtime.losses import no_send_in_a_plain_def  # a definition needs none of these; a call does
+    from ..runtime.outport import PlainCalls
     from ..runtime.state import make_state
 
     arguments, for_states = _checked(spec, values)
-    ports = {port.name: _Collector(None if spec.options["thread"] else DONE) for port in spec.outports}
+    ports = {port.name: _Collector(None if spec.options["thread"] else _sent) for port in spec.outports}
     async with contextlib.AsyncExitStack() as stack:
         for state in spec.states:
             arguments[state.name] = await make_state(state, for_states.get(state.name, StateArgs()), stack)
         arguments.update(ports)
+        plain = PlainCalls(lambda port: TypeError(no_send_in_a_plain_def(spec, port)))
+        if spec.form in ("plain", "generator") and not spec.options["thread"]:
+            arguments.update((name, plain.port(name, port)) for name, port in ports.items())
         for port in spec.inports:
             if port.stream:
                 arguments[port.name] = _stream(spec, port.name, arguments[port.name])
         positional = [arguments[name] for name in spec.parameters if name not in spec.keyword_only]
         by_name = {name: arguments[name] for name in spec.parameters if name in spec.keyword_only}
-        await _call(spec, lambda: spec.runner(*positional, **by_name), ports)
+        await _call(spec, lambda: spec.runner(*positional, **by_name), ports, plain)
+        await _look_for_unawaited(spec, ports)
     return {name: port.items for name, port in ports.items()}
+
+
+def _sent(port: _Collector) -> Awaitable[None]:
+    """What `send` gives back: it knows whether it was awaited."""
+    from ..channel.base import Pending
+
+    async def sent() -> None:
+        pass
+
+    def begin() -> Coroutine[Any, Any, None]:
+        port.unawaited -= 1
+        return sent()
+
+    port.unawaited += 1
+    return Pending(begin, lambda: None)
+
+
+async def _look_for_unawaited(spec: ComponentSpec, ports: Mapping[str, _Collector]) -> None:
+    """Raises `ComponentError` for sends that were not awaited."""
+    from ..channel.line import BEGINNING_TURNS
+
+    for _ in range(BEGINNING_TURNS):
+        if any(port.unawaited for port in ports.values()):
+            await asyncio.sleep(0)  # tasks that were just made for them begin
+    for name, port in ports.items():
+        if port.unawaited:
+            raise ComponentError(
+                f"{spec.name}.test: {port.unawaited} of {len(port.items)} calls of `{name}.send(...)` were never "
+                f"awaited. In a run, each loses its item when there is no room for it. Write `await {name}.send(...)`",
+                node=spec.name,
+            )
 
 
 def _stream(spec: ComponentSpec, port: str, items: Any) -> Any:
@@ -123,7 +172,11 @@ def _stream(spec: ComponentSpec, port: str, items: Any) -> Any:
     return iter(items) if spec.options["thread"] else _Items(iter(items))
 
 
-async def _call(spec: ComponentSpec, call: Callable[[], Any], ports: Mapping[str, _Collector]) -> None:
+async def _call(
+    spec: ComponentSpec, call: Callable[[], Any], ports: Mapping[str, _Collector], plain: PlainCalls
+) -> None:
+    from ..runtime.returned import is_awaitable
+
     if spec.form == "async":
         result = await call()
     elif spec.form == "async_generator":
@@ -141,12 +194,24 @@ async def _call(spec: ComponentSpec, call: Callable[[], Any], ports: Mapping[str
                     _send(spec, item, ports)
             return None
 
-        result = await asyncio.to_thread(plainly) if spec.options["thread"] else plainly()
+        if spec.options["thread"]:
+            result = await asyncio.to_thread(plainly)
+        else:
+            plain.running = asyncio.current_task()
+            try:
+                result = plainly()
+            finally:
+                plain.running = None
+            if is_awaitable(result):
+                result = await result
     if result is not None:
         _send(spec, result, ports)
 
 
 def _send(spec: ComponentSpec, item: Any, ports: Mapping[str, _Collector]) -> None:
+    from ..runtime.returned import check_returned
+
+    check_returned(spec, item)
     if len(ports) != 1:
         names = ", ".join(ports) or "none"
         raise ComponentError(
@@ -154,7 +219,7 @@ def _send(spec: ComponentSpec, item: Any, ports: Mapping[str, _Collector]) -> No
             "Send with `await port.send(item)`.",
             node=spec.name,
         )
-    next(iter(ports.values())).send(item)
+    next(iter(ports.values())).items.append(item)
 
 
 def _checked(spec: ComponentSpec, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, StateArgs]]:

@@ -410,11 +410,9 @@ class HeldPort:
 
     async def let_go(self) -> None:
         """Sends what was kept."""
-        while self._items:
-            items, self._items = self._items, []
-            for item in items:
-                await self._port.send(item)
-        self.send = self._port.send  # type: ignore[method-assign]  # what a task sends that the call has left behind
+        items, self._items = self._items, []
+        for item in items:
+            await self._port.send(item)
 
 
 async def _nothing(value: Any) -> None:

@@ -210,13 +210,20 @@ class BlockingPort:
         self._send = send
         self._thread = thread
         self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
 
     def send(self, item: Any) -> None:
         """Sends an item; waits while a connected in-port has no room.
 
         Raises:
             CancelledError: nobody reads any more, or the run is ending; let it pass.
+            RuntimeError: it was called in the event loop, which would wait for itself.
         """
+        if threading.get_ident() == self._loop_thread:
+            raise RuntimeError(
+                f"out-port {self.name} was given to a runner in a thread, where `send` blocks, and was used in the "
+                f"event loop, which must not block: send in the thread"
+            )
         if self._thread.aborted.is_set():
             raise Stopped(f"out-port {self.name}: the run is ending")
         refused = asyncio.run_coroutine_threadsafe(self._sent(item), self._loop).result()
