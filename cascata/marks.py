@@ -50,6 +50,9 @@ class Out(Protocol[T_contra]):
     def send(self, item: T_contra, /) -> Coroutine[Any, Any, None]:
         """Sends an item to every connected in-port; waits while one of them has no room.
 
+        What it gives back must be awaited: an item that has to wait and is not is lost, and fails the run. Raises
+        `TypeError` in a plain `def`, which returns or yields what it sends.
+
         Under `@component(thread=True)` this is a blocking call instead, and gives nothing to await: declare the port
         as `BlockingOut` there, or a type checker takes the call for one whose `await` was forgotten.
         """

@@ -178,7 +178,6 @@ class Around(Pending):
         super().close()
 
 
-
 class Tally:
     """Which edges the items of a merged stream came on: so that each edge's deliveries are counted.
 
@@ -254,12 +253,6 @@ class Writer(Protocol):
     outlived: Callable[[], BaseException | None] | None
     """The same, when the owner has closed this end, which somebody still read. None: there is no difference."""
 
-    era: int
-    """A put that was made in an earlier one and is never awaited is not told as forgotten. Counted up by the owner."""
-
-    unbegun: int
-    """Puts that had to wait and that nobody has awaited yet."""
-
     @property
     def sent(self) -> int:
         """Items taken so far."""
@@ -267,6 +260,13 @@ class Writer(Protocol):
     @property
     def waiting(self) -> bool:
         """Whether a put waits for room."""
+
+    @property
+    def unawaited(self) -> int:
+        """Puts that had to wait and that nobody has awaited yet, without those that are excused."""
+
+    def excuse(self) -> None:
+        """Of the puts that had to wait and that nobody has awaited, none is told as forgotten any more."""
 
     @property
     def lost(self) -> int:

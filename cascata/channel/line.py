@@ -155,13 +155,15 @@ class LateWriter:
     Attributes:
         over: whether this writer takes no more.
         unbegun: puts that had to wait and were not awaited yet: later ones must not overtake them.
-        era: see `Writer`.
+        era: counted up by `excuse`; a put remembers in which it was made.
         missed: whether somebody read when this end was closed: what is put from then on is missed.
     """
 
     __slots__ = (
         "_begun",
         "_discard",
+        "_excused",
+        "_forgot",
         "_forgotten",
         "_let_read",
         "_line",
@@ -171,7 +173,6 @@ class LateWriter:
         "_settled",
         "_since",
         "_take",
-        "_unawaited",
         "blocked_s",
         "edge",
         "era",
@@ -214,7 +215,8 @@ class LateWriter:
         self._since = 0.0
         self._line = line
         self._forgotten = forgotten
-        self._unawaited = 0
+        self._forgot = 0
+        self._excused = 0  # of the puts that nobody has awaited yet, those of earlier eras
         self._settled: asyncio.Event | None = None
         self._let_read = _nothing
         self._look_for_room: Callable[[Place], Coroutine[Any, Any, None]] | None = None
@@ -231,7 +233,7 @@ class LateWriter:
         """
         if threading.get_ident() != self._line.thread:  # put when the loop awaits it, by `run_coroutine_threadsafe`
             return Pending(partial(self._put_in_loop, item), self._forgotten)
-        if self._unawaited > MOST_FORGOTTEN:
+        if self._forgot > MOST_FORGOTTEN:
             raise CascataError(
                 f"more than {MOST_FORGOTTEN} calls of `send` were not awaited, and their items are lost: write "
                 f"`await port.send(item)`"
@@ -241,17 +243,29 @@ class LateWriter:
     async def _put_in_loop(self, item: Any) -> None:
         await self.put(item)
 
-    def begin(self, item: Any) -> Coroutine[Any, Any, None]:
-        """The put is awaited for the first time."""
+    def begin(self, item: Any, era: int) -> Coroutine[Any, Any, None]:
+        """A put that was made in this era is awaited for the first time."""
         self.unbegun -= 1
+        if era != self.era:
+            self._excused -= 1
         return self._refuse() if self.over else self._put_later(item)
 
     def forget(self, era: int) -> None:
         """A put that was made in this era will never be awaited."""
         self.unbegun -= 1
-        if era == self.era:
-            self._unawaited += 1
+        if era != self.era:
+            self._excused -= 1
+        else:
+            self._forgot += 1
             self._forgotten()
+
+    @property
+    def unawaited(self) -> int:
+        return self.unbegun - self._excused
+
+    def excuse(self) -> None:
+        self.era += 1
+        self._excused = self.unbegun
 
     async def _put_later(self, item: Any) -> None:
         line = self._line
@@ -340,7 +354,7 @@ class _Late(Pending):
     def _begun(self) -> Coroutine[Any, Any, None]:
         coroutine = self._coroutine
         if coroutine is None:
-            coroutine = self._coroutine = self._writer.begin(self._item)
+            coroutine = self._coroutine = self._writer.begin(self._item, self._era)
         return coroutine
 
     def __del__(self) -> None:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import inspect
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from ..errors import ComponentError
 from ..model import MISSING, ComponentSpec, StateArgs
 from ..options import suggestion
 from .ports import state_args
-
-if TYPE_CHECKING:
-    from ..runtime.outport import PlainCalls
 
 __all__ = ["run_once", "run_once_blocking"]
 
@@ -108,7 +106,7 @@ async def run_once(spec: ComponentSpec, values: Mapping[str, Any]) -> dict[str, 
     When it is cancelled, the runner is cancelled and its state is torn down.
     """
     from ..runtime.losses import no_send_in_a_plain_def  # a definition needs none of these; a call does
-    from ..runtime.outport import PlainCalls
+    from ..runtime.outport import PlainPort
     from ..runtime.state import make_state
 
     arguments, for_states = _checked(spec, values)
@@ -117,15 +115,17 @@ async def run_once(spec: ComponentSpec, values: Mapping[str, Any]) -> dict[str, 
         for state in spec.states:
             arguments[state.name] = await make_state(state, for_states.get(state.name, StateArgs()), stack)
         arguments.update(ports)
-        plain = PlainCalls(lambda port: TypeError(no_send_in_a_plain_def(spec, port)))
         if spec.form in ("plain", "generator") and not spec.options["thread"]:
-            arguments.update((name, plain.port(name, port)) for name, port in ports.items())
+            arguments.update(
+                (name, PlainPort(name, each, lambda name: TypeError(no_send_in_a_plain_def(spec, name))))
+                for name, each in ports.items()
+            )
         for port in spec.inports:
             if port.stream:
                 arguments[port.name] = _stream(spec, port.name, arguments[port.name])
         positional = [arguments[name] for name in spec.parameters if name not in spec.keyword_only]
         by_name = {name: arguments[name] for name in spec.parameters if name in spec.keyword_only}
-        await _call(spec, lambda: spec.runner(*positional, **by_name), ports, plain)
+        await _call(spec, lambda: spec.runner(*positional, **by_name), ports)
         await _look_for_unawaited(spec, ports)
     return {name: port.items for name, port in ports.items()}
 
@@ -172,11 +172,7 @@ def _stream(spec: ComponentSpec, port: str, items: Any) -> Any:
     return iter(items) if spec.options["thread"] else _Items(iter(items))
 
 
-async def _call(
-    spec: ComponentSpec, call: Callable[[], Any], ports: Mapping[str, _Collector], plain: PlainCalls
-) -> None:
-    from ..runtime.returned import is_awaitable
-
+async def _call(spec: ComponentSpec, call: Callable[[], Any], ports: Mapping[str, _Collector]) -> None:
     if spec.form == "async":
         result = await call()
     elif spec.form == "async_generator":
@@ -197,12 +193,8 @@ async def _call(
         if spec.options["thread"]:
             result = await asyncio.to_thread(plainly)
         else:
-            plain.running = asyncio.current_task()
-            try:
-                result = plainly()
-            finally:
-                plain.running = None
-            if is_awaitable(result):
+            result = plainly()
+            if inspect.isawaitable(result):
                 result = await result
     if result is not None:
         _send(spec, result, ports)

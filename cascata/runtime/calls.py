@@ -11,6 +11,7 @@ runner without options pays for none: its call is the function itself.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,8 +22,8 @@ from ..channel.base import DONE
 from ..model import ComponentSpec
 from .lineage import Taken
 from .ordered import RESULTS, Collected
-from .outport import PlainCalls
-from .returned import is_awaitable, sending
+from .outport import PlainPort
+from .returned import sending
 from .stream import Stream
 from .threads import BlockingPort, CallThread, Handover
 
@@ -130,19 +131,16 @@ class Calls:
             thread = self._threads[0]
         if thread is not None:
             return self._in_thread(varying, outports, send, thread)
-        plain = PlainCalls(self._node.losses.refuse)
         if spec.form in ("plain", "generator"):
-            outports = {name: plain.port(name, port) for name, port in outports.items()}
+            refuse = self._node.losses.refuse
+            outports = {name: PlainPort(name, port, refuse) for name, port in outports.items()}
         call = bind(spec, varying, {**self._fixed, **outports})
-        result = sending(spec, send)
+        known = {type(None)}  # types of what was returned and is no awaitable
+        result = sending(spec, send, known)
 
         async def run_plain(*items: Any) -> Any:
-            plain.running = asyncio.current_task()
-            try:
-                value = call(*items)
-            finally:
-                plain.running = None
-            return await value if is_awaitable(value) else value
+            value = call(*items)
+            return value if type(value) in known or not inspect.isawaitable(value) else await value
 
         async def run_async_generator(*items: Any) -> None:
             async with aclosing(call(*items)) as values:
@@ -150,13 +148,9 @@ class Calls:
                     await result(value)
 
         async def run_generator(*items: Any) -> None:
-            plain.running = asyncio.current_task()  # all the time: what it awaits in between is no code of the runner
-            try:
-                with closing(call(*items)) as values:
-                    for value in values:
-                        await result(value)
-            finally:
-                plain.running = None
+            with closing(call(*items)) as values:
+                for value in values:
+                    await result(value)
 
         forms: dict[str, Callable[..., Awaitable[Any]]] = {
             "async": call,
@@ -175,7 +169,7 @@ class Calls:
         }
         streams = {name: value.blocking(thread) for name, value in self._fixed.items() if isinstance(value, Stream)}
         call = bind(spec, varying, {**self._fixed, **streams, **blocking})
-        result = sending(spec, send)
+        result = sending(spec, send, set())
 
         async def run(*items: Any) -> Any:
             return await thread.run(lambda: call(*items))

@@ -313,7 +313,7 @@ class Node:
         """A call of its runner has failed, and the run goes on: what it dropped by that it has not forgotten."""
         self.losses.excuse()
         for writer in self._results:
-            writer.era += 1
+            writer.excuse()
 
     def loss(self, *, ended: bool = False) -> ComponentError | None:
         """The error for what it has lost by a fault of its own code, if it has.

@@ -10,15 +10,18 @@ A runner that is a plain `def` gets a `PlainPort`, which refuses: nothing could 
 from __future__ import annotations
 
 import asyncio
+import inspect
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from time import perf_counter
+from types import FrameType
 from typing import Any, Final
 
 from ..channel.base import DONE, Around, Full, Pending, Writer
 from ..channel.given import Guard
 
-__all__ = ["OutPort", "PlainCalls", "Stopped"]
+__all__ = ["OutPort", "PlainPort", "Stopped"]
 
 _UNLOOKED: Final = 256
 """Items that are discarded without a look at the clock."""
@@ -26,6 +29,11 @@ _UNLOOKED: Final = 256
 SLICE_S: Final = 0.001
 """A runner that never waits lets the loop turn after this many seconds."""
 
+
+_CAN_AWAIT: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
+
+_CALLERS: Final = frozenset({"cascata.runtime.calls", "cascata.dsl.trial"})
+"""The modules whose coroutines call runners: what such a one runs, and no coroutine of the user's, is a plain `def`."""
 
 Put = Callable[[Any], Awaitable[None]]
 
@@ -106,7 +114,7 @@ class OutPort:
     @property
     def unawaited(self) -> int:
         """Items whose `send` had to wait, and that nobody has awaited yet."""
-        return max(0, sum(writer.unbegun for writer in self.writers) - self._doubled())
+        return max(0, sum(writer.unawaited for writer in self.writers) - self._doubled())
 
     @property
     def blocked_s(self) -> float:
@@ -223,50 +231,36 @@ class OutPort:
         return f"<out-port {self.node}.{self.name}>"
 
 
-class PlainCalls:
-    """The calls of a runner that is a plain `def`: while one runs, nothing can wait for a `send`, which is refused.
+class PlainPort:
+    """An out-port as a runner sees it that is a plain `def`: nothing can wait there, so `send` is refused.
 
-    What it leaves to others may send: a coroutine that it returns, which is awaited for it, or a task that it makes.
+    What the runner leaves to others may send: a coroutine that it returns, which is awaited for it, or a task.
 
     Args:
-        refuse: called with the name of the port; makes what such a `send` raises.
-
-    Attributes:
-        running: the task in which a call runs now.
+        name: of the port.
+        port: the port itself.
+        refuse: called with the name; makes what a refused `send` raises.
     """
 
-    __slots__ = ("refuse", "running")
+    __slots__ = ("_port", "_refuse", "guard", "name")
 
-    def __init__(self, refuse: Callable[[str], BaseException]) -> None:
-        self.refuse = refuse
-        self.running: asyncio.Task[Any] | None = None
-
-    def port(self, name: str, port: Any) -> PlainPort:
-        """An out-port as such a runner sees it."""
-        return PlainPort(name, port, self)
-
-
-class PlainPort:
-    """An out-port as a plain `def` sees it."""
-
-    __slots__ = ("_calls", "_loop", "_port", "guard", "name")
-
-    def __init__(self, name: str, port: Any, calls: PlainCalls) -> None:
+    def __init__(self, name: str, port: Any, refuse: Callable[[str], BaseException]) -> None:
         self.name = name
         self.guard: Guard | None = getattr(port, "guard", None)
         self._port = port
-        self._calls = calls
-        self._loop = asyncio.get_running_loop()
+        self._refuse = refuse
 
     def send(self, item: Any) -> Any:
-        """As `OutPort.send`, for a coroutine that the runner returns or has made a task of.
+        """As `OutPort.send`, for coroutines.
 
         Raises:
             TypeError: the runner itself has called it, and cannot await it.
         """
-        running = self._calls.running
-        if running is not None and running is asyncio.current_task(self._loop):
-            raise self._calls.refuse(self.name)
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and not frame.f_code.co_flags & _CAN_AWAIT:
+            frame = frame.f_back
+        if frame is not None and frame.f_globals.get("__name__") in _CALLERS:
+            raise self._refuse(self.name)
         return self._port.send(item)
 
     def __repr__(self) -> str:

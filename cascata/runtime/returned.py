@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import types
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 from ..model import ComponentSpec
 
-__all__ = ["check_returned", "is_awaitable", "sending"]
+__all__ = ["check_returned", "sending"]
 
 MOST_KNOWN: Final = 64
 """Types of values that are remembered as such; more than a component returns."""
 
 
 def sending(
-    spec: ComponentSpec, send: Callable[[Any], Awaitable[None]] | None
+    spec: ComponentSpec, send: Callable[[Any], Awaitable[None]] | None, known: set[type]
 ) -> Callable[[Any], Coroutine[Any, Any, None]]:
     """What is called with each value that a runner returns or yields.
 
     Args:
         spec: its component.
         send: of its only out-port; None if it has not exactly one.
+        known: gets the types of what was sent: such a value needs no second look.
     """
-    known: set[type] = set()
 
     async def result(value: Any) -> None:
         if send is None:
@@ -41,11 +40,6 @@ def sending(
         await send(value)
 
     return result
-
-
-def is_awaitable(value: Any) -> bool:
-    """As `inspect.isawaitable`, which takes five times as long for what is not."""
-    return hasattr(type(value), "__await__") or (type(value) is types.GeneratorType and inspect.isawaitable(value))
 
 
 def check_returned(spec: ComponentSpec, value: Any) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from cascata import CascataWarning, Graph, In, Out, component, inport
+from cascata import Graph, In, Out, component, inport
 from tests.engine.parts import Count, Endless, Flag, Keep, Notes
 
 Options = dict[str, Any]
@@ -145,35 +144,6 @@ def test_send_can_be_used_with_everything_that_takes_a_coroutine(engine: Options
     graph.uses.out >> graph.reader.item
     graph.run(**engine)
     assert sorted(notes.read()) == [*range(20)]
-
-
-@component
-async def NeverAwaits(holding: In[Flag], release: In[Flag], out: Out[int]) -> None:
-    await out.send(1)
-    await holding.wait()
-    for number in range(2, 8):
-        out.send(number)  # type: ignore[unused-coroutine]  # the mistake that this is about
-    release.set()
-
-
-def test_a_send_that_was_never_awaited_is_reported_with_its_node(
-    engine: Options, notes: Notes, flags: list[Flag]
-) -> None:
-    """Some may have been done at once, there being room; what the others had is lost, and counted."""
-    graph = Graph()
-    graph.careless = NeverAwaits
-    graph.reader = holding(2)
-    for node in (graph.careless, graph.reader):
-        node.holding < flags[0]
-        node.release < flags[1]
-    graph.reader.notes < notes
-    graph.careless.out >> graph.reader.item
-    with pytest.warns(CascataWarning, match=r"node 'careless': \d+ .*`await port\.send\(item\)`") as caught:
-        graph.run(**engine)
-    (warning,) = caught
-    lost = int(re.findall(r"\d+", str(warning.message))[0])
-    assert lost >= 4
-    assert len(received(notes)) == 7 - lost
 
 
 @component
