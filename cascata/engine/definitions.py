@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dis
 import inspect
+import os
 import pickle
 import sys
 import types
@@ -21,11 +22,12 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ..errors import SerializationError, in_words
-from ..model import MISSING, GraphSpec
+from ..model import MISSING, GraphSpec, NodeSpec
 from ..transport.dilled import dump_with
+from ..transport.process_bound import Bound, Found, bound_in, first_bound
 from .by_value import MAIN, dump_plainly, reduce_definition
 
-__all__ = ["Unsendable", "dump", "load"]
+__all__ = ["Unsendable", "dump", "load", "refuse_inherited"]
 
 
 class Unsendable:
@@ -73,11 +75,13 @@ def dump(spec: GraphSpec) -> bytes:
         try:
             payload, by_value = _dumps((main.get("__package__"), names, spec))
         except Exception as problem:
-            bad = {name: value for name, value in names.items() if not _sendable(value)}
+            bad = {name: why for name, value in names.items() if (why := _problem(value)) is not None}
             if not bad:
                 raise _explain(spec, problem) from problem
-            for name, value in bad.items():
-                names[name] = Unsendable(name, type(value).__name__, f"{in_words(problem)}")
+            for name, why in bad.items():
+                value, names[name] = names[name], Unsendable(name, type(names[name]).__name__, in_words(why))
+                if isinstance(why, Bound):
+                    _refuse_used(spec, main, name, bound_in(value, name, why), why)
             continue
         # Classes that were met only while pickling (the class of a constant, say) must be found by name as well.
         met = {name: main[name] for name in by_value if name not in names}
@@ -86,6 +90,26 @@ def dump(spec: GraphSpec) -> bytes:
         for name, value in met.items():
             names[name] = value
             _follow(value, main, names)
+
+
+def refuse_inherited(spec: GraphSpec) -> None:
+    """For workers that inherit the memory of this process, so that nothing needs to be sent.
+
+    What they inherit of an open file is its buffer and its place, and of threads, locks and queues a copy: those are
+    refused as everywhere. What a forked process can share with its parent, such as the queues of `multiprocessing`
+    and sockets, is not.
+
+    Raises:
+        SerializationError: the graph uses such a thing.
+    """
+    main = sys.modules[MAIN].__dict__
+    for node in spec.nodes.values():
+        for name, value in _used_by(node, main).items():
+            if not _stays_at_home(value) and (found := first_bound(value, name, inherits=True)) is not None:
+                raise _refused_global(node, name, found)
+        for what, port, value in _given_to(node):
+            if (found := first_bound(value, what, inherits=True)) is not None:
+                raise _refused_value(what, node.name, port, found)
 
 
 def load(payload: bytes) -> GraphSpec:
@@ -120,36 +144,49 @@ def _dumps(value: Any) -> tuple[bytes, set[str]]:
 
     try:
         return dump_plainly(met, value), by_value
+    except Bound:  # for dill as well
+        raise
     except Exception:  # dill takes more, or tells what is wrong
         by_value.clear()
         return dump_with(reduce, value), by_value
 
 
-def _sendable(value: Any) -> bool:
+def _problem(value: Any) -> Exception | None:
+    """Why something cannot be sent."""
     try:
         _dumps(value)
-    except Exception:  # whatever it is: the caller has the error of the whole
-        return False
-    return True
+    except Exception as problem:
+        return problem
+    return None
 
 
 def _reached(spec: GraphSpec, main: dict[str, Any]) -> dict[str, Any]:
     """The names of `__main__` that the components' code reaches."""
     names: dict[str, Any] = {}
     for node in spec.nodes.values():
-        _follow(node.component.runner, main, names)
-        for state in node.component.states:
-            _follow(state.initializer, main, names)
-        for given in node.inputs.values():
-            _follow(given.constant, main, names)
-            _follow(given.seed, main, names)
-        for arguments in node.state_args.values():
-            for value in (*arguments.args, *arguments.kwargs.values()):
-                _follow(value, main, names)
+        for root in _roots(node):
+            _follow(root, main, names)
     return names
 
 
-def _follow(root: Any, main: dict[str, Any], names: dict[str, Any]) -> None:
+def _used_by(node: NodeSpec, main: dict[str, Any]) -> dict[str, Any]:
+    """Of these names, those that a node reaches without a class between: what some method uses, nobody may call."""
+    names: dict[str, Any] = {}
+    for root in _roots(node):
+        _follow(root, main, names, into_classes=False)
+    return names
+
+
+def _roots(node: NodeSpec) -> Iterator[Any]:
+    yield node.component.runner
+    yield from (state.initializer for state in node.component.states)
+    for given in node.inputs.values():
+        yield from (given.constant, given.seed)
+    for arguments in node.state_args.values():
+        yield from (*arguments.args, *arguments.kwargs.values())
+
+
+def _follow(root: Any, main: dict[str, Any], names: dict[str, Any], *, into_classes: bool = True) -> None:
     """Adds the names of `__main__` that `root` reaches: by code, by class, and by what it holds."""
     seen: set[int] = set()
     queue = [root]
@@ -163,12 +200,19 @@ def _follow(root: Any, main: dict[str, Any], names: dict[str, Any]) -> None:
                 value = main[name]
                 names[name] = (
                     Unsendable(name, type(value).__name__, "graphs and nodes stay in the process that made them")
-                    if not isinstance(value, type)
-                    and any(kind.__module__.startswith("cascata.dsl") for kind in type(value).__mro__)
+                    if _stays_at_home(value)
                     else value
                 )
                 queue.append(value)
-        queue.extend(_parts(thing))
+        if into_classes or not isinstance(thing, type):
+            queue.extend(_parts(thing))
+
+
+def _stays_at_home(value: Any) -> bool:
+    """Whether something is a graph, a node or the like."""
+    return not isinstance(value, type) and any(
+        kind.__module__.startswith("cascata.dsl") for kind in type(value).__mro__
+    )
 
 
 def _names_used(thing: Any, main: dict[str, Any]) -> Iterator[str]:
@@ -224,20 +268,38 @@ def _parts(thing: Any) -> Iterator[Any]:
         yield from getattr(thing, "__dict__", {}).values()
 
 
+def _given_to(node: NodeSpec) -> Iterator[tuple[str, str | None, Any]]:
+    """What a node brings along: what it is in words, its port or state, and the value."""
+    for port, given in node.inputs.items():
+        for value in (given.constant, given.seed):
+            if value is not MISSING:
+                yield f"the value of {node.name}.{port}", port, value
+    for state, arguments in node.state_args.items():
+        for value in (*arguments.args, *arguments.kwargs.values()):
+            yield f"an argument for the state {node.name}.{state}", state, value
+    yield f"the runner of {node.component.name}", None, node.component.runner
+    for each in node.component.states:
+        yield f"the initializer of the state {node.name}.{each.name}", each.name, each.initializer
+
+
 def _explain(spec: GraphSpec, problem: Exception) -> SerializationError:
     """The error for a graph that cannot be sent: which value of which node it is."""
     for node in spec.nodes.values():
-        for port, given in node.inputs.items():
-            for value in (given.constant, given.seed):
-                if value is not MISSING and not _sendable(value):
-                    return _refused(f"the value of {node.name}.{port}", node.name, port, value, problem)
-        for state, arguments in node.state_args.items():
-            for value in (*arguments.args, *arguments.kwargs.values()):
-                if not _sendable(value):
-                    return _refused(f"an argument for the state {node.name}.{state}", node.name, state, value, problem)
-        if not _sendable(node.component):
+        for what, port, value in _given_to(node):
+            if value is node.component.runner:
+                continue
+            if (why := _problem(value)) is not None:
+                found = bound_in(value, what, why)
+                if found is not None:
+                    return _refused_value(what, node.name, port, found)
+                return _refused(what, node.name, port, value, problem)
+        if (why := _problem(node.component)) is not None:
             what = f"the component {node.component.name} of node {node.name!r}"
             runner = node.component.runner
+            if isinstance(why, Bound):
+                found = bound_in(runner, f"the runner of {node.component.name}", why)
+                if found is not None:
+                    return _refused_value(what, node.name, None, found)
             if isinstance(runner, types.FunctionType) and not _of_a_module(runner):
                 return SerializationError(
                     f"{what} was defined in a namespace that is no module (it calls itself {runner.__module__!r}), and "
@@ -248,6 +310,41 @@ def _explain(spec: GraphSpec, problem: Exception) -> SerializationError:
                 )
             return _refused(what, node.name, None, node.component.runner, problem)
     return SerializationError(f"the graph cannot be sent to a worker: {in_words(problem)}")
+
+
+def _refuse_used(spec: GraphSpec, main: dict[str, Any], name: str, found: Found | None, problem: Exception) -> None:
+    """Refuses a global that holds what is bound to this process, if a component's own way leads to it.
+
+    Raises:
+        SerializationError: it does. Else whoever uses it in a worker is told there.
+    """
+    for node in spec.nodes.values():
+        if found is not None and not found.harmless and name in _used_by(node, main):
+            raise _refused_global(node, name, found) from problem
+
+
+def _refused_global(node: NodeSpec, name: str, found: Found) -> SerializationError:
+    return SerializationError(
+        f"node {node.name!r} ({node.component.name}) uses the global {name!r} of {_script()}, which cannot be sent to "
+        f"a worker: {found.text}. Or run with engine='inline': it has no border",
+        node=node.name,
+        type=found.type,
+    )
+
+
+def _script() -> str:
+    file = getattr(sys.modules[MAIN], "__file__", None)
+    return "the script" if file is None else os.path.basename(file)  # noqa: PTH119  # pathlib is not loaded yet
+
+
+def _refused_value(what: str, node: str, port: str | None, found: Found) -> SerializationError:
+    return SerializationError(
+        f"{what}, for node {node!r}, cannot be sent to a worker: {found.text}. Or run with engine='inline': it has no "
+        f"border",
+        node=node,
+        port=port,
+        type=found.type,
+    )
 
 
 def _of_a_module(function: types.FunctionType) -> bool:

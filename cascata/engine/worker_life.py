@@ -22,6 +22,7 @@ from ..records import dataclass
 from ..runtime.journal import Life
 from ..runtime.worker import Links, Worker
 from .commands import carry_out
+from .ending import save_files
 from .inherited import take_authkeys
 from .reporter import Reporter
 from .restart import cause
@@ -38,6 +39,7 @@ __all__ = [
     "modules_of",
     "obey",
     "take_over",
+    "tell_end",
 ]
 
 ANSWER_S: Final = 0.2
@@ -137,6 +139,13 @@ def take_over(setup: Setup) -> None:
     tracker = sys.modules.get("multiprocess.resource_tracker")
     if tracker is not None and not setup.tracked:
         tracker._resource_tracker._fd = None  # there is none yet: who needs one starts it
+
+
+def tell_end(worker: Worker, reporter: Reporter) -> None:
+    """Tells that the nodes have ended, when what they wrote to files is there."""
+    for error in save_files():
+        reporter.failed(error)
+    reporter.send("finished", dict(worker.unawaited))
 
 
 def flush_streams() -> None:

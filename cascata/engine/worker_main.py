@@ -34,13 +34,14 @@ from ..transport.hub import Hub
 from ..transport.journal import Region
 from ..transport.links import Ends, LinkedEnds
 from . import definitions, restart
+from .ending import begin_after_fork, finish
 from .inherited import settle_in
 from .open_files import make_room_for_fds
 from .reporter import Reporter
 from .server import keep_to_this_process
 from .watch import stacks_to
 from .wire import SocketWire
-from .worker_life import Setup, by_connection, flush_streams, load_failure, make_worker, obey, take_over
+from .worker_life import Setup, by_connection, flush_streams, load_failure, make_worker, obey, take_over, tell_end
 
 __all__ = ["FDS_AT_ONCE", "FdSetup", "main"]
 
@@ -77,6 +78,9 @@ def main(control: Any, spec: GraphSpec | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent cancels in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.setswitchinterval(SWITCH_S)
+    forked = spec is not None
+    if forked:
+        begin_after_fork()
     fd: int = control if isinstance(control, int) else control.detach()
     if spec is None:
         keep_to_this_process()
@@ -115,6 +119,9 @@ def main(control: Any, spec: GraphSpec | None) -> None:
         journal = restart.open_journal(fds[setup.journal_fd], spec, setup.nodes)
         os.close(fds[setup.journal_fd])
     asyncio.run(_run(setup, spec, board, connection, reporter, journal))
+    spec = None
+    if forked or setup.surroundings is not None:  # else the interpreter ends as any other does
+        finish(("__main__", *setup.modules), forked=forked)
     flush_streams()
 
 
@@ -165,4 +172,4 @@ async def _run(
     ).start()
     await worker.run()
     hub.close()
-    reporter.send("finished", dict(worker.unawaited))
+    tell_end(worker, reporter)

@@ -1,0 +1,119 @@
+"""A worker's end: what a program would save at its own end is saved, though a worker ends by `os._exit`.
+
+    nodes have ended ──> save_files ──> "finished" ──> threads, atexit ──> globals, garbage ──> save_files ──> os._exit
+
+The interpreter's own end would take apart every module, on pages that all workers share until then: what it does for
+the user's data is done here instead, and no more where there is nothing to save.
+"""
+
+from __future__ import annotations
+
+import _io
+import atexit
+import errno
+import gc
+import sys
+import threading
+import types
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, Final
+
+from .. import log
+from ..errors import CascataError, in_words
+
+__all__ = ["begin_after_fork", "finish", "save_files"]
+
+_IOBASE: Final[type] = _io._IOBase
+
+_LOST: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+"""Errors by which what was written is lost, and somebody must know."""
+
+_NOT_AT_STAKE: Final = frozenset(
+    {"_io", "asyncio", "_asyncio", "socket", "_socket", "builtins", "selectors", "cascata"}
+)
+"""Packages whose objects have finalizers that save nothing, or nothing that `save_files` has not saved."""
+
+
+def begin_after_fork() -> None:
+    """Forgets what the program has to do at its end: it is the program's to do, not its forked worker's.
+
+    Its objects are frozen: no collection here may end one, and so remove a temporary file that the program still has.
+    """
+    gc.freeze()
+    atexit._clear()
+    if (weakref := sys.modules.get("weakref")) is not None:
+        weakref.finalize._registry.clear()
+        weakref.finalize._registered_with_atexit = False
+    if (logging := sys.modules.get("logging")) is not None:
+        logging._handlerList.clear()
+        atexit.register(logging.shutdown)
+
+
+def save_files() -> list[CascataError]:
+    """Flushes every file that this process has opened and not closed.
+
+    A collection would do it too late, and wrongly: of a file in a cycle the buffer may be closed before the text that
+    is still above it has been written.
+
+    Returns:
+        An error for each file whose data could not be written, and is lost.
+    """
+    errors = []
+    for thing in gc.get_objects():
+        if issubclass(type(thing), _IOBASE):
+            try:
+                if not thing.closed and thing.writable():
+                    thing.flush()
+            except Exception as problem:
+                name = getattr(thing, "name", "a file")
+                text = f"what was written to {name!r} could not be saved: {in_words(problem)}"
+                if isinstance(problem, OSError) and problem.errno in _LOST:
+                    error = CascataError(f"{text}. Part of it is lost; make room and run again")
+                    error.__cause__ = problem
+                    errors.append(error)
+                elif not isinstance(problem, BrokenPipeError | ValueError):  # nobody reads it; it is half closed
+                    log.warning("%s", text)
+    return errors
+
+
+def finish(modules: Iterable[str], *, forked: bool) -> None:
+    """What is left to do at the end of a process that ends by `os._exit`.
+
+    Args:
+        modules: where components come from: what their globals hold is let go of.
+        forked: whether this process has inherited the objects of the program, which are not its own to end.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]  # threads that are no daemons are waited for
+    atexit._run_exitfuncs()
+    if not forked and _at_stake():
+        save_files()
+        if all(thread is threading.current_thread() or thread.name.startswith("cascata") for thread in _threads()):
+            for name in modules:
+                _let_go(name)
+        gc.collect()
+    save_files()
+
+
+def _threads() -> list[threading.Thread]:
+    return threading.enumerate()
+
+
+def _at_stake() -> bool:
+    """Whether there are objects that do something when they are let go of."""
+    return any(_saves(kind) for kind in set(map(type, gc.get_objects())))
+
+
+def _saves(kind: type) -> bool:
+    return hasattr(kind, "__del__") and kind.__module__.partition(".")[0] not in _NOT_AT_STAKE
+
+
+def _let_go(name: str) -> None:
+    """Clears the data of a module, as the interpreter does at its end; code stays, since finalizers may need it."""
+    names: dict[str, Any] = getattr(sys.modules.get(name), "__dict__", {})
+    for key, value in [*names.items()]:
+        if not key.startswith("__") and not isinstance(
+            value, type | types.FunctionType | types.BuiltinFunctionType | types.ModuleType
+        ):
+            with suppress(Exception):  # a finalizer may raise
+                names[key] = None
