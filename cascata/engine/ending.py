@@ -30,7 +30,7 @@ _LOST: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, er
 """Errors by which what was written is lost, and somebody must know."""
 
 _NOT_AT_STAKE: Final = frozenset(
-    {"_io", "asyncio", "_asyncio", "socket", "_socket", "builtins", "selectors", "cascata"}
+    ("_io", "asyncio", "_asyncio", "socket", "_socket", "builtins", "selectors", "multiprocessing", "multiprocess")
 )
 """Packages whose objects have finalizers that save nothing, or nothing that `save_files` has not saved."""
 
@@ -48,6 +48,9 @@ def begin_after_fork() -> None:
     if (logging := sys.modules.get("logging")) is not None:
         logging._handlerList.clear()
         atexit.register(logging.shutdown)
+    for name, waiting in (("thread", "_threads_queues"), ("process", "_threads_wakeups")):
+        if (pools := sys.modules.get(f"concurrent.futures.{name}")) is not None:
+            getattr(pools, waiting).clear()  # threads of the program, which do not run here
 
 
 def save_files() -> list[CascataError]:

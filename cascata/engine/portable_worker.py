@@ -29,6 +29,7 @@ from ..transport.homes import BrokeredEnds
 from ..transport.station import Address, Station
 from . import definitions
 from .ending import begin_after_fork, finish
+from .inherited import join_trackers
 from .reporter import Reporter
 from .worker_life import (
     StationedSetup,
@@ -54,6 +55,8 @@ class PortableSetup(StationedSetup):
     plan: Plan
     secret: bytes
     host: str
+    trackers: dict[str, int]
+    """Package -> fd of its resource tracker, of a worker that spawn starts; to others it comes another way."""
 
 
 class BoardTeller:
@@ -98,6 +101,8 @@ def main(connection: Any) -> None:
     except (EOFError, OSError):
         os._exit(1)  # the parent is gone before it had begun
     take_over(setup)
+    if setup.trackers:
+        join_trackers(setup.trackers)
     install_forwarding(reporter.log, setup.log_level)
     station: Station | None = None
     try:

@@ -306,7 +306,9 @@ class ProcessRun(SupervisedRun):
             log_level=worker_level(),
             authkeys=inherited.authkeys(),
             environment=dict(os.environ),
-            tracked=inherited.has_tracker(),
+            trackers={}
+            if self._method == "fork"
+            else {name: position(fd) for name, fd in inherited.trackers().items()},
             thread_cap=max(1, cores // len(self._plan.workers)),
             parent_fd=position(handle.alive_r),
             board_fd=position(board_fd),

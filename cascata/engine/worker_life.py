@@ -62,7 +62,6 @@ class Setup:
     authkeys: dict[str, bytes]
     environment: dict[str, str]
     thread_cap: int
-    tracked: bool
     modules: dict[str, tuple[str, ...]]
     """Module -> the nodes whose components are of it, wherever they run: each worker imports all of them."""
 
@@ -136,9 +135,6 @@ def take_over(setup: Setup) -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, str(setup.thread_cap))
     take_authkeys(setup.authkeys)
-    tracker = sys.modules.get("multiprocess.resource_tracker")
-    if tracker is not None and not setup.tracked:
-        tracker._resource_tracker._fd = None  # there is none yet: who needs one starts it
 
 
 def tell_end(worker: Worker, reporter: Reporter) -> None:

@@ -35,7 +35,7 @@ from ..transport.journal import Region
 from ..transport.links import Ends, LinkedEnds
 from . import definitions, restart
 from .ending import begin_after_fork, finish
-from .inherited import settle_in
+from .inherited import join_trackers, settle_in
 from .open_files import make_room_for_fds
 from .reporter import Reporter
 from .server import keep_to_this_process
@@ -62,6 +62,8 @@ class FdSetup(Setup):
     """Where it is to stand; None when `multiprocess` has put it there."""
     death: bytes | None = None
     """Why it was started again, pickled."""
+    trackers: dict[str, int] = field(default_factory=dict)
+    """Package -> position of its resource tracker; of a worker that has not inherited them."""
     journal_fd: int | None = None
     """Of a worker that may be started again."""
     streams: dict[int, int] = field(default_factory=dict)
@@ -98,6 +100,8 @@ def main(control: Any, spec: GraphSpec | None) -> None:
         os.dup2(fds[position], number)
         os.close(fds[position])
     take_over(setup)
+    if not forked:
+        join_trackers({package: fds[position] for package, position in setup.trackers.items()})
     setup.ends = setup.ends.numbered(fds.__getitem__)
     board = Board(setup.shape, fds[setup.board_fd])
     os.close(fds[setup.board_fd])

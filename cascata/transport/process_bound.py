@@ -145,9 +145,10 @@ _NAMES: Final = (
     ),
     (
         _LOOP,
-        """asyncio.locks.Lock asyncio.locks.Event asyncio.locks.Condition asyncio.locks.Semaphore asyncio.locks.Barrier
-        asyncio.queues.Queue _asyncio.Future asyncio.futures.Future asyncio.events.AbstractEventLoop
-        asyncio.events.Handle asyncio.runners.Runner asyncio.taskgroups.TaskGroup asyncio.timeouts.Timeout asyncio.streams.StreamReader
+        """asyncio.locks.Lock asyncio.locks.Event asyncio.locks.Condition asyncio.locks.Semaphore
+        asyncio.locks.Barrier asyncio.queues.Queue _asyncio.Future asyncio.futures.Future
+        asyncio.events.AbstractEventLoop asyncio.events.Handle asyncio.runners.Runner
+        asyncio.taskgroups.TaskGroup asyncio.timeouts.Timeout asyncio.streams.StreamReader
         asyncio.streams.StreamWriter asyncio.transports.BaseTransport asyncio.subprocess.Process""",
     ),
     (
