@@ -24,7 +24,7 @@ from typing import Any, Final
 from ..errors import SerializationError, in_words
 from ..model import MISSING, GraphSpec, NodeSpec
 from ..transport.dilled import dump_with
-from ..transport.process_bound import Bound, Found, bound_in, first_bound
+from ..transport.process_bound import Bound, Found, bound_in, first_bound, watch_what_is_loaded
 from .by_value import MAIN, dump_plainly, reduce_definition
 
 __all__ = ["Unsendable", "dump", "load", "refuse_inherited"]
@@ -69,6 +69,7 @@ def dump(spec: GraphSpec) -> bytes:
     Raises:
         SerializationError: a constant, a state's argument or a component cannot be sent; it names node and port.
     """
+    watch_what_is_loaded()
     main = sys.modules[MAIN].__dict__
     names = _reached(spec, main)
     while True:
@@ -109,7 +110,7 @@ def refuse_inherited(spec: GraphSpec) -> None:
                 raise _refused_global(node, name, found)
         for what, port, value in _given_to(node):
             if (found := first_bound(value, what, inherits=True)) is not None:
-                raise _refused_value(what, node.name, port, found)
+                raise _refused_value(node, port, found)
 
 
 def load(payload: bytes) -> GraphSpec:
@@ -121,6 +122,7 @@ def load(payload: bytes) -> GraphSpec:
     package, names, spec = pickle.loads(payload)
     # With it, relative imports inside a component of `python -m package.module` find their package.
     sys.modules[MAIN].__dict__.update(names, __package__=package)
+    watch_what_is_loaded()
     graph: GraphSpec = spec
     return graph
 
@@ -291,7 +293,7 @@ def _explain(spec: GraphSpec, problem: Exception) -> SerializationError:
             if (why := _problem(value)) is not None:
                 found = bound_in(value, what, why)
                 if found is not None:
-                    return _refused_value(what, node.name, port, found)
+                    return _refused_value(node, port, found)
                 return _refused(what, node.name, port, value, problem)
         if (why := _problem(node.component)) is not None:
             what = f"the component {node.component.name} of node {node.name!r}"
@@ -299,7 +301,7 @@ def _explain(spec: GraphSpec, problem: Exception) -> SerializationError:
             if isinstance(why, Bound):
                 found = bound_in(runner, f"the runner of {node.component.name}", why)
                 if found is not None:
-                    return _refused_value(what, node.name, None, found)
+                    return _refused_value(node, None, found)
             if isinstance(runner, types.FunctionType) and not _of_a_module(runner):
                 return SerializationError(
                     f"{what} was defined in a namespace that is no module (it calls itself {runner.__module__!r}), and "
@@ -337,11 +339,11 @@ def _script() -> str:
     return "the script" if file is None else os.path.basename(file)  # noqa: PTH119  # pathlib is not loaded yet
 
 
-def _refused_value(what: str, node: str, port: str | None, found: Found) -> SerializationError:
+def _refused_value(node: NodeSpec, port: str | None, found: Found) -> SerializationError:
     return SerializationError(
-        f"{what}, for node {node!r}, cannot be sent to a worker: {found.text}. Or run with engine='inline': it has no "
-        f"border",
-        node=node,
+        f"node {node.name!r} ({node.component.name}) cannot be sent to a worker: {found.text}. Or run with "
+        f"engine='inline': it has no border",
+        node=node.name,
         port=port,
         type=found.type,
     )

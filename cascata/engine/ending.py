@@ -16,6 +16,7 @@ import sys
 import threading
 import types
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ _NOT_AT_STAKE: Final = frozenset(
 )
 """Packages whose objects have finalizers that save nothing, or nothing that `save_files` has not saved."""
 
+_ARCHIVES: Final = frozenset({"gzip", "bz2", "lzma", "zipfile", "shelve"})
+
 
 def begin_after_fork() -> None:
     """Forgets what the program has to do at its end: it is the program's to do, not its forked worker's.
@@ -41,6 +44,7 @@ def begin_after_fork() -> None:
     Its objects are frozen: no collection here may end one, and so remove a temporary file that the program still has.
     """
     gc.freeze()
+    threading.current_thread()._daemonic = False  # type: ignore[attr-defined]  # it is the main thread now
     atexit._clear()
     if (weakref := sys.modules.get("weakref")) is not None:
         weakref.finalize._registry.clear()
@@ -80,43 +84,47 @@ def save_files() -> list[CascataError]:
     return errors
 
 
-def finish(modules: Iterable[str], *, forked: bool) -> None:
-    """What is left to do at the end of a process that ends by `os._exit`.
+def finish(modules: Iterable[str]) -> None:
+    """What is left to do at the end of this process.
 
     Args:
         modules: where components come from: what their globals hold is let go of.
-        forked: whether this process has inherited the objects of the program, which are not its own to end.
     """
     threading._shutdown()  # type: ignore[attr-defined]  # threads that are no daemons are waited for
     atexit._run_exitfuncs()
-    if not forked and _at_stake():
-        save_files()
-        if all(thread is threading.current_thread() or thread.name.startswith("cascata") for thread in _threads()):
-            for name in modules:
-                _let_go(name)
-        gc.collect()
     save_files()
+    made = gc.get_objects()  # what is frozen was there before, and is not this process's to end
+    if any(_saves(kind) for kind in set(map(type, made))):
+        if all(thread is threading.current_thread() or thread.name.startswith("cascata") for thread in _threads()):
+            _let_go(modules, set(map(id, made)))
+        del made
+        gc.collect()
+        _close_archives()
+
+
+def _close_archives() -> None:
+    """Closes what is complete only when it has been closed, wherever it is still held."""
+    for thing in gc.get_objects():
+        with suppress(Exception):  # it may have nothing to close, or no buffer any more
+            below = thing.buffer if type(thing) is _io.TextIOWrapper else None
+            if type(thing).__module__ in _ARCHIVES or type(below).__module__ in _ARCHIVES:
+                thing.close()
 
 
 def _threads() -> list[threading.Thread]:
     return threading.enumerate()
 
 
-def _at_stake() -> bool:
-    """Whether there are objects that do something when they are let go of."""
-    return any(_saves(kind) for kind in set(map(type, gc.get_objects())))
-
-
 def _saves(kind: type) -> bool:
+    """Whether objects of a type do something when they are let go of."""
     return hasattr(kind, "__del__") and kind.__module__.partition(".")[0] not in _NOT_AT_STAKE
 
 
-def _let_go(name: str) -> None:
-    """Clears the data of a module, as the interpreter does at its end; code stays, since finalizers may need it."""
-    names: dict[str, Any] = getattr(sys.modules.get(name), "__dict__", {})
-    for key, value in [*names.items()]:
-        if not key.startswith("__") and not isinstance(
-            value, type | types.FunctionType | types.BuiltinFunctionType | types.ModuleType
-        ):
-            with suppress(Exception):  # a finalizer may raise
-                names[key] = None
+def _let_go(modules: Iterable[str], made: AbstractSet[int]) -> None:
+    """Clears the data of modules, as the interpreter does at its end; code stays, since finalizers may need it."""
+    for module in modules:
+        names: dict[str, Any] = getattr(sys.modules.get(module), "__dict__", {})
+        for name, value in [*names.items()]:
+            if id(value) in made and not isinstance(value, type | types.FunctionType | types.ModuleType):
+                with suppress(Exception):  # a finalizer may raise
+                    names[name] = None

@@ -91,8 +91,7 @@ def main(connection: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent cancels in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.setswitchinterval(SWITCH_S)
-    forked = _is_forked()
-    if forked:
+    if _is_forked():
         begin_after_fork()
     reporter = Reporter(by_connection(connection))
     try:
@@ -134,7 +133,7 @@ def main(connection: Any) -> None:
         os._exit(1)
     asyncio.run(_run(setup, spec, connection, reporter, teller, station, addresses))
     del spec
-    finish(("__main__", *setup.modules), forked=forked)
+    finish(("__main__", *setup.modules))
     flush_streams()
 
 

@@ -124,8 +124,7 @@ def main(control: Any, spec: GraphSpec | None) -> None:
         os.close(fds[setup.journal_fd])
     asyncio.run(_run(setup, spec, board, connection, reporter, journal))
     spec = None
-    if forked or setup.surroundings is not None:  # else the interpreter ends as any other does
-        finish(("__main__", *setup.modules), forked=forked)
+    finish(("__main__", *setup.modules))
     flush_streams()
 
 

@@ -24,7 +24,17 @@ from typing import Any, Final
 
 from ..records import dataclass
 
-__all__ = ["Bound", "Found", "Kind", "bound_in", "first_bound", "kind_of", "refusal", "watch_plain_pickle"]
+__all__ = [
+    "Bound",
+    "Found",
+    "Kind",
+    "bound_in",
+    "first_bound",
+    "kind_of",
+    "refusal",
+    "watch_plain_pickle",
+    "watch_what_is_loaded",
+]
 
 MOST_LOOKED_AT: Final = 100_000
 """Objects that are looked at to find the way to a culprit."""
@@ -170,8 +180,8 @@ _NAMES: Final = (
     ),
     (
         _CONNECTION,
-        """_socket.socket ssl.SSLObject _ssl._SSLContext selectors._BaseSelectorImpl select.epoll select.poll
-        select.kqueue posix.ScandirIterator""",
+        """socket.socket _socket.socket ssl.SSLObject _ssl._SSLContext selectors._BaseSelectorImpl select.epoll
+        select.poll select.kqueue posix.ScandirIterator""",
     ),
     (_DATABASE, "sqlite3.Connection sqlite3.Cursor sqlite3.Blob"),
     (_MAPPING, "mmap.mmap"),
@@ -267,7 +277,7 @@ def watch_plain_pickle(pickles: types.CodeType) -> None:
     most items do. Only for the few types that pickle copies is it asked, through `copyreg`, who calls.
     """
     _WATCHED.add(pickles)
-    _register()
+    watch_what_is_loaded()
 
 
 _WATCHED: Final[set[types.CodeType]] = set()
@@ -278,10 +288,13 @@ _COPIED_BY_PICKLE: Final = {
     "asyncio.runners": ("Runner",),
     "multiprocessing.connection": ("Connection",),
     "multiprocess.connection": ("Connection",),
+    "shelve": ("Shelf", "BsdDbShelf", "DbfilenameShelf"),
+    "dbm.dumb": ("_Database",),
 }
 
 
-def _register() -> None:
+def watch_what_is_loaded() -> None:
+    """Has the same refused of packages that were not loaded yet."""
     for module, names in _COPIED_BY_PICKLE.items():
         if (loaded := sys.modules.get(module)) is not None:
             for name in names:
