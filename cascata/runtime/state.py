@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import sys
 from typing import Any, Generic, TypeVar
 
 from ..model import StateArgs, StateSpec
@@ -44,8 +45,8 @@ class StateCell(Generic[T]):
     def let_go(self) -> None:
         """The instance has ended: what was written to a file is in it, and nothing here keeps the value any longer.
 
-        A file is not closed, since nobody entered it, and others may use it still. When it was the instance's alone,
-        it goes now, which closes it; a collection later might do so in the wrong order and lose what is buffered.
+        A file that others use still is not closed, since nobody entered it. One that was the instance's alone is: it
+        would go now in any case, and later a collection might close it in the wrong order and lose what is buffered.
 
         Raises:
             OSError: what was written cannot be.
@@ -54,6 +55,8 @@ class StateCell(Generic[T]):
         del self.value
         if isinstance(value, io.IOBase) and not value.closed:
             value.flush()
+            if sys.getrefcount(value) <= 2:  # this name, and the argument
+                value.close()
 
     def __repr__(self) -> str:
         return f"StateCell({getattr(self, 'value', '(its instance has ended)')!r})"

@@ -13,6 +13,8 @@ import pytest
 from tests.engine import bound_things
 from tests.engine.conftest import Script, environment_with
 
+pytestmark = pytest.mark.timeout(120)  # the first test of the table makes all of it
+
 Told = dict[str, dict[str, Any]]
 
 ARRIVE: Final = {"not used", "left out of its state"}
@@ -28,7 +30,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
         env=environment_with({}),
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=110,
         check=True,
     )
     found: Told = json.loads(done.stdout)
