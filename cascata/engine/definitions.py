@@ -341,8 +341,8 @@ def _script() -> str:
 
 def _refused_value(node: NodeSpec, port: str | None, found: Found) -> SerializationError:
     return SerializationError(
-        f"node {node.name!r} ({node.component.name}) cannot be sent to a worker: {found.text}. Or run with "
-        f"engine='inline': it has no border",
+        f"the component {node.component.name} of node {node.name!r} cannot be sent to a worker: {found.text}. Or run "
+        f"with engine='inline': it has no border",
         node=node.name,
         port=port,
         type=found.type,

@@ -124,7 +124,7 @@ _MAPPING: Final = Kind(
 _STEPS: Final = Kind(
     "code on its way",
     "where it stands cannot be copied",
-    "Send what it is made of, or the list of what it gives; an iterator belongs into a source",
+    f"Send what it is made of, or the list of what it gives; or make it in the worker: {_STATE}",
     inherited=True,
     harmless=True,
 )
@@ -220,9 +220,14 @@ def _kind_of_type(kind: type) -> Kind | None:
         found = _BY_NAME.get(f"{base.__module__}.{base.__qualname__}")
         if found is not None:
             return found
-        if any(name in vars(base) for name in _OWN_WAYS):
-            return None  # its class says how it is pickled
+        if _says_how(base):
+            return None
     return None
+
+
+def _says_how(kind: type) -> bool:
+    """Whether a class itself says how its objects are pickled."""
+    return kind is not object and any(name in vars(kind) for name in _OWN_WAYS)
 
 
 def refusal(thing: Any) -> Any:
@@ -345,7 +350,10 @@ def first_bound(root: Any, label: str, *, inherits: bool = False) -> Found | Non
             (inherits and kind.inherited) or (kind is _FILE and _standard_name(thing) is not None)
         )
 
-    found = _locate(root, label, wanted, most=MOST_LOOKED_AT // 20 if inherits else MOST_LOOKED_AT, near=inherits)
+    def into(kind: type) -> bool:
+        return not any(map(_says_how, kind.__mro__)) and (not inherits or kind.__module__ == "__main__")
+
+    found = _locate(root, label, wanted, into, MOST_LOOKED_AT // 20 if inherits else MOST_LOOKED_AT)
     return None if found is None else _told(*found)
 
 
@@ -360,7 +368,11 @@ def _told(path: str, thing: Any) -> Found:
 
 
 def _locate(
-    root: Any, label: str, wanted: Callable[[Any], bool], *, most: int = MOST_LOOKED_AT, near: bool = False
+    root: Any,
+    label: str,
+    wanted: Callable[[Any], bool],
+    into: Callable[[type], bool] = lambda _: True,
+    most: int = MOST_LOOKED_AT,
 ) -> tuple[str, Any] | None:
     """Searches the shortest way to a thing.
 
@@ -368,8 +380,8 @@ def _locate(
         root: where to begin.
         label: the root's name.
         wanted: whether something is it.
+        into: whether objects of a type are looked into, which are neither containers nor functions.
         most: objects to look at.
-        near: look only into containers, functions, and objects of classes of `__main__`.
 
     Returns:
         The way to it in words that a user can follow (`SETTINGS.log.file`, `item['rows'][3]`), and it; None when it is
@@ -387,14 +399,14 @@ def _locate(
         kept.append(thing)
         if wanted(thing):
             return path, thing
-        queue.extend(_within(path, thing, near=near))
+        queue.extend(_within(path, thing, into))
     return None
 
 
 _NOTHING_INSIDE: Final = (str, bytes, bytearray, int, float, complex, type(None), types.ModuleType, types.CodeType)
 
 
-def _within(path: str, thing: Any, *, near: bool) -> Iterator[tuple[str, Any]]:
+def _within(path: str, thing: Any, into: Callable[[type], bool]) -> Iterator[tuple[str, Any]]:
     kind = type(thing)
     if issubclass(kind, _NOTHING_INSIDE):
         return
@@ -418,8 +430,12 @@ def _within(path: str, thing: Any, *, near: bool) -> Iterator[tuple[str, Any]]:
     elif isinstance(thing, type):
         if thing.__module__ == "__main__" or "<locals>" in thing.__qualname__:
             yield from ((f"{path}.{name}", value) for name, value in [*vars(thing).items()])
-    else:
-        yield from _in_object(path, thing, near=near)
+    elif kind is functools.partial:
+        yield f"the function of {path}", thing.func
+        yield f"{path}.args", thing.args
+        yield f"{path}.keywords", thing.keywords
+    elif into(kind):
+        yield from _in_object(path, thing)
 
 
 def _in_function(path: str, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
@@ -438,10 +454,8 @@ def _in_function(path: str, function: types.FunctionType) -> Iterator[tuple[str,
     yield from ((f"{path}.{name}", value) for name, value in vars(function).items())
 
 
-def _in_object(path: str, thing: Any, *, near: bool) -> Iterator[tuple[str, Any]]:
+def _in_object(path: str, thing: Any) -> Iterator[tuple[str, Any]]:
     kind = type(thing)
-    if near and kind.__module__ not in {"__main__", "functools", "types"}:
-        return
     try:
         own = object.__getattribute__(thing, "__dict__")
     except AttributeError:
@@ -455,10 +469,6 @@ def _in_object(path: str, thing: Any, *, near: bool) -> Iterator[tuple[str, Any]
                     yield f"{path}.{name}", member.__get__(thing, kind)
                 except AttributeError:
                     continue  # the slot is empty
-    if kind is functools.partial:
-        yield f"the function of {path}", thing.func
-        yield f"{path}.args", thing.args
-        yield f"{path}.keywords", thing.keywords
-    elif not near and not own:
+    if not own:
         # What a C object holds has no name: a file in a `map`, in an iterator.
         yield from ((f"what {path} (of type {name_of(kind)}) holds", each) for each in gc.get_referents(thing))
