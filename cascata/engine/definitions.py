@@ -13,8 +13,6 @@ classes of `__main__`, closures, and whatever else pickle cannot take.
 from __future__ import annotations
 
 import dis
-import inspect
-import os
 import pickle
 import sys
 import types
@@ -22,9 +20,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ..errors import SerializationError, in_words
-from ..model import MISSING, GraphSpec, NodeSpec
+from ..model import GraphSpec, NodeSpec
 from ..transport.dilled import dump_with
-from ..transport.process_bound import Bound, Found, bound_in, first_bound, watch_what_is_loaded
+from ..transport.process_bound import Bound, watch_what_is_loaded
 from .by_value import MAIN, dump_plainly, reduce_definition
 
 __all__ = ["Unsendable", "dump", "load", "refuse_inherited"]
@@ -78,11 +76,13 @@ def dump(spec: GraphSpec) -> bytes:
         except Exception as problem:
             bad = {name: why for name, value in names.items() if (why := _problem(value)) is not None}
             if not bad:
-                raise _explain(spec, problem) from problem
+                from .refusing import explain
+
+                raise explain(spec, problem, _problem) from problem
             for name, why in bad.items():
                 value, names[name] = names[name], Unsendable(name, type(names[name]).__name__, in_words(why))
                 if isinstance(why, Bound):
-                    _refuse_used(spec, main, name, bound_in(value, name, why), why)
+                    _refuse_used(spec, main, name, value, why)
             continue
         # Classes that were met only while pickling (the class of a constant, say) must be found by name as well.
         met = {name: main[name] for name in by_value if name not in names}
@@ -103,14 +103,17 @@ def refuse_inherited(spec: GraphSpec) -> None:
     Raises:
         SerializationError: the graph uses such a thing.
     """
+    from ..transport.locating import first_bound
+    from .refusing import given_to, refused_global, refused_value
+
     main = sys.modules[MAIN].__dict__
     for node in spec.nodes.values():
         for name, value in _used_by(node, main).items():
             if not _stays_at_home(value) and (found := first_bound(value, name, inherits=True)) is not None:
-                raise _refused_global(node, name, found)
-        for what, port, value in _given_to(node):
+                raise refused_global(node, name, found)
+        for what, port, value in given_to(node):
             if (found := first_bound(value, what, inherits=True)) is not None:
-                raise _refused_value(node, port, found)
+                raise refused_value(node, port, found)
 
 
 def load(payload: bytes) -> GraphSpec:
@@ -160,6 +163,21 @@ def _problem(value: Any) -> Exception | None:
     except Exception as problem:
         return problem
     return None
+
+
+def _refuse_used(spec: GraphSpec, main: dict[str, Any], name: str, value: Any, problem: Bound) -> None:
+    """Refuses a global that holds what is bound to this process, if a component's own way leads to it.
+
+    Raises:
+        SerializationError: it does. Else whoever uses it in a worker is told there.
+    """
+    from ..transport.locating import bound_in
+    from .refusing import refused_global
+
+    found = bound_in(value, name, problem)
+    for node in spec.nodes.values():
+        if found is not None and not found.harmless and name in _used_by(node, main):
+            raise refused_global(node, name, found) from problem
 
 
 def _reached(spec: GraphSpec, main: dict[str, Any]) -> dict[str, Any]:
@@ -268,99 +286,3 @@ def _parts(thing: Any) -> Iterator[Any]:
     elif type(thing).__module__ == MAIN:
         yield type(thing)
         yield from getattr(thing, "__dict__", {}).values()
-
-
-def _given_to(node: NodeSpec) -> Iterator[tuple[str, str | None, Any]]:
-    """What a node brings along: what it is in words, its port or state, and the value."""
-    for port, given in node.inputs.items():
-        for value in (given.constant, given.seed):
-            if value is not MISSING:
-                yield f"the value of {node.name}.{port}", port, value
-    for state, arguments in node.state_args.items():
-        for value in (*arguments.args, *arguments.kwargs.values()):
-            yield f"an argument for the state {node.name}.{state}", state, value
-    yield f"the runner of {node.component.name}", None, node.component.runner
-    for each in node.component.states:
-        yield f"the initializer of the state {node.name}.{each.name}", each.name, each.initializer
-
-
-def _explain(spec: GraphSpec, problem: Exception) -> SerializationError:
-    """The error for a graph that cannot be sent: which value of which node it is."""
-    for node in spec.nodes.values():
-        for what, port, value in _given_to(node):
-            if value is node.component.runner:
-                continue
-            if (why := _problem(value)) is not None:
-                found = bound_in(value, what, why)
-                if found is not None:
-                    return _refused_value(node, port, found)
-                return _refused(what, node.name, port, value, problem)
-        if (why := _problem(node.component)) is not None:
-            what = f"the component {node.component.name} of node {node.name!r}"
-            runner = node.component.runner
-            if isinstance(why, Bound):
-                found = bound_in(runner, f"the runner of {node.component.name}", why)
-                if found is not None:
-                    return _refused_value(node, None, found)
-            if isinstance(runner, types.FunctionType) and not _of_a_module(runner):
-                return SerializationError(
-                    f"{what} was defined in a namespace that is no module (it calls itself {runner.__module__!r}), and "
-                    f"what it uses there cannot be sent to a worker: {in_words(problem)}. Define it in a module, or in "
-                    f"`__main__`, as a script and a notebook do; or run with engine='inline': it has no border",
-                    node=node.name,
-                    type=type(runner).__name__,
-                )
-            return _refused(what, node.name, None, node.component.runner, problem)
-    return SerializationError(f"the graph cannot be sent to a worker: {in_words(problem)}")
-
-
-def _refuse_used(spec: GraphSpec, main: dict[str, Any], name: str, found: Found | None, problem: Exception) -> None:
-    """Refuses a global that holds what is bound to this process, if a component's own way leads to it.
-
-    Raises:
-        SerializationError: it does. Else whoever uses it in a worker is told there.
-    """
-    for node in spec.nodes.values():
-        if found is not None and not found.harmless and name in _used_by(node, main):
-            raise _refused_global(node, name, found) from problem
-
-
-def _refused_global(node: NodeSpec, name: str, found: Found) -> SerializationError:
-    return SerializationError(
-        f"node {node.name!r} ({node.component.name}) uses the global {name!r} of {_script()}, which cannot be sent to "
-        f"a worker: {found.text}. Or run with engine='inline': it has no border",
-        node=node.name,
-        type=found.type,
-    )
-
-
-def _script() -> str:
-    file = getattr(sys.modules[MAIN], "__file__", None)
-    return "the script" if file is None else os.path.basename(file)  # noqa: PTH119  # pathlib is not loaded yet
-
-
-def _refused_value(node: NodeSpec, port: str | None, found: Found) -> SerializationError:
-    return SerializationError(
-        f"the component {node.component.name} of node {node.name!r} cannot be sent to a worker: {found.text}. Or run "
-        f"with engine='inline': it has no border",
-        node=node.name,
-        port=port,
-        type=found.type,
-    )
-
-
-def _of_a_module(function: types.FunctionType) -> bool:
-    home = sys.modules.get(function.__module__)
-    inner: Any = inspect.unwrap(function)  # a decorator's function calls itself as what it wraps, and lives elsewhere
-    return getattr(home, "__dict__", None) is getattr(inner, "__globals__", None)
-
-
-def _refused(what: str, node: str, port: str | None, value: Any, problem: Exception) -> SerializationError:
-    kind = type(value).__name__
-    return SerializationError(
-        f"{what}, of type {kind}, cannot be sent to a worker: {in_words(problem)}. Make it in the worker: as "
-        f"state (@persist(name, initializer)), or inside the component; or run with engine='inline': it has no border",
-        node=node,
-        port=port,
-        type=kind,
-    )

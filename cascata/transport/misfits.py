@@ -8,7 +8,6 @@ from typing import Any, Final
 from ..channel.tagged import Tagged
 from ..errors import SerializationError, in_words
 from ..model import ChannelSpec, EdgeSpec
-from .process_bound import bound_in
 
 __all__ = ["is_shortage", "unreadable", "unsendable"]
 
@@ -24,6 +23,8 @@ def unsendable(edge: EdgeSpec, channel: ChannelSpec, item: Any, problem: BaseExc
     """For an item that can be pickled in no way, or for which there is no memory."""
     item = item.item if type(item) is Tagged else item
     kind = type(item).__name__
+    from .locating import bound_in
+
     found = None if is_shortage(problem) else bound_in(item, "item", problem)
     if found is not None:
         error = SerializationError(

@@ -31,7 +31,7 @@ from typing import Any, Final, NamedTuple
 from ..channel.threads import CLOSED, EMPTY, ENDED
 from ..errors import CascataError, ChannelClosed, SerializationError, in_words
 from . import dilled, forked
-from .process_bound import Bound, bound_in, watch_plain_pickle
+from .process_bound import Bound, watch_plain_pickle
 from .readiness import wait_readable, wait_readable_sync
 
 with suppress(ImportError):  # not on Windows, where no channel is shared
@@ -360,6 +360,8 @@ def _dumps(item: Any) -> bytes:
         try:
             return dilled.dumps(item)
         except Exception as another:
+            from .locating import bound_in
+
             kind = type(item).__name__
             if isinstance(another, Bound) and (told := bound_in(item, "the item", another)) is not None:
                 raise SerializationError(
