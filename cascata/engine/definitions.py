@@ -13,7 +13,6 @@ classes of `__main__`, closures, and whatever else pickle cannot take.
 from __future__ import annotations
 
 import dis
-import inspect
 import pickle
 import sys
 import types
@@ -21,11 +20,12 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ..errors import SerializationError, in_words
-from ..model import MISSING, GraphSpec
+from ..model import GraphSpec, NodeSpec
 from ..transport.dilled import dump_with
+from ..transport.process_bound import Bound, watch_what_is_loaded
 from .by_value import MAIN, dump_plainly, reduce_definition
 
-__all__ = ["Unsendable", "dump", "load"]
+__all__ = ["Unsendable", "dump", "load", "refuse_inherited"]
 
 
 class Unsendable:
@@ -67,17 +67,22 @@ def dump(spec: GraphSpec) -> bytes:
     Raises:
         SerializationError: a constant, a state's argument or a component cannot be sent; it names node and port.
     """
+    watch_what_is_loaded()
     main = sys.modules[MAIN].__dict__
     names = _reached(spec, main)
     while True:
         try:
             payload, by_value = _dumps((main.get("__package__"), names, spec))
         except Exception as problem:
-            bad = {name: value for name, value in names.items() if not _sendable(value)}
+            bad = {name: why for name, value in names.items() if (why := _problem(value)) is not None}
             if not bad:
-                raise _explain(spec, problem) from problem
-            for name, value in bad.items():
-                names[name] = Unsendable(name, type(value).__name__, f"{in_words(problem)}")
+                from .refusing import explain
+
+                raise explain(spec, problem, _problem) from problem
+            for name, why in bad.items():
+                value, names[name] = names[name], Unsendable(name, type(names[name]).__name__, in_words(why))
+                if isinstance(why, Bound):
+                    _refuse_used(spec, main, name, value, why)
             continue
         # Classes that were met only while pickling (the class of a constant, say) must be found by name as well.
         met = {name: main[name] for name in by_value if name not in names}
@@ -86,6 +91,29 @@ def dump(spec: GraphSpec) -> bytes:
         for name, value in met.items():
             names[name] = value
             _follow(value, main, names)
+
+
+def refuse_inherited(spec: GraphSpec) -> None:
+    """For workers that inherit the memory of this process, so that nothing needs to be sent.
+
+    What they inherit of an open file is its buffer and its place, and of threads, locks and queues a copy: those are
+    refused as everywhere. What a forked process can share with its parent, such as the queues of `multiprocessing`
+    and sockets, is not.
+
+    Raises:
+        SerializationError: the graph uses such a thing.
+    """
+    from ..transport.locating import first_bound
+    from .refusing import given_to, refused_global, refused_value
+
+    main = sys.modules[MAIN].__dict__
+    for node in spec.nodes.values():
+        for name, value in _used_by(node, main).items():
+            if not _stays_at_home(value) and (found := first_bound(value, name, inherits=True)) is not None:
+                raise refused_global(node, name, found)
+        for what, port, value in given_to(node):
+            if (found := first_bound(value, what, inherits=True)) is not None:
+                raise refused_value(node, port, found)
 
 
 def load(payload: bytes) -> GraphSpec:
@@ -97,6 +125,7 @@ def load(payload: bytes) -> GraphSpec:
     package, names, spec = pickle.loads(payload)
     # With it, relative imports inside a component of `python -m package.module` find their package.
     sys.modules[MAIN].__dict__.update(names, __package__=package)
+    watch_what_is_loaded()
     graph: GraphSpec = spec
     return graph
 
@@ -120,36 +149,64 @@ def _dumps(value: Any) -> tuple[bytes, set[str]]:
 
     try:
         return dump_plainly(met, value), by_value
+    except Bound:  # for dill as well
+        raise
     except Exception:  # dill takes more, or tells what is wrong
         by_value.clear()
         return dump_with(reduce, value), by_value
 
 
-def _sendable(value: Any) -> bool:
+def _problem(value: Any) -> Exception | None:
+    """Why something cannot be sent."""
     try:
         _dumps(value)
-    except Exception:  # whatever it is: the caller has the error of the whole
-        return False
-    return True
+    except Exception as problem:
+        return problem
+    return None
+
+
+def _refuse_used(spec: GraphSpec, main: dict[str, Any], name: str, value: Any, problem: Bound) -> None:
+    """Refuses a global that holds what is bound to this process, if a component's own way leads to it.
+
+    Raises:
+        SerializationError: it does. Else whoever uses it in a worker is told there.
+    """
+    from ..transport.locating import bound_in
+    from .refusing import refused_global
+
+    found = bound_in(value, name, problem)
+    for node in spec.nodes.values():
+        if found is not None and not found.harmless and name in _used_by(node, main):
+            raise refused_global(node, name, found) from problem
 
 
 def _reached(spec: GraphSpec, main: dict[str, Any]) -> dict[str, Any]:
     """The names of `__main__` that the components' code reaches."""
     names: dict[str, Any] = {}
     for node in spec.nodes.values():
-        _follow(node.component.runner, main, names)
-        for state in node.component.states:
-            _follow(state.initializer, main, names)
-        for given in node.inputs.values():
-            _follow(given.constant, main, names)
-            _follow(given.seed, main, names)
-        for arguments in node.state_args.values():
-            for value in (*arguments.args, *arguments.kwargs.values()):
-                _follow(value, main, names)
+        for root in _roots(node):
+            _follow(root, main, names)
     return names
 
 
-def _follow(root: Any, main: dict[str, Any], names: dict[str, Any]) -> None:
+def _used_by(node: NodeSpec, main: dict[str, Any]) -> dict[str, Any]:
+    """Of these names, those that a node reaches without a class between: what some method uses, nobody may call."""
+    names: dict[str, Any] = {}
+    for root in _roots(node):
+        _follow(root, main, names, into_classes=False)
+    return names
+
+
+def _roots(node: NodeSpec) -> Iterator[Any]:
+    yield node.component.runner
+    yield from (state.initializer for state in node.component.states)
+    for given in node.inputs.values():
+        yield from (given.constant, given.seed)
+    for arguments in node.state_args.values():
+        yield from (*arguments.args, *arguments.kwargs.values())
+
+
+def _follow(root: Any, main: dict[str, Any], names: dict[str, Any], *, into_classes: bool = True) -> None:
     """Adds the names of `__main__` that `root` reaches: by code, by class, and by what it holds."""
     seen: set[int] = set()
     queue = [root]
@@ -163,12 +220,19 @@ def _follow(root: Any, main: dict[str, Any], names: dict[str, Any]) -> None:
                 value = main[name]
                 names[name] = (
                     Unsendable(name, type(value).__name__, "graphs and nodes stay in the process that made them")
-                    if not isinstance(value, type)
-                    and any(kind.__module__.startswith("cascata.dsl") for kind in type(value).__mro__)
+                    if _stays_at_home(value)
                     else value
                 )
                 queue.append(value)
-        queue.extend(_parts(thing))
+        if into_classes or not isinstance(thing, type):
+            queue.extend(_parts(thing))
+
+
+def _stays_at_home(value: Any) -> bool:
+    """Whether something is a graph, a node or the like."""
+    return not isinstance(value, type) and any(
+        kind.__module__.startswith("cascata.dsl") for kind in type(value).__mro__
+    )
 
 
 def _names_used(thing: Any, main: dict[str, Any]) -> Iterator[str]:
@@ -222,46 +286,3 @@ def _parts(thing: Any) -> Iterator[Any]:
     elif type(thing).__module__ == MAIN:
         yield type(thing)
         yield from getattr(thing, "__dict__", {}).values()
-
-
-def _explain(spec: GraphSpec, problem: Exception) -> SerializationError:
-    """The error for a graph that cannot be sent: which value of which node it is."""
-    for node in spec.nodes.values():
-        for port, given in node.inputs.items():
-            for value in (given.constant, given.seed):
-                if value is not MISSING and not _sendable(value):
-                    return _refused(f"the value of {node.name}.{port}", node.name, port, value, problem)
-        for state, arguments in node.state_args.items():
-            for value in (*arguments.args, *arguments.kwargs.values()):
-                if not _sendable(value):
-                    return _refused(f"an argument for the state {node.name}.{state}", node.name, state, value, problem)
-        if not _sendable(node.component):
-            what = f"the component {node.component.name} of node {node.name!r}"
-            runner = node.component.runner
-            if isinstance(runner, types.FunctionType) and not _of_a_module(runner):
-                return SerializationError(
-                    f"{what} was defined in a namespace that is no module (it calls itself {runner.__module__!r}), and "
-                    f"what it uses there cannot be sent to a worker: {in_words(problem)}. Define it in a module, or in "
-                    f"`__main__`, as a script and a notebook do; or run with engine='inline': it has no border",
-                    node=node.name,
-                    type=type(runner).__name__,
-                )
-            return _refused(what, node.name, None, node.component.runner, problem)
-    return SerializationError(f"the graph cannot be sent to a worker: {in_words(problem)}")
-
-
-def _of_a_module(function: types.FunctionType) -> bool:
-    home = sys.modules.get(function.__module__)
-    inner: Any = inspect.unwrap(function)  # a decorator's function calls itself as what it wraps, and lives elsewhere
-    return getattr(home, "__dict__", None) is getattr(inner, "__globals__", None)
-
-
-def _refused(what: str, node: str, port: str | None, value: Any, problem: Exception) -> SerializationError:
-    kind = type(value).__name__
-    return SerializationError(
-        f"{what}, of type {kind}, cannot be sent to a worker: {in_words(problem)}. Make it in the worker: as "
-        f"state (@persist(name, initializer)), or inside the component; or run with engine='inline': it has no border",
-        node=node,
-        port=port,
-        type=kind,
-    )

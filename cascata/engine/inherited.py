@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from typing import Any, Final
 
-__all__ = ["authkeys", "has_tracker", "settle_in", "surroundings", "take_authkeys", "tracker_fd"]
+__all__ = ["authkeys", "join_trackers", "settle_in", "surroundings", "take_authkeys", "trackers"]
 
 _PACKAGES: Final = ("multiprocess", "multiprocessing")
 
@@ -42,16 +42,36 @@ def take_authkeys(keys: dict[str, bytes]) -> None:
         importlib.import_module(package).current_process().authkey = key
 
 
-def tracker_fd() -> int | None:
-    """The resource tracker of `multiprocess`, if this program runs one: workers share it. None is started for them."""
-    module = sys.modules.get("multiprocess.resource_tracker")
-    fd: int | None = None if module is None else module._resource_tracker._fd
-    return fd
+def trackers() -> dict[str, int]:
+    """Package -> an fd of the resource tracker that this program runs; workers share it.
+
+    A worker that had one of its own would have it remove, at the worker's end, the shared memory that the program
+    has made and the worker looked at. So a program that uses `multiprocessing.shared_memory` gets its tracker now, as
+    it does when it starts a process of `multiprocessing`. Else none is started, since it would outlive the run.
+    """
+    found: dict[str, int] = {}
+    for package in _PACKAGES:
+        module = sys.modules.get(f"{package}.resource_tracker")
+        if module is None:
+            continue
+        if package == "multiprocessing" and f"{package}.shared_memory" in sys.modules:
+            module.ensure_running()
+        fd: int | None = module._resource_tracker._fd
+        if fd is not None:
+            found[package] = fd
+    return found
 
 
-def has_tracker() -> bool:
-    """Whether this program runs a resource tracker of `multiprocess`, which workers then share."""
-    return tracker_fd() is not None
+def join_trackers(shared: dict[str, int]) -> None:
+    """Has this worker use the trackers of the program, and none that it may have inherited.
+
+    Args:
+        shared: package -> an fd of its tracker.
+    """
+    for package in _PACKAGES:
+        if package in shared or f"{package}.resource_tracker" in sys.modules:
+            module = importlib.import_module(f"{package}.resource_tracker")
+            module._resource_tracker._fd = shared.get(package)  # None: who needs one starts it
 
 
 def surroundings(worker: str) -> dict[str, Any]:

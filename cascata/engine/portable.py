@@ -202,7 +202,7 @@ class PortableRun(StationedRun):
         return launch.worker_process(self._method, index, main, (far,))
 
     def _setup(self, index: int, shape: BoardShape, death: CascataError | None) -> Any:
-        from .inherited import authkeys, has_tracker
+        from .inherited import authkeys, trackers
         from .portable_worker import PortableSetup
 
         return PortableSetup(
@@ -219,7 +219,7 @@ class PortableRun(StationedRun):
             authkeys=authkeys(),
             environment=dict(os.environ),
             thread_cap=max(1, available_cpus() // len(self._plan.workers)),
-            tracked=has_tracker() and self._method != "spawn",
+            trackers=trackers() if self._method == "spawn" else {},
             plan=self._plan,
             secret=self._secret,
             host=HOST,

@@ -28,8 +28,19 @@ from ..runtime.worker import SWITCH_S, Worker
 from ..transport.homes import BrokeredEnds
 from ..transport.station import Address, Station
 from . import definitions
+from .ending import begin_after_fork, finish
+from .inherited import join_trackers
 from .reporter import Reporter
-from .worker_life import StationedSetup, by_connection, flush_streams, load_failure, make_worker, obey, take_over
+from .worker_life import (
+    StationedSetup,
+    by_connection,
+    flush_streams,
+    load_failure,
+    make_worker,
+    obey,
+    take_over,
+    tell_end,
+)
 
 __all__ = ["BoardTeller", "PortableSetup", "main"]
 
@@ -44,6 +55,8 @@ class PortableSetup(StationedSetup):
     plan: Plan
     secret: bytes
     host: str
+    trackers: dict[str, int]
+    """Package -> fd of its resource tracker, of a worker that spawn starts; to others it comes another way."""
 
 
 class BoardTeller:
@@ -78,6 +91,8 @@ def main(connection: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent cancels in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.setswitchinterval(SWITCH_S)
+    if _is_forked():
+        begin_after_fork()
     reporter = Reporter(by_connection(connection))
     try:
         setup: PortableSetup = pickle.loads(connection.recv_bytes())
@@ -85,6 +100,8 @@ def main(connection: Any) -> None:
     except (EOFError, OSError):
         os._exit(1)  # the parent is gone before it had begun
     take_over(setup)
+    if setup.trackers:
+        join_trackers(setup.trackers)
     install_forwarding(reporter.log, setup.log_level)
     station: Station | None = None
     try:
@@ -115,7 +132,15 @@ def main(connection: Any) -> None:
     except (EOFError, OSError):
         os._exit(1)
     asyncio.run(_run(setup, spec, connection, reporter, teller, station, addresses))
+    del spec
+    finish(("__main__", *setup.modules))
     flush_streams()
+
+
+def _is_forked() -> bool:
+    from multiprocess.process import current_process
+
+    return getattr(current_process(), "_start_method", None) == "fork"
 
 
 async def _run(
@@ -159,7 +184,7 @@ async def _run(
     await worker.run()
     telling.cancel()
     teller.tell()
-    reporter.send("finished")
+    tell_end(worker, reporter)
     if station is not None:
         await _leave(worker, station, serving, reporter)
 

@@ -123,7 +123,7 @@ class ProcessRun(SupervisedRun):
         count = len(plan.workers)
         shape = BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), len(plan.parts))
         # The payload first: what cannot be sent should fail before anything is started.
-        payload = b"" if self._method == "fork" else definitions.dump(spec)
+        payload = self._definitions()
         crossing = len(plan.crossing)
         # Of each there are four here, and as many again where sources and sinks are held; a worker has three, and three
         # more while it makes its ends.
@@ -176,6 +176,12 @@ class ProcessRun(SupervisedRun):
                     os.close(journal)
             if board is not None:
                 board.close()  # a traceback that somebody keeps would keep its memory
+
+    def _definitions(self) -> bytes:
+        if self._method != "fork":
+            return definitions.dump(self._spec)
+        definitions.refuse_inherited(self._spec)  # it need not be sent, but not all that is inherited can be used
+        return b""
 
     def _watch_over(self, board: Board) -> WorkerWatch:
         return WorkerWatch(
@@ -300,7 +306,9 @@ class ProcessRun(SupervisedRun):
             log_level=worker_level(),
             authkeys=inherited.authkeys(),
             environment=dict(os.environ),
-            tracked=inherited.has_tracker(),
+            trackers={}
+            if self._method == "fork"
+            else {name: position(fd) for name, fd in inherited.trackers().items()},
             thread_cap=max(1, cores // len(self._plan.workers)),
             parent_fd=position(handle.alive_r),
             board_fd=position(board_fd),

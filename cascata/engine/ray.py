@@ -298,7 +298,6 @@ class RayRun(StationedRun):
             authkeys={},
             environment={},
             thread_cap=1,
-            tracked=False,
             modules=modules_of(self._spec),
             alone=frozenset(self._alone),
             death=death,

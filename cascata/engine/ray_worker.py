@@ -35,7 +35,7 @@ from . import definitions
 from .printed import Printed
 from .ray_calls import FETCHERS, packed, reaches
 from .reporter import Reporter
-from .worker_life import StationedSetup, by_connection, flush_streams, load_failure, make_worker, obey
+from .worker_life import StationedSetup, by_connection, flush_streams, load_failure, make_worker, obey, tell_end
 
 __all__ = ["GROUPS", "HEARD_S", "Place", "WorkerActor"]
 
@@ -241,4 +241,4 @@ async def _live(
     if not worker.cancelling:
         await station.served()
     reporter.send("unread", station.unread())
-    reporter.send("finished")
+    tell_end(worker, reporter)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures.thread  # noqa: F401  # its hook at the interpreter's exit must be registered before ours, which runs first then
+import os
 import signal
 import sys
 import threading
@@ -339,6 +340,10 @@ def _end_all() -> None:
         each.cancel()
     for each in list(_active):
         each._thread.join(each._grace + 1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_active.clear)  # those of the parent are the parent's to end
 
 
 # Before the threads of executors are waited for: those of a run that goes on would wait for ever. `atexit` is too

@@ -25,7 +25,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NoReturn
 
-from .inherited import tracker_fd
+from .inherited import join_trackers, trackers
 
 __all__ = ["ServedWorker", "boot", "main", "needed", "request"]
 
@@ -147,12 +147,11 @@ def _ask(kind: bytes, fds: Sequence[int]) -> int:
     with _server.lock:
         control = _server.ensure()
         status_r, status_w = os.pipe2(os.O_CLOEXEC)
-        tracker = tracker_fd()
+        shared = trackers() if kind == _PROCESS else {}  # a worker is told with all else
         try:
-            shared = [] if tracker is None else [tracker]
             wanted = " ".join(name for name in _FOR_SOME if name in sys.modules)
-            told = kind + (b"t" if shared else b"-") + wanted.encode()
-            socket.send_fds(control, [told], [status_w, *shared, *fds])
+            told = kind + f"{','.join(shared)} {wanted}".encode()
+            socket.send_fds(control, [told], [status_w, *shared.values(), *fds])
         except BaseException:
             os.close(status_r)
             raise
@@ -283,7 +282,8 @@ def main(control_fd: int, path: list[str]) -> None:
                 for fd in fds:
                     os.set_inheritable(fd, False)
                 told, *rest = fds
-                _import(kind[2:].decode().split())
+                packages, _, wanted = kind[1:].decode().partition(" ")
+                _import(wanted.split())
                 pid = os.fork()
                 if not pid:
                     signal.set_wakeup_fd(-1)
@@ -293,8 +293,8 @@ def main(control_fd: int, path: list[str]) -> None:
                         os.close(fd)
                     control.close()
                     gc.enable()
-                    tracker = rest.pop(0) if kind[1:2] == b"t" else None
-                    _child(_worker if kind[:1] == _WORKER else _process, tracker, rest)
+                    shared = {package: rest.pop(0) for package in packages.split(",") if package}
+                    _child(_worker if kind[:1] == _WORKER else _process, shared, rest)
                 os.write(told, _NUMBER.pack(pid))
                 status[pid] = told
                 for fd in rest:
@@ -336,14 +336,11 @@ def _close_stdin() -> None:
         sys.stdin = open(os.open(os.devnull, os.O_RDONLY), encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
-def _child(life: Callable[[list[int]], int], tracker: int | None, fds: list[int]) -> NoReturn:
+def _child(life: Callable[[list[int]], int], trackers: dict[str, int], fds: list[int]) -> NoReturn:
     """Becomes the process that was asked for."""
     code = 1
     try:
-        if tracker is not None:
-            from multiprocess import resource_tracker
-
-            resource_tracker._resource_tracker._fd = tracker
+        join_trackers(trackers)
         code = life(fds)
     except Exception:
         sys.excepthook(*sys.exc_info())

@@ -1,7 +1,8 @@
 """Starts worker processes by spawn, as every system has it, without ever running the user's script.
 
 `multiprocess` prepares a child by importing the parent's `__main__` again under another name. Here the preparation
-leaves it out. No resource tracker is started, which would outlive the run: a worker that needs one starts its own.
+leaves it out. No resource tracker is started, which would outlive the run, unless the program uses shared memory: a
+worker that needs one starts its own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from multiprocess import context, reduction, spawn, util
+
+from .inherited import trackers
 
 __all__ = ["SpawnWorker", "prepared", "write_to"]
 
@@ -87,7 +90,7 @@ else:
             self.finalizer = util.Finalize(self, util.close_fds, (writing, sentinel))
             try:
                 command = spawn.get_command_line(tracker_fd=None, pipe_handle=child_reading)
-                self._fds.extend([child_reading, child_writing])
+                self._fds.extend([child_reading, child_writing, *trackers().values()])
                 self.pid = util.spawnv_passfds(spawn.get_executable(), command, self._fds)
             finally:
                 os.close(child_reading)

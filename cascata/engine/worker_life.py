@@ -22,6 +22,7 @@ from ..records import dataclass
 from ..runtime.journal import Life
 from ..runtime.worker import Links, Worker
 from .commands import carry_out
+from .ending import save_files
 from .inherited import take_authkeys
 from .reporter import Reporter
 from .restart import cause
@@ -38,6 +39,7 @@ __all__ = [
     "modules_of",
     "obey",
     "take_over",
+    "tell_end",
 ]
 
 ANSWER_S: Final = 0.2
@@ -60,7 +62,6 @@ class Setup:
     authkeys: dict[str, bytes]
     environment: dict[str, str]
     thread_cap: int
-    tracked: bool
     modules: dict[str, tuple[str, ...]]
     """Module -> the nodes whose components are of it, wherever they run: each worker imports all of them."""
 
@@ -134,9 +135,13 @@ def take_over(setup: Setup) -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, str(setup.thread_cap))
     take_authkeys(setup.authkeys)
-    tracker = sys.modules.get("multiprocess.resource_tracker")
-    if tracker is not None and not setup.tracked:
-        tracker._resource_tracker._fd = None  # there is none yet: who needs one starts it
+
+
+def tell_end(worker: Worker, reporter: Reporter) -> None:
+    """Tells that the nodes have ended, when what they wrote to files is there."""
+    for error in save_files():
+        reporter.failed(error)
+    reporter.send("finished")
 
 
 def flush_streams() -> None:

@@ -34,13 +34,14 @@ from ..transport.hub import Hub
 from ..transport.journal import Region
 from ..transport.links import Ends, LinkedEnds
 from . import definitions, restart
-from .inherited import settle_in
+from .ending import begin_after_fork, finish
+from .inherited import join_trackers, settle_in
 from .open_files import make_room_for_fds
 from .reporter import Reporter
 from .server import keep_to_this_process
 from .watch import stacks_to
 from .wire import SocketWire
-from .worker_life import Setup, by_connection, flush_streams, load_failure, make_worker, obey, take_over
+from .worker_life import Setup, by_connection, flush_streams, load_failure, make_worker, obey, take_over, tell_end
 
 __all__ = ["FDS_AT_ONCE", "FdSetup", "main"]
 
@@ -61,6 +62,8 @@ class FdSetup(Setup):
     """Where it is to stand; None when `multiprocess` has put it there."""
     death: bytes | None = None
     """Why it was started again, pickled."""
+    trackers: dict[str, int] = field(default_factory=dict)
+    """Package -> position of its resource tracker; of a worker that has not inherited them."""
     journal_fd: int | None = None
     """Of a worker that may be started again."""
     streams: dict[int, int] = field(default_factory=dict)
@@ -77,6 +80,9 @@ def main(control: Any, spec: GraphSpec | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent cancels in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.setswitchinterval(SWITCH_S)
+    forked = spec is not None
+    if forked:
+        begin_after_fork()
     fd: int = control if isinstance(control, int) else control.detach()
     if spec is None:
         keep_to_this_process()
@@ -94,6 +100,8 @@ def main(control: Any, spec: GraphSpec | None) -> None:
         os.dup2(fds[position], number)
         os.close(fds[position])
     take_over(setup)
+    if not forked:
+        join_trackers({package: fds[position] for package, position in setup.trackers.items()})
     setup.ends = setup.ends.numbered(fds.__getitem__)
     board = Board(setup.shape, fds[setup.board_fd])
     os.close(fds[setup.board_fd])
@@ -115,6 +123,8 @@ def main(control: Any, spec: GraphSpec | None) -> None:
         journal = restart.open_journal(fds[setup.journal_fd], spec, setup.nodes)
         os.close(fds[setup.journal_fd])
     asyncio.run(_run(setup, spec, board, connection, reporter, journal))
+    spec = None
+    finish(("__main__", *setup.modules))
     flush_streams()
 
 
@@ -165,4 +175,4 @@ async def _run(
     ).start()
     await worker.run()
     hub.close()
-    reporter.send("finished")
+    tell_end(worker, reporter)

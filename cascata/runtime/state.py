@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import io
+import sys
 from typing import Any, Generic, TypeVar
 
 from ..model import StateArgs, StateSpec
@@ -40,8 +42,24 @@ class StateCell(Generic[T]):
         """Replaces the value."""
         self.value = value
 
+    def let_go(self) -> None:
+        """The instance has ended: what was written to a file is in it, and nothing here keeps the value any longer.
+
+        A file that others use still is not closed, since nobody entered it. One that was the instance's alone is: it
+        would go now in any case, and later a collection might close it in the wrong order and lose what is buffered.
+
+        Raises:
+            OSError: what was written cannot be.
+        """
+        value = self.value
+        del self.value
+        if isinstance(value, io.IOBase) and not value.closed:
+            value.flush()
+            if sys.getrefcount(value) <= 2:  # this name, and the argument
+                value.close()
+
     def __repr__(self) -> str:
-        return f"StateCell({self.value!r})"
+        return f"StateCell({getattr(self, 'value', '(its instance has ended)')!r})"
 
 
 async def make_state(spec: StateSpec, args: StateArgs, stack: contextlib.AsyncExitStack) -> StateCell[Any]:
@@ -54,7 +72,7 @@ async def make_state(spec: StateSpec, args: StateArgs, stack: contextlib.AsyncEx
     Args:
         spec: the state as declared.
         args: arguments of its initializer.
-        stack: what closes when the instance ends.
+        stack: what closes when the instance ends; then the cell lets go of its value.
 
     Returns:
         The cell to hand to the runner.
@@ -64,6 +82,8 @@ async def make_state(spec: StateSpec, args: StateArgs, stack: contextlib.AsyncEx
 
     When it is cancelled, nothing has been entered in `stack` for this state.
     """
+    cell: StateCell[Any] = StateCell(None)
+    stack.callback(cell.let_go)  # first in, so that it is done last
     initializer = spec.initializer
     if inspect.isgeneratorfunction(initializer):
         initializer = contextlib.contextmanager(initializer)
@@ -77,7 +97,8 @@ async def make_state(spec: StateSpec, args: StateArgs, stack: contextlib.AsyncEx
             made = await stack.enter_async_context(made)
         else:
             made = stack.enter_context(made)
-    return StateCell(made)
+    cell.value = made
+    return cell
 
 
 def _is_contextlib_manager(made: object) -> bool:

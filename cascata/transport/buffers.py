@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
+from .process_bound import refusal, watch_plain_pickle
+
 __all__ = ["OUT_OF_BAND", "Blobs", "Packed", "holds_blobs", "keeping", "pack", "pack_blobs", "unpack"]
 
 OUT_OF_BAND: Final = 64 * 1024
@@ -51,6 +53,9 @@ def pack(items: list[Any]) -> Packed:
     """
     buffers: list[memoryview] = []
     return Packed(pickle.dumps(items, 5, buffer_callback=keeping(buffers)), buffers)
+
+
+watch_plain_pickle(pack.__code__)
 
 
 def pack_blobs(items: list[Any]) -> Packed:
@@ -136,7 +141,7 @@ class _Pickler(pickle.Pickler):
 
     def reducer_override(self, thing: Any) -> Any:
         if type(thing) is not memoryview:
-            return NotImplemented
+            return refusal(thing)
         plain = thing.format.lstrip("@")
         if len(plain) != 1:
             raise pickle.PicklingError(f"a memoryview of format {thing.format!r} cannot be sent: its bytes can")

@@ -5,14 +5,15 @@ What can be found by name goes by name, so that it is the same object on the oth
 
 from __future__ import annotations
 
-import _thread
+import functools
 import importlib
 import io
 import sys
-import threading
 import types
 from collections.abc import Callable
 from typing import Any
+
+from .process_bound import refusal
 
 __all__ = ["dump_with", "dumps", "reduce_anywhere"]
 
@@ -40,17 +41,20 @@ def dump_with(reduce: Callable[[Any], Any], value: Any) -> bytes:
 
 
 def reduce_anywhere(thing: Any) -> Any:
-    """How to pickle what dill gets wrong wherever it goes; NotImplemented for all else."""
+    """How to pickle what dill gets wrong wherever it goes; NotImplemented for all else.
+
+    Raises:
+        Bound: dill would make a copy of what belongs to this process.
+    """
     if isinstance(thing, types.ModuleType):
         if sys.modules.get(thing.__name__) is thing:
             return importlib.import_module, (thing.__name__,)  # dill would send what the module holds
-    elif isinstance(thing, _thread.RLock):
-        return threading.RLock, ()  # dill's arrives locked, by nobody
-    elif isinstance(thing, _thread.LockType):
-        return threading.Lock, ()
+    elif type(thing) is functools.cached_property:
+        # Until Python 3.12 it has a lock, which is for the threads of one process.
+        return _cached_property, (thing.func, thing.attrname, thing.__doc__)
     elif thing is _main_names():  # the globals of its functions: what dill writes for them only dill reads
         return _main_names, ()
-    return NotImplemented
+    return refusal(thing)
 
 
 def _by_name(thing: Any) -> Any:
@@ -68,3 +72,9 @@ def _found_by_name(thing: Any) -> bool:
 
 def _main_names() -> dict[str, Any]:
     return vars(sys.modules["__main__"])
+
+
+def _cached_property(function: Any, name: str | None, doc: str | None) -> functools.cached_property[Any]:
+    made = functools.cached_property(function)
+    made.attrname, made.__doc__ = name, doc
+    return made

@@ -29,6 +29,7 @@ from ..channel.given import bare
 from . import buffers, dilled
 from .buffers import Packed, holds_blobs, keeping, pack_blobs, unpack
 from .misfits import is_shortage
+from .process_bound import Bound, watch_plain_pickle
 
 if TYPE_CHECKING:
     from .arena import Arena, Arenas, Lease
@@ -243,7 +244,7 @@ class Encoder:
                 else:
                     frame = self._large(DILL, total, items, Packed(dilled.dumps(items), ()))
             except BaseException as another:
-                if is_shortage(another):
+                if is_shortage(another) or isinstance(another, Bound):
                     problem = another
             else:
                 yield frame
@@ -287,6 +288,9 @@ class Encoder:
     def _header(self, kind: int, total: int, count: int, nbytes: int) -> bytes:
         surcharge = 0 if self._purse is None else self._purse.surcharge(nbytes, count)
         return HEADER.pack(kind, self._edge, total, count, self._pay(surcharge) if surcharge else 0)
+
+
+watch_plain_pickle(Encoder._frame.__code__)
 
 
 def _in_memory(parts: list[memoryview], count: int, *, shared: bool) -> tuple[bytes, int]:

@@ -21,7 +21,21 @@ def is_shortage(problem: BaseException) -> bool:
 
 def unsendable(edge: EdgeSpec, channel: ChannelSpec, item: Any, problem: BaseException) -> SerializationError:
     """For an item that can be pickled in no way, or for which there is no memory."""
-    kind = type(item.item if type(item) is Tagged else item).__name__
+    item = item.item if type(item) is Tagged else item
+    kind = type(item).__name__
+    from .locating import bound_in
+
+    found = None if is_shortage(problem) else bound_in(item, "item", problem)
+    if found is not None:
+        error = SerializationError(
+            f"an item of type {kind} sent by {edge.source} cannot cross to another worker ({channel.name}): "
+            f"{found.text}. Or keep both nodes on one worker with graph.pin",
+            node=edge.source.node,
+            port=edge.source.port,
+            type=found.type,
+        )
+        error.__cause__ = problem
+        return error
     advice = (
         "The system is short of memory or of fds: send smaller items, or fewer at a time (capacity=)"
         if is_shortage(problem)

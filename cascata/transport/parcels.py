@@ -17,6 +17,7 @@ from . import dilled
 from .budget import Purse
 from .buffers import OUT_OF_BAND, Packed, holds_blobs, pack, pack_blobs, unpack
 from .misfits import is_shortage
+from .process_bound import Bound
 from .wire import MOST_BUFFERS, Frame, Kind
 
 __all__ = ["Packer", "open_frame"]
@@ -90,7 +91,7 @@ class Packer:
                 else:
                     frame = self._large(total, items, Packed(dilled.dumps(items), ()))
             except BaseException as another:
-                if is_shortage(another):
+                if is_shortage(another) or isinstance(another, Bound):
                     problem = another
             else:
                 yield frame

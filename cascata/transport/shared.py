@@ -31,6 +31,7 @@ from typing import Any, Final, NamedTuple
 from ..channel.threads import CLOSED, EMPTY, ENDED
 from ..errors import CascataError, ChannelClosed, SerializationError, in_words
 from . import dilled, forked
+from .process_bound import Bound, watch_plain_pickle
 from .readiness import wait_readable, wait_readable_sync
 
 with suppress(ImportError):  # not on Windows, where no channel is shared
@@ -358,13 +359,23 @@ def _dumps(item: Any) -> bytes:
     except Exception as problem:
         try:
             return dilled.dumps(item)
-        except Exception:
+        except Exception as another:
+            from .locating import bound_in
+
             kind = type(item).__name__
+            if isinstance(another, Bound) and (told := bound_in(item, "the item", another)) is not None:
+                raise SerializationError(
+                    f"an item of type {kind} cannot be put into a channel that processes share: {told.text}",
+                    type=told.type,
+                ) from another
             raise SerializationError(
                 f"an item of type {kind} cannot be put into a channel that processes share: {type(problem).__name__}: "
                 f"{problem}. Put what can be pickled: a path instead of an open file, an id instead of a connection",
                 type=kind,
             ) from problem
+
+
+watch_plain_pickle(_dumps.__code__)
 
 
 def _loads(data: bytes) -> Any:
