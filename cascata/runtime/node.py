@@ -12,6 +12,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,7 +31,7 @@ from .failures import Failures
 from .lineage import Lineage
 from .ordered import run_reordering
 from .outport import OutPort, Stopped
-from .state import make_state
+from .state import StateCell, make_state
 from .stream import Stream, TaggedStream
 from .trigger import run_once, run_triggers
 
@@ -105,6 +106,8 @@ class Node:
         """Trigger loops that go on."""
         self.tasks: set[asyncio.Task[Any] | None] = set()
         """The tasks in which they do."""
+        self.states: dict[str, StateCell[Any]] = {}
+        """Its state, by names."""
         self.streams: dict[str, Stream] = {}
         """The in-ports that the runner reads itself."""
         self.waits: list[str] = []
@@ -133,7 +136,7 @@ class Node:
         self._results = [writer for port, each in writers.items() if port != ERRORS for writer in each]
 
         def outport(port: str, refusal: Callable[[], BaseException | None], guard: Guard | None = None) -> OutPort:
-            stamping = None if host.lineage is None else host.lineage.stamping
+            stamping = None if host.lineage is None else partial(host.lineage.stamping, spec.name, port)
             return OutPort(port, spec.name, writers[port], refusal, lambda: host.forgotten(spec.name), guard, stamping)
 
         self.outports = {
@@ -213,7 +216,7 @@ class Node:
                 component = self.spec.component
                 for state in component.states:
                     self.doing = f"making its state {state.name!r}"
-                    fixed[state.name] = await make_state(
+                    fixed[state.name] = self.states[state.name] = await make_state(
                         state, self.spec.state_args.get(state.name, StateArgs()), stack
                     )
                 for port, given in self.spec.inputs.items():

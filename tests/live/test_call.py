@@ -71,14 +71,14 @@ async def InTime(x: In[int], y: Out[int]) -> None:
     await y.send(2 * x)
 
 
-@component
+@component(keeps=False)
 async def Reads(x: Stream[int], y: Out[int]) -> None:
     async for each in x:
         await asyncio.sleep(0)
         await y.send(2 * each)
 
 
-@component(thread=True)
+@component(thread=True, keeps=False)
 def ReadsInThread(x: Stream[int], y: BlockingOut[int]) -> None:
     for each in x:
         y.send(2 * each)
