@@ -126,7 +126,7 @@ async def Take(inp: Stream[T], out: Out[T], n: In[int]) -> None:
             return
 
 
-@component
+@component(keeps=False)
 async def Distinct(
     inp: In[T],
     out: Out[T],

@@ -1,14 +1,17 @@
 """Finds components that keep the item of a call for later, where it can be seen: in state, closures and globals.
 
-    call begins: how long is each list, dict …? ──> call ends, nothing was sent ──> did one of them grow by the item?
+    call begins: how long is each list, dict …? ──> call ends ──> did one of them grow by its item?
 
-What such a node sends later may come of the kept item, whoever's call it is then. Only calls that sent nothing are
-looked at: who has answered may remember what it likes. docs/embedding.md tells what stays unseen.
+What such a node sends later may come of the kept item, whoever's call it is then. A call that has sent nothing has
+kept its item when it is found in any of them. One that has sent something may remember the item in a set, or as a key:
+that is what caches do. docs/embedding.md tells what stays unseen.
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -25,7 +28,11 @@ _NAMES: Final = 32
 _LAST: Final = 32
 """Items of a list that has grown, from its end, among which the kept one is looked for."""
 
-_CONTAINERS: Final = (list, dict, set, deque)
+_QUEUES: Final = (asyncio.Queue, queue.Queue)
+_CONTAINERS: Final = (list, dict, set, deque, *_QUEUES)
+
+Before = tuple[dict[int, int], list[int], dict[tuple[int, Any], Any]]
+"""The sizes of the containers of a node and of those that it shares, and what its state has under names."""
 
 
 class Keeping:
@@ -34,11 +41,13 @@ class Keeping:
     Args:
         states: of the node.
         shared: containers that the runner reaches by its closure and its module's globals.
+        alone: whether one call runs at a time: what changes meanwhile is its doing.
     """
 
-    def __init__(self, states: Sequence[StateCell[Any]], shared: Sequence[Any]) -> None:
+    def __init__(self, states: Sequence[StateCell[Any]], shared: Sequence[Any], *, alone: bool) -> None:
         self._states = states
         self._shared = shared
+        self._alone = alone
 
     @classmethod
     def of(cls, component: ComponentSpec, states: Mapping[str, StateCell[Any]]) -> Keeping | None:
@@ -46,37 +55,46 @@ class Keeping:
         if component.options.get("keeps") is not None:
             return None
         shared = _shared_by(component.runner)
-        return cls([*states.values()], shared) if states or shared else None
+        if not states and not shared:
+            return None
+        return cls([*states.values()], shared, alone=component.options.get("concurrency", 1) == 1)
 
-    def begin(self, items: Iterable[Any]) -> Callable[[], bool]:
-        """To be called before a call of the runner; what it returns tells afterwards whether an item was kept.
+    def before(self) -> Before:
+        """To be called before a call of the runner: what `kept` compares with."""
+        return (
+            {id(each): _size(each) for each in self._own()},
+            [_size(each) for each in self._shared],
+            self._names(),
+        )
 
-        An item that was there before is not kept by this call: it is known, and was left out for that.
+    def kept(self, items: Iterable[Any], before: Before, *, sent: bool) -> bool:
+        """Whether a call that has ended kept one of its items. What was there before is not kept by this call.
+
+        Args:
+            items: of the call.
+            before: what `before` gave.
+            sent: whether the call sent something.
         """
-        wanted = [item for item in items if item is not None and not isinstance(item, bool)]
-        sizes = {id(each): len(each) for each in self._containers()}
-        names = self._names()
+        own, shared, names = before
+        grown = [each for each in self._own() if _size(each) > own.get(id(each), 0)]
+        if not sent and self._alone and not all(isinstance(each, dict | set) for each in grown):
+            return True  # of what has become of the item, perhaps
+        grown += [each for each, size in zip(self._shared, shared, strict=True) if _size(each) > size]
+        now = self._names()
+        changed = [(names.get(key), value) for key, value in now.items() if names.get(key) is not value]
+        return any(
+            any(_is_in(item, each, sent=sent) for each in grown)
+            or any(value is item and not _counted(earlier, value, sent=sent) for earlier, value in changed)
+            for item in items
+            if item is not None and not isinstance(item, bool)
+        )
 
-        def kept() -> bool:
-            grown = [each for each in self._containers() if len(each) > sizes.get(id(each), 0)]
-            named = self._names()
-            changed = [(names.get(key), value) for key, value in named.items() if names.get(key) is not value]
-            return any(
-                any(_is_in(item, each) for each in grown)
-                or any(value is item and not _counted(before, value) for before, value in changed)
-                for item in wanted
-            )
-
-        return kept
-
-    def _containers(self) -> Iterator[Any]:
-        """The lists, dicts … that are the state, or an attribute of it: the items of an `asyncio.Queue` are one."""
-        yield from self._shared
+    def _own(self) -> Iterator[Any]:
+        """The lists, queues, dicts … that are the state, or an attribute of it."""
         for cell in self._states:
-            value = cell.value
-            if isinstance(value, _CONTAINERS):
-                yield value
-            for _, inner in _named(value):
+            if isinstance(cell.value, _CONTAINERS):
+                yield cell.value
+            for _, inner in _named(cell.value):
                 if isinstance(inner, _CONTAINERS):
                     yield inner
 
@@ -89,28 +107,43 @@ class Keeping:
         return found
 
 
+def _size(container: Any) -> int:
+    size: int = container.qsize() if isinstance(container, _QUEUES) else len(container)
+    return size
+
+
 def _named(value: Any) -> Iterable[tuple[Any, Any]]:
     names = value if isinstance(value, dict) else getattr(value, "__dict__", None)
     return [*islice(names.items(), _NAMES)] if isinstance(names, dict) else ()
 
 
-def _is_in(item: Any, container: Any) -> bool:
-    """Whether it is among what was put last into a container, by itself or in a tuple."""
+def _is_in(item: Any, container: Any, *, sent: bool) -> bool:
+    """Whether it is among what was put last into a container, by itself or in a tuple.
+
+    Args:
+        item: that is looked for.
+        container: that has grown.
+        sent: whether the call sent something.
+    """
+    if isinstance(container, _QUEUES):
+        return False  # nobody can look into it
     if isinstance(container, set):
         try:
-            return item in container
+            return not sent and item in container
         except Exception:  # its hash and its comparison may be a user's
             return False
     if isinstance(container, dict):
-        last = [each for pair in islice(reversed(container.items()), _LAST) for each in pair]
+        last = [] if sent else [*islice(reversed(container), _LAST)]
+        if not isinstance(item, int | float):  # else it is a count, perhaps
+            last += islice(reversed(container.values()), _LAST)
     else:
         last = [*islice(reversed(container), _LAST)]
     return any(each is item or (isinstance(each, tuple) and any(part is item for part in each)) for each in last)
 
 
-def _counted(before: Any, after: Any) -> bool:
-    """Whether a number is a counter's rather than an item."""
-    return isinstance(before, int | float) and isinstance(after, int | float) and after == before + 1
+def _counted(before: Any, after: Any, *, sent: bool) -> bool:
+    """Whether a number may be a counter's, or a sum, rather than an item."""
+    return isinstance(after, int | float) and (sent or (isinstance(before, int | float) and after == before + 1))
 
 
 def _shared_by(runner: Callable[..., Any]) -> list[Any]:

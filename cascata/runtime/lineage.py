@@ -5,15 +5,15 @@
                                        └── tag -> id of what it took xor ids of what it sent ──> caller
 
 Each item on its way has a random id. A node tells the caller, for each call, the exclusive or of the ids that it took
-and of those that it sent, in one number: so the numbers come to 0 when, and but for one chance in 2**64 only when,
-everything that was sent was also taken, in whatever order they arrive (after the acker of Storm: Toshniwal et al.,
-"Storm @Twitter", 2014). What the caller has not had by then will never come.
+and of those that it sent towards the sink, in one number: so the numbers come to 0 when, and but for one chance in
+2**64 only when, everything that was sent was also taken, in whatever order they arrive (after the acker of Storm:
+Toshniwal et al., "Storm @Twitter", 2014). What the caller has not had by then will never come.
 
 What a node sends belongs to the calls whose items it has in hand. A node that mixes calls is found out where it can be,
 and from then on it fails what it gets, so that no caller has another one's answer:
 
 - a send from a task or callback that outlived the call in which it was begun (the task may serve other calls by now);
-- a call that sends nothing and leaves its item where a later one finds it (see `keeping`).
+- a call that leaves its item where a later one finds it (see `keeping`).
 
 Only a run that is opened for calls has a lineage; the others do without all that is here.
 """
@@ -28,12 +28,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import log
-from ..channel.base import DONE, Pending
+from ..channel.base import DONE, Pending, Writer
 from ..channel.given import checked
 from ..channel.tagged import Tagged
 from ..errors import CascataError
-from .keeping import Keeping
+from ..model import GraphSpec
+from .keeping import Before, Keeping
 from .outport import Put
+from .ways import on_the_way
 
 if TYPE_CHECKING:
     from .calls import Send
@@ -51,7 +53,7 @@ class Taken:
     Attributes:
         tags: the numbers of the calls.
         answered: whether something has come of it: it was sent, or its failure was told.
-        ending: called when all that belongs to it is done, if nothing has come of it.
+        ending: called when all that belongs to it is done.
     """
 
     __slots__ = ("_balance", "_holds", "_lineage", "answered", "ending", "tags")
@@ -73,11 +75,16 @@ class Taken:
         """Whether the call of the runner has ended."""
         return not self._holds
 
-    def stamp(self, item: Any) -> Tagged:
-        """The item as it is sent."""
-        sent = Tagged(item, self.tags, new_id(), self._lineage.oldest)
+    def stamp(self, item: Any, *, leads: bool) -> Tagged:
+        """The item as it is sent.
+
+        Args:
+            item: what is sent.
+            leads: whether something of it can come to the sink. Else nobody waits for what becomes of it.
+        """
+        sent = Tagged(item, self.tags, new_id() if leads else 0, self._lineage.oldest)
         self._balance ^= sent.id
-        self.answered = True
+        self.answered = self.answered or leads
         return sent
 
     def unstamp(self, sent: Tagged) -> None:
@@ -100,7 +107,7 @@ class Taken:
         """One of those who hold it is done."""
         self._holds -= 1
         if not self._holds:
-            if self.ending is not None and not self.answered:
+            if self.ending is not None:
                 self.ending(self)
             self._lineage.owe(self.tags, self._balance)
 
@@ -127,10 +134,10 @@ class Lineage:
     Args:
         returned: called with tag -> ids, now and then.
         failed: called with the tags whose item failed, and the error.
-        way: the channels by which items of calls can come to the sink (see `ways`).
+        spec: the graph.
 
     Attributes:
-        way: the same.
+        way: the channels by which something of a call can come to the sink (see `ways`).
         oldest: the number of the oldest call that may still wait for its answer, as far as is known here.
     """
 
@@ -138,9 +145,10 @@ class Lineage:
         self,
         returned: Callable[[Mapping[int, int]], None],
         failed: Callable[[tuple[int, ...], BaseException], None],
-        way: frozenset[int],
+        spec: GraphSpec,
     ) -> None:
-        self.way = way
+        self.way = on_the_way(spec)
+        self._edges = frozenset(edge for channel in self.way for edge in spec.channels[channel].edges)
         self.oldest = 0
         self._mixing: dict[str, str] = {}  # node -> why it can answer no call any more
         self._returned = returned
@@ -256,7 +264,8 @@ class Lineage:
         if node not in self._mixing:
             self._mixing[node] = str(error)
             log.error("%s. It fails all calls from now on", error)
-        self.fail(tags, error)
+        if tags:
+            self.fail(tags, error)
         return error
 
     def refuse(self, node: str) -> None:
@@ -280,14 +289,15 @@ class Lineage:
 
         batched = any(node.host.batches(channel) for port in ports for channel in node.spec.inputs[port].channels)
         name = node.name
-        keeping = Keeping.of(node.spec.component, node.states)
+        leads = any(not self._edges.isdisjoint(output.edges) for output in node.spec.outputs.values())
+        keeping = Keeping.of(node.spec.component, node.states) if leads else None
 
         async def tagged(*items: Any) -> Any:
             bare, taken = self.begin(*items, batched=batched)
             if taken is None:
                 return await call(*items)
             if keeping is not None:
-                taken.ending = partial(self._came_to_nothing, name, keeping.begin(bare))
+                taken.ending = partial(self._look_at_kept, name, keeping, bare, keeping.before())
             _current.set(taken)
             try:
                 if self._mixing:
@@ -303,28 +313,30 @@ class Lineage:
 
         return tagged
 
-    def _came_to_nothing(self, node: str, kept: Callable[[], bool], taken: Taken) -> None:
-        """A call of a runner has ended, and nothing was sent."""
-        if kept():
+    def _look_at_kept(self, node: str, keeping: Keeping, items: Sequence[Any], before: Before, taken: Taken) -> None:
+        """A call of a runner has ended: it is told, if the item was kept for later ones."""
+        if node not in self._mixing and keeping.kept(items, before, sent=taken.answered):
             self._mixes(
                 node,
-                "has kept the item of a call and sent nothing for it: what it sends later may be that call's answer, "
-                "and go to another caller. Answer each item in its own call of the runner (docs/embedding.md, "
-                '"Batches of calls"); if nothing that it sends comes of an item that it kept, declare '
-                "@component(keeps=False)",
-                taken.tags,
+                "has kept the item of a call where later calls of its runner find it: what it sends then may come of "
+                "this caller's item, and go to another one. Answer each item in its own call of the runner "
+                '(docs/embedding.md, "Batches of calls"); if nothing that it sends comes of an item that it kept, '
+                "declare @component(keeps=False)",
+                () if taken.answered else taken.tags,
             )
 
     # -- what goes
 
-    def stamping(self, node: str, port: str, put: Put) -> Put:
-        """The `put` of a writer of an out-port, for what is sent by calls of a runner that belong to calls."""
+    def stamping(self, node: str, port: str, writer: Writer) -> Put:
+        """A `put` of a writer of an out-port, for what is sent by calls of a runner that belong to calls."""
+        put = writer.put
+        leads = writer.edge in self._edges
 
         def stamped(item: Any) -> Awaitable[None]:
             taken = _current.get()
             if taken is None or not taken.of(self):
                 return put(item)
-            if taken.over:
+            if taken.over and leads:
                 raise self._mixes(
                     node,
                     f"has sent on {port!r} from a task or callback that was begun in a call of its runner and went on "
@@ -334,7 +346,7 @@ class Lineage:
                 )
             if self._mixing:
                 self.refuse(node)
-            sent = taken.stamp(item)
+            sent = taken.stamp(item, leads=leads)
             done = put(sent)
             return done if done is DONE else Pending(partial(late, taken, sent, done), _told_by_what_it_holds)
 

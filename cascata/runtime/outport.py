@@ -44,7 +44,7 @@ class OutPort:
         refusal: what a send to an edge without readers raises, or None when the node goes on for other edges' sake.
         forgotten: called when a `send` that had to wait was never awaited.
         guard: watches what is sent, when the run has `debug=True`.
-        stamping: makes of a writer's `put` one that marks what belongs to calls (see `lineage`).
+        stamping: makes of a writer a `put` that marks what belongs to calls (see `lineage`).
     """
 
     __slots__ = ("_discarded", "_fanned", "_stopped", "guard", "name", "node", "send", "writers")
@@ -68,7 +68,7 @@ class OutPort:
         refusal: Callable[[], BaseException | None],
         forgotten: Callable[[], None],
         guard: Guard | None = None,
-        stamping: Callable[[Put], Put] | None = None,
+        stamping: Callable[[Writer], Put] | None = None,
     ) -> None:
         self.name = name
         self.node = node
@@ -78,7 +78,7 @@ class OutPort:
         self._stopped = False
         for writer in writers:
             writer.refusal = refusal
-        puts = [writer.put if stamping is None else stamping(writer.put) for writer in writers]
+        puts = [writer.put if stamping is None else stamping(writer) for writer in writers]
         if not writers:
             self.send = self._discarding(refusal, forgotten)
         elif len(writers) == 1:

@@ -26,7 +26,6 @@ from .idle import IdleReport, IdleWatch, Rest
 from .journal import Life, NodeJournal
 from .lineage import Lineage
 from .node import Node
-from .ways import on_the_way
 
 __all__ = ["SWITCH_S", "Events", "Links", "Refused", "Worker"]
 
@@ -138,7 +137,7 @@ class Worker:
         self.skip_errors = skip_errors
         self.deadlines = Deadlines(grace, events.overdue)
         self.cancelling = False
-        self.lineage = Lineage(events.returned, events.call_failed, on_the_way(spec)) if calls else None
+        self.lineage = Lineage(events.returned, events.call_failed, spec) if calls else None
         self._debug = debug
         self.watch: IdleWatch | None = None
         self.unawaited: Counter[str] = Counter()

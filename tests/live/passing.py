@@ -244,13 +244,18 @@ class Passing:
         return [each for each in self.leaves if each not in self.logged] or [self.leaves[-1]]
 
     @property
-    def refused(self) -> list[str]:
-        """The nodes on the way to the sink that may mix calls."""
+    def leading(self) -> set[int]:
+        """The steps from which something comes to the sink."""
         leading = set(self.ends)
         for index in reversed(range(len(self.steps))):
             if index in leading:
                 leading |= {*self.steps[index].feeds, *self.steps[index].other}
-        return [self.name(index) for index, step in enumerate(self.steps) if index in leading and step.refused]
+        return leading
+
+    @property
+    def refused(self) -> list[str]:
+        """The nodes on the way to the sink that may mix calls."""
+        return [self.name(index) for index in sorted(self.leading) if index >= 0 and self.steps[index].refused]
 
 
 def passing(rng: random.Random) -> Passing:
@@ -376,10 +381,11 @@ class _Passes(_Onward):
 # -- the model
 
 
-def outcomes(shape: Passing, number: int) -> tuple[frozenset[Item], bool]:
-    """The answers that a call may get, and whether it may fail. Neither: it gets none."""
+def outcomes(shape: Passing, number: int) -> tuple[frozenset[Item], bool, bool]:
+    """The answers that a call may get, whether it may fail, and whether it may get nothing."""
     results: dict[int, set[Item]] = {-1: {(number, str(number))}}
-    failed = False
+    failed = failed_on_the_way = False
+    leading = shape.leading
     for index, step in enumerate(shape.steps):
         name, kind = shape.name(index), step.kind
         came = set().union(*(results[each] for each in step.feeds))
@@ -389,6 +395,7 @@ def outcomes(shape: Passing, number: int) -> tuple[frozenset[Item], bool]:
             continue
         if kind == "Fails" and came and chosen(name, number, 6):
             failed = failed or not step.mended
+            failed_on_the_way = failed_on_the_way or (not step.mended and index in leading)
             results[index] = {onward(item, "mended") for item in came} if step.mended else set()
         elif kind == "Drops" and chosen(name, number, 4):
             results[index] = set()
@@ -400,4 +407,5 @@ def outcomes(shape: Passing, number: int) -> tuple[frozenset[Item], bool]:
             results[index] = {onward(onward(onward(item, name), name), name) for item in came}
         else:
             results[index] = {onward(item, name) for item in came}
-    return frozenset().union(*(results[each] for each in shape.ends)), failed
+    answers = frozenset().union(*(results[each] for each in shape.ends))
+    return answers, failed, not (answers or failed_on_the_way)

@@ -30,7 +30,7 @@ PER_GRAPH = 128
 
 async def one(live: Any, shape: Passing, number: int, rng: random.Random, got: Counter[str]) -> str | None:
     """Makes a call. Returns what is wrong with what it got."""
-    answers, fails = outcomes(shape, number)
+    answers, fails, may_be_none = outcomes(shape, number)
     patience = rng.random() * 0.01 if rng.random() < 0.1 else None
     give_up = patience is not None and rng.random() < 0.5
     call = asyncio.ensure_future(live.call((number, str(number)), timeout=None if give_up else patience or 20))
@@ -52,7 +52,7 @@ async def one(live: Any, shape: Passing, number: int, rng: random.Random, got: C
         return f"{number}: failed with {error!r}; may it fail? {fails}"
     except NoAnswer:
         got["none"] += 1
-        return f"{number}: no answer, and it may be {answers}, or an error: {fails}" if answers or fails else None
+        return None if may_be_none else f"{number}: no answer, and it may be {answers}, or an error: {fails}"
     except CascataError as error:
         return f"{number}: {error!r}"
     got["answered"] += 1
