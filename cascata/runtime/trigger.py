@@ -301,7 +301,7 @@ class _Zip:
         """Done when no further group can be complete."""
 
     async def run(self) -> None:
-        """Runs until a port has ended and nothing of it waits."""
+        """Runs until a port has ended and nothing of it waits, or all have ended."""
         tasks = [asyncio.ensure_future(self._follow(port)) for port in self._ports]
         try:
             pending: set[asyncio.Future[Any]] = {*tasks, self._over}
@@ -383,7 +383,9 @@ class _Zip:
             node.in_hand_s += perf_counter() - began
 
     def _look(self) -> None:
-        if not (self._met or self._over.done()) and any(self._meeting.empty(port) for port in self._ended):
+        if self._met or self._over.done():
+            return
+        if len(self._ended) == len(self._ports) or any(self._meeting.empty(port) for port in self._ended):
             self._over.set_result(None)
 
     def _ignore(self, gone: Sequence[Came]) -> None:

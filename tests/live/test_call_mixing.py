@@ -491,3 +491,33 @@ def test_the_late_answer_of_a_call_that_was_given_up_answers_no_other_one(engine
             assert await asyncio.gather(*map(live.call, range(10, 15))) == list(range(10, 15))
 
     asyncio.run(main())
+
+
+@component
+async def Odd(x: In[int], y: Out[int]) -> None:
+    if x % 2:
+        await y.send(x)
+
+
+@component
+async def OddAndEven(x: In[int], other: In[int], y: Out[int]) -> None:
+    await y.send(x + other)
+
+
+def test_a_zip_at_which_calls_wait_in_vain_on_every_side_ends_with_its_streams(engine: Options) -> None:
+    graph = zipping(Odd)
+    graph.even = ready.Filter
+    graph.even.fn < (lambda number: number % 2 == 0)
+    graph.right.y >> graph.even.inp
+    graph.third = OddAndEven
+    graph.left.y >> graph.third.x
+    graph.even.out >> graph.third.other
+    graph.third.y >> graph.sink.inp
+
+    async def main() -> None:
+        async with graph.open(**engine) as live:
+            got = await asyncio.gather(*map(live.call, range(10)), return_exceptions=True)
+        assert got[1::2] == [(number, number) for number in range(1, 10, 2)]
+        assert all(isinstance(each, NoAnswer) for each in got[::2])
+
+    asyncio.run(main())
