@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..channel.base import Reader
 from ..channel.local import LocalChannel
+from ..channel.meeting import Came, Meeting
 from ..channel.turns import SLICE_S, turns
 from ..errors import CascataError
 from ..model import MISSING
-from .meeting import Came, Meeting
 from .ways import ports_on_the_way
 
 if TYPE_CHECKING:

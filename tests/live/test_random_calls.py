@@ -95,7 +95,7 @@ async def refusal(shape: Passing, options: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize(
     ("options", "graphs", "count"),
-    [({"engine": "inline"}, 40, 48), ({"num_workers": 2}, 8, 64)],
+    [({"engine": "inline"}, 32, 48), ({"num_workers": 2}, 4, 64)],
     ids=["inline", "2 workers"],
 )
 def test_each_caller_gets_what_is_its_own(options: dict[str, Any], graphs: int, count: int) -> None:
@@ -110,6 +110,5 @@ def test_each_caller_gets_what_is_its_own(options: dict[str, Any], graphs: int, 
     if CALLS:
         print(f"\n{options}: {graphs} graphs, {graphs * count} calls: {dict(got)}")
     assert got["answered"] > got["late"] + got["cancelled"]
-    assert got["refused"]
-    assert got["failed"]
-    assert got["none"]
+    if "engine" in options:  # among so many graphs there is something of everything
+        assert all(got[each] for each in ("refused", "failed", "none", "cancelled", "late")), got
