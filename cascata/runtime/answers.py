@@ -80,9 +80,7 @@ class AnsweringSink(SinkEnd):
             # The item has an id of its own on each edge of the source. Until all have been sent, `asked` has one more,
             # so that an answer which comes while the last ones still wait for room is not the end of it.
             sending = Taken(lineage, (tag,), asked.balance)
-            with lineage.within(sending):
-                sent = source.send(item)
-            await sent
+            await lineage.sending(sending, source.send, item)
             asked.balance ^= sending.settle()
             if self.ended:
                 self._answer_none(asked, _ENDED)

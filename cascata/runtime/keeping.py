@@ -13,7 +13,7 @@ import asyncio
 import inspect
 import queue
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -31,8 +31,11 @@ _LAST: Final = 32
 _QUEUES: Final = (asyncio.Queue, queue.Queue)
 _CONTAINERS: Final = (list, dict, set, deque, *_QUEUES)
 
-Before = tuple[dict[int, int], list[int], dict[tuple[int, Any], Any]]
-"""The sizes of the containers of a node and of those that it shares, and what its state has under names."""
+Seen = tuple[Any, int, dict[Any, tuple[Any, int]]]
+"""A state, its size, and what it has under names with their sizes."""
+
+Before = tuple[list[Seen], list[int]]
+"""The states of a node as they were, and the sizes of the containers that it shares."""
 
 
 class Keeping:
@@ -61,11 +64,7 @@ class Keeping:
 
     def before(self) -> Before:
         """To be called before a call of the runner: what `kept` compares with."""
-        return (
-            {id(each): _size(each) for each in self._own()},
-            [_size(each) for each in self._shared],
-            self._names(),
-        )
+        return [_look(cell.value) for cell in self._states], [_size(each) for each in self._shared]
 
     def kept(self, items: Iterable[Any], before: Before, *, sent: bool) -> bool:
         """Whether a call that has ended kept one of its items. What was there before is not kept by this call.
@@ -75,13 +74,19 @@ class Keeping:
             before: what `before` gave.
             sent: whether the call sent something.
         """
-        own, shared, names = before
-        grown = [each for each in self._own() if _size(each) > own.get(id(each), 0)]
-        if not sent and self._alone and not all(isinstance(each, dict | set) for each in grown):
+        states, shared = before
+        grown: list[Any] = []
+        changed: list[tuple[Any, Any]] = []
+        for cell, (value, size, names) in zip(self._states, states, strict=True):
+            _compare(value, size, cell.value, grown, changed)
+            for name, inner in _named(cell.value):
+                earlier, earlier_size = names.get(name, (None, 0))
+                _compare(earlier, earlier_size, inner, grown, changed)
+        if grown and not sent and self._alone and not all(isinstance(each, dict | set) for each in grown):
             return True  # of what has become of the item, perhaps
         grown += [each for each, size in zip(self._shared, shared, strict=True) if _size(each) > size]
-        now = self._names()
-        changed = [(names.get(key), value) for key, value in now.items() if names.get(key) is not value]
+        if not grown and not changed:
+            return False
         return any(
             any(_is_in(item, each, sent=sent) for each in grown)
             or any(value is item and not _counted(earlier, value, sent=sent) for earlier, value in changed)
@@ -89,32 +94,33 @@ class Keeping:
             if item is not None and not isinstance(item, bool)
         )
 
-    def _own(self) -> Iterator[Any]:
-        """The lists, queues, dicts … that are the state, or an attribute of it."""
-        for cell in self._states:
-            if isinstance(cell.value, _CONTAINERS):
-                yield cell.value
-            for _, inner in _named(cell.value):
-                if isinstance(inner, _CONTAINERS):
-                    yield inner
 
-    def _names(self) -> dict[tuple[int, Any], Any]:
-        """What the state is, and what it has under names."""
-        found: dict[tuple[int, Any], Any] = {}
-        for index, cell in enumerate(self._states):
-            found[index, None] = cell.value
-            found.update(((index, name), value) for name, value in _named(cell.value))
-        return found
+def _look(value: Any) -> Seen:
+    """A state as it is: itself, its size, and what it has under names with their sizes."""
+    names = {name: (inner, _size(inner)) for name, inner in _named(value)}
+    return value, _size(value), names
 
 
-def _size(container: Any) -> int:
-    size: int = container.qsize() if isinstance(container, _QUEUES) else len(container)
+def _compare(before: Any, size: int, now: Any, grown: list[Any], changed: list[tuple[Any, Any]]) -> None:
+    """Notes a value that was replaced, and a container that has grown, or came with something in it."""
+    if now is not before:
+        changed.append((before, now))
+        size = 0
+    if _size(now) > size:
+        grown.append(now)
+
+
+def _size(value: Any) -> int:
+    """How much is in a container; 0 for anything else."""
+    if not isinstance(value, _CONTAINERS):
+        return 0
+    size: int = value.qsize() if isinstance(value, _QUEUES) else len(value)
     return size
 
 
 def _named(value: Any) -> Iterable[tuple[Any, Any]]:
     names = value if isinstance(value, dict) else getattr(value, "__dict__", None)
-    return [*islice(names.items(), _NAMES)] if isinstance(names, dict) else ()
+    return [*islice(names.items(), _NAMES)] if names and isinstance(names, dict) else ()
 
 
 def _is_in(item: Any, container: Any, *, sent: bool) -> bool:
@@ -143,7 +149,9 @@ def _is_in(item: Any, container: Any, *, sent: bool) -> bool:
 
 def _counted(before: Any, after: Any, *, sent: bool) -> bool:
     """Whether a number may be a counter's, or a sum, rather than an item."""
-    return isinstance(after, int | float) and (sent or (isinstance(before, int | float) and after == before + 1))
+    if not isinstance(after, int | float):
+        return False
+    return sent or after == (before if isinstance(before, int | float) else 0) + 1
 
 
 def _shared_by(runner: Callable[..., Any]) -> list[Any]:

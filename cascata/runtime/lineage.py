@@ -256,6 +256,14 @@ class Lineage:
         finally:
             _current.reset(before)
 
+    def sending(self, taken: Taken, send: Callable[[Any], Awaitable[None]], item: Any) -> Awaitable[None]:
+        """Sends an item as one that belongs to that, whatever the running task has in hand."""
+        before = _current.set(taken)
+        try:
+            return send(item)
+        finally:
+            _current.reset(before)
+
     # -- nodes that mix calls
 
     def _mixes(self, node: str, why: str, tags: tuple[int, ...]) -> CascataError:

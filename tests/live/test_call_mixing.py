@@ -277,7 +277,9 @@ def test_a_component_that_keeps_the_item_of_a_call_fails_the_next_ones_by_name(k
     async def main() -> None:
         async with through(keeper).open(**options) as live:
             first = (await asyncio.gather(live.call("first"), return_exceptions=True))[0]
-            got = await asyncio.gather(*(live.call(f"t{n}") for n in range(5)), return_exceptions=True)
+            got: list[Any] = []
+            while not got or (isinstance(got[-1], NoAnswer) and len(got) < 100):  # a stray task sends when it may
+                got += await asyncio.gather(*(live.call(f"t{n}") for n in range(5)), return_exceptions=True)
         assert first in ("nothing yet", "first") or isinstance(first, CascataError)
         for each in got:
             assert isinstance(each, CascataError), each
@@ -299,11 +301,14 @@ async def Caches(x: In[int], y: Out[int], known: State[dict[int, int]] = State(d
 
 
 @component
-async def DropsSome(x: In[int], y: Out[int], count: State[int] = State(int)) -> None:
+async def DropsSome(
+    x: In[int], y: Out[int], count: State[int] = State(int), counts: State[dict[str, int]] = State(dict)
+) -> None:
     if x % 2:
         await y.send(x)
     else:
         count.value += 1
+        counts.value["dropped"] = counts.value.get("dropped", 0) + 1
 
 
 def test_who_says_that_it_keeps_nothing_is_believed_and_a_cache_or_a_counter_is_not_suspected(engine: Options) -> None:
@@ -313,9 +318,9 @@ def test_who_says_that_it_keeps_nothing_is_believed_and_a_cache_or_a_counter_is_
         async with through(Caches).open(**engine) as live:
             assert [await live.call(each) for each in (2, 3, 2, 1)] == [4, 9, 4, 1]
         async with through(DropsSome).open(**engine) as live:
-            got = await asyncio.gather(*map(live.call, range(1, 9)), return_exceptions=True)
-            assert got[::2] == [1, 3, 5, 7]
-            assert all(isinstance(each, NoAnswer) for each in got[1::2])
+            got = await asyncio.gather(*map(live.call, range(9)), return_exceptions=True)
+            assert got[1::2] == [1, 3, 5, 7]
+            assert all(isinstance(each, NoAnswer) for each in got[::2])
 
     asyncio.run(main())
 
