@@ -182,6 +182,14 @@ COMPONENT_OPTIONS: Final[Mapping[str, Option]] = {
             "What the death of its worker does to the node.",
         ),
         Option(
+            "keeps",
+            None,
+            lambda value: value is None or _is_bool(value),
+            "True, False or None",
+            "Whether it keeps items for later or puts several together, so that `live.call` is refused; None: whoever "
+            "reads a stream may.",
+        ),
+        Option(
             "resources",
             None,
             lambda value: value is None or isinstance(value, dict),

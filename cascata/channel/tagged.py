@@ -14,17 +14,20 @@ class Tagged:
         item: what is sent.
         tags: the numbers of the calls.
         id: of this very item, by which its way is followed; 0: it is not.
+        oldest: the number of the oldest call that still waited for its answer when this was sent, as far as the sender
+            knew: nobody wants what belongs to earlier ones.
     """
 
-    __slots__ = ("id", "item", "tags")
+    __slots__ = ("id", "item", "oldest", "tags")
 
-    def __init__(self, item: Any, tags: tuple[int, ...], id: int) -> None:
+    def __init__(self, item: Any, tags: tuple[int, ...], id: int, oldest: int = 0) -> None:
         self.item = item
         self.tags = tags
         self.id = id
+        self.oldest = oldest
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Tagged, (self.item, self.tags, self.id)
+        return Tagged, (self.item, self.tags, self.id, self.oldest)
 
     def __repr__(self) -> str:
         return repr(self.item)

@@ -14,7 +14,7 @@ __all__ = ["Batch", "CollectToList", "TimeWindow", "Window"]
 T = TypeVar("T")
 
 
-@component
+@component(keeps=True)
 async def Batch(
     inp: Stream[T], out: Out[list[T]], size: In[int | None] = None, seconds: In[float | None] = None
 ) -> None:
@@ -55,7 +55,7 @@ async def Batch(
         await out.send(batch)
 
 
-@component
+@component(keeps=True)
 async def Window(
     inp: Stream[T], out: Out[list[T]], size: In[int], step: In[int] = 1, partial: In[bool] = False
 ) -> None:
@@ -96,7 +96,7 @@ async def Window(
             window.popleft()
 
 
-@component
+@component(keeps=True)
 async def TimeWindow(inp: Stream[T], out: Out[list[T]], seconds: In[float], step: In[float | None] = None) -> None:
     """Sends lists of what came lately: every `step` seconds, the items of the last `seconds`.
 
@@ -147,7 +147,7 @@ async def TimeWindow(inp: Stream[T], out: Out[list[T]], seconds: In[float], step
         await close()
 
 
-@component
+@component(keeps=True)
 async def CollectToList(inp: Stream[T], out: Out[list[T]]) -> None:
     """Sends all items as one list at the end; an empty one when there were none.
 

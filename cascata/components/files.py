@@ -165,7 +165,7 @@ def ReadCsv(
             raise ValueError(f"{name}, line {rows.line_num}: {error}") from error
 
 
-@component(thread=True)
+@component(thread=True, keeps=True)
 def WriteJsonLines(
     inp: Stream[Any],
     path: In[str | os.PathLike[str]],

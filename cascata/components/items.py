@@ -99,7 +99,7 @@ async def FlatMap(
         raise TypeError(f"{what} is no iterable, but {values!r}, so that there is nothing in it to send one by one")
 
 
-@component
+@component(keeps=False)
 async def Take(inp: Stream[T], out: Out[T], n: In[int]) -> None:
     """Sends the first items, then ends. What feeds it is stopped.
 
@@ -126,7 +126,7 @@ async def Take(inp: Stream[T], out: Out[T], n: In[int]) -> None:
             return
 
 
-@component
+@component(keeps=False)
 async def Distinct(
     inp: In[T],
     out: Out[T],

@@ -31,7 +31,7 @@ async def Merge(inp: In[T], out: Out[T]) -> None:
     await out.send(inp)
 
 
-@component
+@component(keeps=True)
 async def ZipLatest(inp: Stream[T], latest: Stream[U], out: Out[tuple[T, U]]) -> None:
     """Sends each item together with the latest value of another stream.
 

@@ -16,7 +16,7 @@ __all__ = ["Delay", "RateLimit"]
 T = TypeVar("T")
 
 
-@component
+@component(keeps=False)
 async def RateLimit(inp: Stream[T], out: Out[T], per_second: In[float], burst: In[int | None] = None) -> None:
     """Sends no more than so many items in a second, evenly.
 
@@ -46,7 +46,7 @@ async def RateLimit(inp: Stream[T], out: Out[T], per_second: In[float], burst: I
         await out.send(item)
 
 
-@component
+@component(keeps=True)
 async def Delay(inp: Stream[T], out: Out[T], seconds: In[float], holds: In[int] = 10_000) -> None:
     """Sends each item so many seconds after it came, in the same order.
 

@@ -154,7 +154,7 @@ def component(function: Any = None, /, **options: Any) -> Any:
         function: the runner: `async def`, plain `def`, and both with `yield`. What it yields or returns
             goes to the only out-port.
         **options: see `cascata.options.COMPONENT_OPTIONS`: `concurrency`, `ordered`, `thread`, `timeout`,
-            `retries`, `backoff`, `on_worker_death`, `resources`.
+            `retries`, `backoff`, `on_worker_death`, `keeps`, `resources`.
 
     Returns:
         The component class, with the function's name, module and documentation.

@@ -23,6 +23,7 @@ from ..observe.report import RunReport
 from ..options import RunOptions, suggestion
 from ..runtime.answers import AnsweringSink
 from ..runtime.caller import SinkEnd, SourceEnd
+from ..runtime.ways import refusals
 from .arguments import one_source_and_sink, sinks_of, sources_of
 
 __all__ = ["Live", "LiveSink", "LiveSource"]
@@ -167,6 +168,8 @@ class Live:
         self._run: OpenRun | None = None
         self._sources: dict[str, LiveSource] = {}
         self._sinks: dict[str, LiveSink] = {}
+        self._refusals: list[str] | None = None
+        """Why calls are refused: none, or not looked at yet."""
         self._leaving = False
         self._own: BaseException | None = None
         self._told = False
@@ -214,7 +217,7 @@ class Live:
 
         For graphs with one source and one sink. Any number of calls may be in flight, in any number of tasks. The
         answer is the first that comes to the sink of what the item has become, whatever way it took; a second one is
-        dropped, and counted. What nodes send for several items together (a batch, a zip) answers the call of each.
+        dropped, and counted. A graph in which a node keeps items, or puts those of several calls together, is refused.
 
         Args:
             item: what to send. It is given away: do not change it afterwards.
@@ -229,7 +232,9 @@ class Live:
             NoAnswer: the item came to nothing, since a node dropped it or keeps it; or the run has ended before.
             TimeoutError: the time is over. Its answer is dropped when it comes.
             ChannelClosed: the source was closed.
-            CascataError: the run has failed: its error. Or the graph has not one source and one sink.
+            CascataError: the run has failed: its error. Or the graph has not one source and one sink, or a node on the
+                way keeps items or puts them together: then nothing is sent, and the text names each such place. Or a
+                node was found to do so meanwhile.
 
         Cancelled: its answer is dropped when it comes.
         """
@@ -237,6 +242,12 @@ class Live:
             raise CascataError(
                 "live.call: for graphs with one source and one sink, inside `async with graph.open()`; this one has "
                 f"{len(sources_of(self._spec))} and {len(sinks_of(self._spec))}"
+            )
+        if self._refusals is None:
+            self._refusals = refusals(self._spec, restarts=self._options.on_worker_death == "restart")
+        if self._refusals:
+            raise CascataError(
+                "live.call: this graph would not give each caller its own answer: " + "; ".join(self._refusals)
             )
         (source,), (sink,) = self._sources.values(), self._sinks.values()
         end = sink._end

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..channel.given import checked
 from ..channel.tagged import Tagged
-from ..errors import NoAnswer, bounded_repr
+from ..errors import CascataError, NoAnswer, bounded_repr
 from .caller import SinkEnd, SourceEnd
-from .lineage import new_id
+from .lineage import Taken, new_id
 
 if TYPE_CHECKING:
     from .node import Node
@@ -35,10 +35,11 @@ class Asked:
         self.answer = answer
 
 
+_OF_SEVERAL: Final = "live.call: what came to the sink belongs to several calls, and is the answer to none of them"
 _ENDED: Final = "the run has ended before there was an answer to {}"
 _NOTHING_LEFT: Final = (
-    "nothing came of {}: no node has anything of it any more, and none has sent it on to the sink. (A node that keeps "
-    "items for later, or drops some, gives no answer to each)"
+    "nothing came of {}: no node has anything of it any more, and none has sent it on to the sink. (A node has dropped "
+    "it, or it waits at a zip for a partner that was dropped or has failed)"
 )
 
 
@@ -69,13 +70,22 @@ class AnsweringSink(SinkEnd):
         """
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._read())
+        lineage = self.node.host.lineage
+        assert lineage is not None  # the run is opened for calls
         tag = self._tag = self._tag + 1
         asked = Asked(item, new_id(), asyncio.get_running_loop().create_future())
         self._asked[tag] = asked
+        lineage.oldest = next(iter(self._asked))
         try:
-            await source.send(Tagged(item, (tag,), asked.balance))
+            # The item has an id of its own on each edge of the source. Until all have been sent, `asked` has one more,
+            # so that an answer which comes while the last ones still wait for room is not the end of it.
+            sending = Taken(lineage, (tag,), asked.balance)
+            await lineage.sending(sending, source.send, item)
+            asked.balance ^= sending.settle()
             if self.ended:
                 self._answer_none(asked, _ENDED)
+            elif not asked.balance:
+                self._answer_none(asked, _NOTHING_LEFT)
             return await asked.answer
         finally:
             del self._asked[tag]
@@ -114,22 +124,18 @@ class AnsweringSink(SinkEnd):
         """Hands an item to the calls that it answers, or keeps it for who reads."""
         edges = self._reader.last_edges()
         if type(item) is Tagged:
-            answer, tags = checked(item.item), item.tags
-        elif type(item) is list and any(type(each) is Tagged for each in item):
-            answer = [checked(each.item) if type(each) is Tagged else each for each in item]
-            tags = tuple(tag for each in item if type(each) is Tagged for tag in each.tags)
+            waiting = self._of(item.tags)
+            if len(item.tags) > 1:  # such graphs are refused before the first call: this is for what nobody foresaw
+                self.failed(item.tags, CascataError(_OF_SEVERAL))
+            elif waiting:
+                waiting[0].answer.set_result(checked(item.item))
+            if not waiting:
+                self._ignore(edges)  # a second answer, or one that came too late
         elif self._left:
             self._ignore(edges)
-            return
         else:
             self._others.append((item, edges))
             self._changed.set()
-            return
-        waiting = self._of(tags)
-        for asked in waiting:
-            asked.answer.set_result(answer)
-        if not waiting:
-            self._ignore(edges)  # a second answer, or one that came too late
 
     def _ignore(self, edges: Mapping[int, int]) -> None:
         self.node.received -= 1

@@ -155,6 +155,10 @@ class Failures:
 
         return noted
 
+    def note(self, edges: Sequence[Mapping[int, int]] | None) -> None:
+        """The next call has items that came on these edges, one mapping for each port; None: those taken last."""
+        self._noted = edges
+
     def edges_of(self, ports: Sequence[str] | Mapping[str, Any]) -> Sequence[Mapping[int, int]]:
         """For each of the ports, the edges of the item that was taken last, with how many items of each are in it."""
         return [self._node.readers[port].last_edges() for port in ports]

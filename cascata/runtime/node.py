@@ -32,7 +32,7 @@ from .lineage import Lineage
 from .losses import Losses, place_of
 from .ordered import run_reordering
 from .outport import OutPort, Stopped
-from .state import make_state
+from .state import StateCell, make_state
 from .stream import Stream, TaggedStream
 from .trigger import run_once, run_triggers
 
@@ -109,6 +109,8 @@ class Node:
         """Trigger loops that go on."""
         self.tasks: set[asyncio.Task[Any] | None] = set()
         """The tasks in which they do."""
+        self.states: dict[str, StateCell[Any]] = {}
+        """Its state, by names."""
         self.streams: dict[str, Stream] = {}
         """The in-ports that the runner reads itself."""
         self.waits: list[str] = []
@@ -139,7 +141,7 @@ class Node:
         self.losses = Losses(spec.component, self._mark, lambda: host.lost(self))
 
         def outport(port: str, refusal: Callable[[], BaseException | None], guard: Guard | None = None) -> OutPort:
-            stamping = None if host.lineage is None else host.lineage.stamping
+            stamping = None if host.lineage is None else partial(host.lineage.stamping, spec.name, port)
             outlived = None if port == ERRORS or spec.component.at_caller else partial(self._outlived, port)
             forgotten = partial(self.losses.forget, port)
             return OutPort(port, spec.name, writers[port], refusal, forgotten, guard, stamping, outlived)
@@ -227,7 +229,7 @@ class Node:
                 component = self.spec.component
                 for state in component.states:
                     self.doing = f"making its state {state.name!r}"
-                    fixed[state.name] = await make_state(
+                    fixed[state.name] = self.states[state.name] = await make_state(
                         state, self.spec.state_args.get(state.name, StateArgs()), stack
                     )
                 for port, given in self.spec.inputs.items():

@@ -55,7 +55,7 @@ class OutPort:
         refusal: what a send to an edge without readers raises, or None when the node goes on for other edges' sake.
         forgotten: called when a `send` that had to wait was never awaited.
         guard: watches what is sent, when the run has `debug=True`.
-        stamping: makes of a writer's `put` one that marks what belongs to calls (see `lineage`).
+        stamping: makes of a writer a `put` that marks what belongs to calls (see `lineage`).
         outlived: as `refusal`, when the node has ended and somebody still read; None: the same.
     """
 
@@ -80,7 +80,7 @@ class OutPort:
         refusal: Callable[[], BaseException | None],
         forgotten: Callable[[], None],
         guard: Guard | None = None,
-        stamping: Callable[[Put], Put] | None = None,
+        stamping: Callable[[Writer], Put] | None = None,
         outlived: Callable[[int], BaseException | None] | None = None,
     ) -> None:
         self.name = name
@@ -93,7 +93,7 @@ class OutPort:
         for writer in writers:
             writer.refusal = refusal
             writer.outlived = None if outlived is None else partial(outlived, writer.edge)
-        puts = [writer.put if stamping is None else stamping(writer.put) for writer in writers]
+        puts = [writer.put if stamping is None else stamping(writer) for writer in writers]
         if not writers:
             self.send = self._discarding(refusal, forgotten)
         elif len(writers) == 1:

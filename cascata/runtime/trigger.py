@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..channel.base import Reader
 from ..channel.local import LocalChannel
+from ..channel.meeting import Came, Meeting
 from ..channel.turns import SLICE_S, turns
 from ..errors import CascataError
 from ..model import MISSING
+from .ways import ports_on_the_way
 
 if TYPE_CHECKING:
     from .calls import Calls, Send
+    from .lineage import Lineage
     from .node import Node
 
 __all__ = ["BATCH_S", "run_once", "run_triggers", "starve"]
@@ -96,6 +99,10 @@ def _run_group(
         call = node.host.lineage.calling(node, ports, call, give)
     if len(ports) == 1:
         return _run_single(node, ports[0], node.readers[ports[0]], call, give, lock)
+    if node.host.lineage is not None and node.journal is None:
+        lineage = node.host.lineage
+        if len(ports_on_the_way(node.spec, lineage.way, ports)) == len(ports):
+            return _Zip(node, ports, call, give, lineage, lock or asyncio.Lock()).run()
     return _run_zipped(node, ports, [node.readers[port] for port in ports], call, give, lock)
 
 
@@ -252,6 +259,140 @@ async def _run_zipped(
                 node.publish()
                 await asyncio.sleep(0)
                 its.turned = clock()
+
+
+class _Zip:
+    """A synchronised group in a run opened for calls: items meet those of their own call (see `meeting`).
+
+    Each port has a task that takes from it. Who completes a group makes the call, one at a time.
+
+    Args:
+        node: whose group it is.
+        ports: of the group; items of calls can come to each.
+        call: makes a call of the runner.
+        give: sends what that returns.
+        lineage: of the worker.
+        alone: held during a call.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        ports: tuple[str, ...],
+        call: Callable[..., Awaitable[Any]],
+        give: Send,
+        lineage: Lineage,
+        alone: asyncio.Lock,
+    ) -> None:
+        self._node = node
+        self._ports = ports
+        self._call = call
+        self._give = give
+        self._lineage = lineage
+        self._alone = alone
+        self._meeting = Meeting(ports)
+        self._room = asyncio.Event()
+        """Set when an item that belongs to no call has met its partners."""
+        self._ended: set[str] = set()
+        """The ports to which nothing comes any more."""
+        self._met = 0
+        """Groups that are complete and whose call has not ended."""
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when no further group can be complete."""
+
+    async def run(self) -> None:
+        """Runs until a port has ended and nothing of it waits, or all have ended."""
+        tasks = [asyncio.ensure_future(self._follow(port)) for port in self._ports]
+        try:
+            pending: set[asyncio.Future[Any]] = {*tasks, self._over}
+            while not self._over.done():
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for each in done:
+                    if (error := each.result()) is not None:
+                        raise error
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._ignore(self._meeting.clear())
+
+    async def _follow(self, port: str) -> BaseException | None:
+        """Takes what comes to a port. Returns what ends the node: a task that raises `SystemExit` ends its loop."""
+        reader = self._node.readers[port]
+        most = self._node.spec.inputs[port].port.capacity
+        its = turns()
+        try:
+            with _looping(self._node):
+                while reader.items or await starve(self._node, reader, port):
+                    item = reader.items.popleft()
+                    came = (item, reader.last_edges())
+                    reader.release()
+                    self._node.received += 1
+                    await self._take(port, came, most)
+                    if perf_counter() - its.turned > SLICE_S:
+                        self._node.publish()
+                        await asyncio.sleep(0)
+                        its.turned = perf_counter()
+        except BaseException as error:
+            return error
+        self._ended.add(port)
+        self._look()
+        self._node.rested()
+        return None
+
+    async def _take(self, port: str, came: Came, most: int) -> None:
+        item, _ = came
+        calls = self._lineage.calls_of(item)
+        met = self._meeting.add(port, calls, came)
+        if met is None:
+            self._lineage.wait(item)
+        self._ignore(self._meeting.forget(self._lineage.oldest))
+        if met is not None:
+            self._met += 1
+            if not calls:
+                self._room.set()
+            async with self._alone:
+                await self._make(met)
+            self._met -= 1
+            self._look()
+            return
+        # Of calls no more wait than callers do. The rest stays in the channel, as at any zip, so that its writers wait.
+        while not calls and self._meeting.waiting(port) >= most:
+            self._room.clear()
+            parked = -1 - self._ports.index(port)
+            self._node.parked.add(parked)
+            self._node.rested()
+            try:
+                await self._room.wait()
+            finally:
+                self._node.parked.discard(parked)
+
+    async def _make(self, met: Sequence[Came]) -> None:
+        node = self._node
+        items = [item for item, _ in met]
+        began = perf_counter()
+        node.failures.note([edges for _, edges in met])
+        try:
+            value = await self._call(*items)
+            if value is not None:
+                await self._give(value)
+        except BaseException as error:
+            await go_on(node, error, dict(zip(self._ports, items, strict=True)))
+        finally:
+            node.failures.note(None)
+            node.in_hand_s += perf_counter() - began
+
+    def _look(self) -> None:
+        if self._met or self._over.done():
+            return
+        if len(self._ended) == len(self._ports) or any(self._meeting.empty(port) for port in self._ended):
+            self._over.set_result(None)
+
+    def _ignore(self, gone: Sequence[Came]) -> None:
+        """Counts what met nobody as dropped."""
+        self._node.received -= len(gone)
+        for _, edges in gone:
+            self._node.ignored.update(edges)
 
 
 class _Sampling:

@@ -18,7 +18,6 @@ from ..channel.batch import BatchReader
 from ..channel.given import CheckedItems, Guard, bare
 from ..channel.local import LocalChannel
 from ..channel.merge import MergedReader
-from ..channel.tagged import Tagged
 from ..errors import ComponentError, SerializationError, bounded_repr
 from ..model import MISSING, ChannelSpec, CycleSpec, EdgeSpec, GraphSpec, NodeSpec
 from ..observe.board import Board
@@ -139,7 +138,7 @@ class Worker:
         self.skip_errors = skip_errors
         self.deadlines = Deadlines(grace, events.overdue)
         self.cancelling = False
-        self.lineage = Lineage(events.returned, events.call_failed) if calls else None
+        self.lineage = Lineage(events.returned, events.call_failed, spec) if calls else None
         self._debug = debug
         self.watch: IdleWatch | None = None
         self.raised: Counter[int] = Counter()
@@ -447,12 +446,23 @@ class Worker:
             owners: the nodes whose failure it is: its sender, or whoever reads where it could not be unpickled.
             item: the item, or words for it.
         """
-        if self.lineage is not None and type(item) is Tagged:
-            self.lineage.drop([item])
-            if not any(each.failures.routed for each in self.nodes if each.name in owners):
-                self.lineage.fail(item.tags, error)
+        if self.lineage is None:
+            self._refused(error, owners, item)
+            return
+        taken = self.lineage.taken(item)
+        # A writer finds it out while another call sends: the failure must not be taken for a result of that one.
+        with self.lineage.within(taken):
+            if taken is None:
+                self._refused(error, owners, item)
                 return
-            item = bare(item.item)
+            routed = [each.name for each in self.nodes if each.name in owners and each.failures.routed]
+            if routed:
+                self._refused(error, routed, bare(item.item))
+            else:
+                taken.fail(error)
+            taken.give_back()
+
+    def _refused(self, error: SerializationError, owners: Sequence[str], item: Any) -> None:
         for node in sorted((each for each in self.nodes if each.name in owners), key=lambda each: each.has_ended):
             if node.failures.take_item(error, item):
                 return

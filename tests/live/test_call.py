@@ -71,14 +71,14 @@ async def InTime(x: In[int], y: Out[int]) -> None:
     await y.send(2 * x)
 
 
-@component
+@component(keeps=False)
 async def Reads(x: Stream[int], y: Out[int]) -> None:
     async for each in x:
         await asyncio.sleep(0)
         await y.send(2 * each)
 
 
-@component(thread=True)
+@component(thread=True, keeps=False)
 def ReadsInThread(x: Stream[int], y: BlockingOut[int]) -> None:
     for each in x:
         y.send(2 * each)
@@ -100,11 +100,6 @@ async def Twice(x: In[int], y: Out[int]) -> None:
 @component
 async def Both(left: In[int], right: In[int], both: Out[int]) -> None:
     await both.send(left + right)
-
-
-@component
-async def Total(numbers: In[list[int]], total: Out[int]) -> None:
-    await total.send(sum(numbers))
 
 
 @component
@@ -222,25 +217,6 @@ def test_what_is_sent_for_nobody_is_for_who_reads(engine: dict[str, Any]) -> Non
                 await live.numbers.send(number)
                 assert await live.call(1000 + number) == 2000 + 2 * number
         assert await reading == list(range(0, 200, 2))
-
-    asyncio.run(main())
-
-
-def test_a_batch_answers_each_of_its_calls(engine: dict[str, Any]) -> None:
-    graph = Graph()
-    graph.numbers = Source()
-    graph.total = Total
-    graph.results = Sink()
-    graph.numbers.out >> 3 >= graph.total.numbers
-    graph.total.total >> graph.results.inp
-
-    async def main() -> None:
-        async with graph.open(**engine) as live:
-            assert await asyncio.gather(*map(live.call, [1, 2, 3])) == [6, 6, 6]
-            left = [asyncio.ensure_future(live.call(number)) for number in (10, 20)]
-            await asyncio.sleep(0)
-            live.numbers.close()
-            assert await asyncio.gather(*left) == [30, 30]
 
     asyncio.run(main())
 
