@@ -13,12 +13,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
+from .errors import CascataError
+
 if TYPE_CHECKING:
     from queue import SimpleQueue
     from threading import Thread
     from types import FrameType
 
-__all__ = ["HEARD_S", "Interrupts", "join", "take", "until"]
+__all__ = ["HEARD_S", "Interrupts", "begin", "join", "take", "until"]
 
 HEARD_S: Final = 0.25
 """Who waits lets signals be heard so often."""
@@ -38,6 +40,8 @@ class Interruptible(Protocol):
 
 class Interrupts:
     """Inside the block, Ctrl-C is noted: the first one cancels a run in order, a second one kills it.
+
+    Before there is a run, a second one interrupts what prepares it.
 
     It stands in for the handler that raises `KeyboardInterrupt`, and for that of `asyncio.run`, which would cancel a
     task that waits in this very call. A handler that the program has set is left alone, and so are threads that are
@@ -64,6 +68,8 @@ class Interrupts:
     def _on_ctrl_c(self, number: int, frame: FrameType | None) -> None:  # as `signal` calls it
         self.times += 1
         if self._run is None:
+            if self.times > 1:
+                raise KeyboardInterrupt  # what prepares the run does not come to its end
             return
         if self.times == 1:
             self._run.cancel()
@@ -110,6 +116,21 @@ def take(queue: SimpleQueue[T]) -> T:
             return queue.get(timeout=HEARD_S)
         except Empty:
             pass
+
+
+def begin(thread: Thread) -> None:
+    """Starts a thread.
+
+    Raises:
+        CascataError: the system has none more.
+    """
+    try:
+        thread.start()
+    except RuntimeError as problem:
+        raise CascataError(
+            f"the run could not begin: {problem}. The system may be short of processes (`ulimit -u`, or TasksMax of "
+            f"the service) or of memory"
+        ) from problem
 
 
 def join(thread: Thread) -> None:

@@ -190,5 +190,20 @@ class Caller:
 
 
 def own_ends(ends: Any) -> Any:
-    """A copy of the ends whose fds are duplicates of the given ones."""
-    return ends.numbered(os.dup)
+    """A copy of the ends whose fds are duplicates of the given ones.
+
+    Raises:
+        OSError: the system is short of fds; nothing is left open then.
+    """
+    made: list[int] = []
+
+    def duplicate(fd: int) -> int:
+        made.append(os.dup(fd))
+        return made[-1]
+
+    try:
+        return ends.numbered(duplicate)
+    except BaseException:
+        for fd in made:
+            os.close(fd)
+        raise

@@ -29,7 +29,16 @@ from ..transport.homes import BrokeredEnds
 from ..transport.station import Address, Station
 from . import definitions
 from .reporter import Reporter
-from .worker_life import StationedSetup, by_connection, flush_streams, load_failure, make_worker, obey, take_over
+from .worker_life import (
+    StationedSetup,
+    by_connection,
+    flush_streams,
+    heed_signals,
+    load_failure,
+    make_worker,
+    obey,
+    take_over,
+)
 
 __all__ = ["BoardTeller", "PortableSetup", "main"]
 
@@ -77,6 +86,7 @@ def main(connection: Any) -> None:
     """Runs a worker. `connection` is the far end of the parent's pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent cancels in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    heed_signals()
     sys.setswitchinterval(SWITCH_S)
     reporter = Reporter(by_connection(connection))
     try:

@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any, Final, Protocol
 
 from ..errors import CascataError, DefinitionError
-from ..interrupts import Interrupts, until
+from ..interrupts import Interrupts, begin, until
 from ..model import GraphSpec
 from ..observe.report import RunReport
 from ..options import RunOptions
@@ -105,7 +105,10 @@ class Run:
         self._thread = threading.Thread(target=self._live, name="cascata-run", daemon=True)
         _active.add(self)
         try:
-            self._thread.start()
+            begin(self._thread)
+        except CascataError:
+            _active.discard(self)
+            raise
         except KeyboardInterrupt:  # it began meanwhile, or never will: nobody else can end it in order
             self.cancel()
             wait([self.future], timeout=self._grace)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import signal
 import sys
 import threading
 import traceback
@@ -22,7 +23,7 @@ from ..records import dataclass
 from ..runtime.journal import Life
 from ..runtime.worker import Links, Worker
 from .commands import carry_out
-from .inherited import take_authkeys
+from .inherited import loaded, take_authkeys
 from .reporter import Reporter
 from .restart import cause
 from .watch import where_it_stands
@@ -33,6 +34,7 @@ __all__ = [
     "Wire",
     "by_connection",
     "flush_streams",
+    "heed_signals",
     "load_failure",
     "make_worker",
     "modules_of",
@@ -122,6 +124,18 @@ def by_connection(connection: Wire) -> Callable[..., None]:
     return send
 
 
+def heed_signals() -> None:
+    """Makes this process hear signals, whatever the program does with them.
+
+    A program may block signals, for a thread that takes them with `sigwait`, or have been started like that; and it may
+    ignore SIGCHLD. A worker has no such thread, and needs the exit codes of what its components start.
+    """
+    if sys.platform != "win32":
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 def take_over(setup: Setup) -> None:
     """Makes this process look like the parent does now: its environment and keys."""
     for stream in (sys.stdout, sys.stderr):
@@ -134,7 +148,7 @@ def take_over(setup: Setup) -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, str(setup.thread_cap))
     take_authkeys(setup.authkeys)
-    tracker = sys.modules.get("multiprocess.resource_tracker")
+    tracker = loaded("multiprocess.resource_tracker")
     if tracker is not None and not setup.tracked:
         tracker._resource_tracker._fd = None  # there is none yet: who needs one starts it
 

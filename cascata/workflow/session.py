@@ -20,7 +20,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import ChannelClosed
-from ..interrupts import HEARD_S, join, until
+from ..interrupts import HEARD_S, begin, join, until
 from .batches import Batch
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Session:
         Raises:
             CascataError: it cannot be opened.
         """
-        self._thread.start()
+        begin(self._thread)
         try:
             until(self._opened.wait)
         except BaseException:  # Ctrl-C
