@@ -263,12 +263,9 @@ class PortableRun(StationedRun):
         pid = self._pid_of(worker)
         if not pid:
             return "its process has not been started"
-        setting_up = self._setting_up.get(worker)
-        if setting_up is None or not setting_up.done():
-            return f"its process ({pid}) does not read what it is told: an interpreter that starts, or hangs"
         if worker in self._addresses:
             return "it waits for other workers"
-        return f"its process ({pid}) imports the modules of its nodes"
+        return f"its process ({pid}) is not ready: its interpreter starts, or it imports the modules of its nodes"
 
     def _process(self, index: int, far: Any) -> Any:
         from .portable_worker import main

@@ -41,7 +41,7 @@ from .caller import Caller, own_ends
 from .handle import WorkerHandle
 from .open_files import make_room_for_fds
 from .supervised import SupervisedRun, cannot_start
-from .watch import WorkerWatch, state_of
+from .watch import WorkerWatch, gives_stacks, state_of
 from .worker_life import modules_of
 
 __all__ = ["ProcessRun"]
@@ -338,8 +338,8 @@ class ProcessRun(SupervisedRun):
             process: server.ServedWorker = handle.process
             state = state_of(process.servers_pid)
             return f"{process.server}" + ("" if state is None else f": its process {state}")
-        if not handle.outbox.done:
-            return f"its process ({handle.pid}) does not read what it is told: an interpreter that starts, or hangs"
+        if not gives_stacks(handle.pid):
+            return f"its process ({handle.pid}) has not read what it was told: its interpreter starts, or hangs"
         return f"its process ({handle.pid}) imports the modules of its nodes"
 
     def _setup(

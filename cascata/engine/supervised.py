@@ -47,8 +47,8 @@ def cannot_start(worker: int, method: str, problem: BaseException) -> CascataErr
     why = (
         str(problem)  # it says what to do
         if isinstance(problem, CascataError)
-        else f"{in_words(problem)}. The system may be short of memory, processes or fds; fewer workers (num_workers=) "
-        f"need less"
+        else f"{in_words(problem)}. The system may be short of memory, of processes or of open files "
+        f"(`ulimit -n`); fewer workers (num_workers=) need less"
     )
     error = CascataError(f"worker {worker} could not be started ({method}): {why}")
     error.__cause__ = problem

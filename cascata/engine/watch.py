@@ -34,10 +34,23 @@ from ..records import dataclass
 from ..runtime.idle import LOOK_S
 from ..runtime.worker import Worker
 
-__all__ = ["Answer", "InlineWatch", "LoopClock", "Silence", "WorkerWatch", "stacks_to", "state_of", "where_it_stands"]
+__all__ = [
+    "Answer",
+    "InlineWatch",
+    "LoopClock",
+    "Silence",
+    "WorkerWatch",
+    "gives_stacks",
+    "stacks_to",
+    "state_of",
+    "where_it_stands",
+]
 
 _LEAST_S: Final = 5 * LOOK_S
 """Less than a few beats is no silence."""
+
+_BOOT_S: Final = 5.0
+"""Who has not begun is not named before: an interpreter and its imports take their time."""
 
 _ANSWER_S: Final = 0.5
 """Seconds that a worker's control thread, and then its faulthandler, have to answer."""
@@ -102,7 +115,9 @@ class LoopClock:
                     self._told.discard(worker)
                     found.append(Silence(worker, now - since, over=True, began=before != 0))
                 since = now
-            elif now - since >= self.slow_after and worker not in self._told:
+            elif (
+                now - since >= (self.slow_after if beat else max(self.slow_after, _BOOT_S)) and worker not in self._told
+            ):
                 self._told.add(worker)
                 found.append(Silence(worker, now - since, over=False, began=beat != 0))
             self._seen[worker] = (beat, since)
@@ -217,7 +232,7 @@ class WorkerWatch:
         what = "" if begins is None else begins(worker)
         if (stopped := state_of(pid)) is not None:
             what = f"its process ({pid}) {stopped}"
-        elif _gives_stacks(pid) and (stacks := await self._stacks(worker)):
+        elif gives_stacks(pid) and (stacks := await self._stacks(worker)):
             what += f". Its threads are at\n{stacks}"
         _tell(silence, f"{what}. It runs {', '.join(self._plan.workers[worker])}" if "\n" not in what else what)
 
@@ -293,7 +308,7 @@ def state_of(pid: int) -> str | None:
     return None
 
 
-def _gives_stacks(pid: int) -> bool:
+def gives_stacks(pid: int) -> bool:
     """Whether a process has a handler for the signal that asks for its stacks; else that signal would end it."""
     with contextlib.suppress(OSError):
         found = re.search(r"^SigCgt:\s*([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
