@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any, Final, Protocol
 
 from ..errors import CascataError, DefinitionError
-from ..interrupts import Interrupts, begin, until
+from ..interrupts import Interrupts, begin, could_not_begin, until
 from ..model import GraphSpec
 from ..observe.report import RunReport
 from ..options import RunOptions
@@ -295,6 +295,10 @@ def _loop_is_running() -> bool:
 
 def _run_in_new_loop(engine: _Engine) -> RunReport:
     runner = asyncio.Runner()
+    try:
+        runner.get_loop()
+    except OSError as problem:
+        raise could_not_begin(problem) from problem
     try:
         return runner.run(engine.main())
     finally:

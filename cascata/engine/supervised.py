@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeVar
 
 from ..errors import CascataError, RunTimeout, in_words
+from ..interrupts import could_not_begin
 from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..observe.log import replay
@@ -155,10 +156,7 @@ class SupervisedRun(ABC):
         except (OSError, MemoryError, RuntimeError) as problem:  # a thread that cannot start is a RuntimeError
             if isinstance(problem, CascataError):
                 raise
-            raise CascataError(
-                f"the run could not begin: {in_words(problem)}. The system may be short of open files (`ulimit -n`), "
-                f"of processes or of memory; fewer workers (num_workers=) and fewer edges between them need less"
-            ) from problem
+            raise could_not_begin(problem) from problem
 
     async def _apart(self, what: str, work: Callable[[], T]) -> T:
         """Does something that may take long, or block, in a thread of its own, before there is anything to supervise.

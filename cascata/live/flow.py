@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from ..channel.local import LocalChannel
-from ..interrupts import begin, join, take, until
+from ..interrupts import begin, join, own_loop, take, until
 from ..model import GraphSpec
 from ..options import RunOptions
 from ..runtime.caller import SinkEnd
@@ -161,7 +161,8 @@ class _Thread:
     def _work(self) -> None:
         last: list[Any] | BaseException = []
         try:
-            asyncio.run(self._read())
+            with own_loop() as loop:
+                loop.run(self._read())
         except BaseException as error:  # goes to the caller, whatever it is
             last = error
         self._began.set()  # if it never did, nobody is to wait for that

@@ -137,8 +137,8 @@ def opened(options: dict[str, Any], value: Any) -> None:
 
 
 def mapped(options: dict[str, Any], value: Any) -> None:
-    task_kwargs = {} if value is None else {"task_kwargs": {"held": value}}
-    assert len(list(Doubles().map(range(50), batch_size=10, **task_kwargs, **options))) == 5
+    task_kwargs = None if value is None else {"held": value}
+    assert len(list(Doubles().map(range(50), batch_size=10, task_kwargs=task_kwargs, **options))) == 5
 
 
 def dag(options: dict[str, Any], value: Any) -> None:
