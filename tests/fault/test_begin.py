@@ -12,8 +12,9 @@ from typing import Any, Final
 import pytest
 
 from cascata.engine.boot import is_portable
+from tests.engine.conftest import environment_with
 from tests.fault.begin import ENTRIES, FAULTS, PLACES, Cell, cells
-from tests.fault.conftest import Program, environment_with
+from tests.fault.conftest import Program
 
 pytestmark = pytest.mark.skipif(is_portable(), reason="has the portable transport among its places")
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.skipif(is_portable(), reason="has the portable transpor
 def covering() -> list[Cell]:
     """Few of the cells: every fault at every place, and each entry point with a fault of each kind of end."""
     entries = [*ENTRIES]
-    chosen = []
+    chosen: list[Cell] = []
     for fault in FAULTS.values():
         if fault.name == "no fault":
             continue
@@ -41,7 +42,8 @@ def table() -> dict[str, list[str]]:
     code = f"""
     import json
     from tests import leaks
-    from tests.fault.begin import Cell, check
+    from tests.engine.conftest import environment_with
+from tests.fault.begin import Cell, check
     leaks.adopt_orphans()
     for cell in {[(cell.fault, cell.entry, cell.place) for cell in CHOSEN]!r}:
         print("CELL", json.dumps([str(Cell(*cell)), check(Cell(*cell))]), flush=True)
@@ -51,7 +53,7 @@ def table() -> dict[str, list[str]]:
         env=environment_with({}),
         capture_output=True,
         text=True,
-        timeout=60 if len(CHOSEN) < 100 else None,
+        timeout=150 if len(CHOSEN) < 100 else None,
         check=False,
     )
     lines = [line.removeprefix("CELL ") for line in done.stdout.splitlines() if line.startswith("CELL ")]
@@ -59,6 +61,8 @@ def table() -> dict[str, list[str]]:
     return dict(json.loads(line) for line in lines)
 
 
+@pytest.mark.timeout(200 if len(CHOSEN) < 100 else 0)
+@pytest.mark.xdist_group("begin")
 @pytest.mark.parametrize("cell", CHOSEN, ids=str)
 def test_a_run_that_cannot_begin_says_why_soon_and_leaves_nothing(cell: Cell, table: dict[str, list[str]]) -> None:
     assert table[str(cell)] == []
