@@ -42,8 +42,7 @@ def table() -> dict[str, list[str]]:
     code = f"""
     import json
     from tests import leaks
-    from tests.engine.conftest import environment_with
-from tests.fault.begin import Cell, check
+    from tests.fault.begin import Cell, check
     leaks.adopt_orphans()
     for cell in {[(cell.fault, cell.entry, cell.place) for cell in CHOSEN]!r}:
         print("CELL", json.dumps([str(Cell(*cell)), check(Cell(*cell))]), flush=True)
@@ -120,6 +119,7 @@ def test_a_worker_that_does_not_begin_is_named_in_the_log(script: Any) -> None:
         import os
         os.environ["ONLY"] = str(os.getpid())
         from cascata import *
+        from cascata.errors import RunTimeout
         from slow import Slow
         import logging, sys
         logging.basicConfig(stream=sys.stdout, level=logging.WARNING)
@@ -127,7 +127,7 @@ def test_a_worker_that_does_not_begin_is_named_in_the_log(script: Any) -> None:
         g.slow = Slow
         try:
             g.run(num_workers=1, timeout=7)
-        except errors.RunTimeout as error:
+        except RunTimeout as error:
             print(error.doing[0])
         """
     )
