@@ -9,16 +9,19 @@ only notes, and who waits looks now and then.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
+from .errors import CascataError, in_words
+
 if TYPE_CHECKING:
+    from asyncio import Runner
     from queue import SimpleQueue
     from threading import Thread
     from types import FrameType
 
-__all__ = ["HEARD_S", "Interrupts", "join", "take", "until"]
+__all__ = ["HEARD_S", "Interrupts", "begin", "could_not_begin", "join", "own_loop", "take", "until"]
 
 HEARD_S: Final = 0.25
 """Who waits lets signals be heard so often."""
@@ -38,6 +41,8 @@ class Interruptible(Protocol):
 
 class Interrupts:
     """Inside the block, Ctrl-C is noted: the first one cancels a run in order, a second one kills it.
+
+    Before there is a run, a second one interrupts what prepares it.
 
     It stands in for the handler that raises `KeyboardInterrupt`, and for that of `asyncio.run`, which would cancel a
     task that waits in this very call. A handler that the program has set is left alone, and so are threads that are
@@ -64,6 +69,8 @@ class Interrupts:
     def _on_ctrl_c(self, number: int, frame: FrameType | None) -> None:  # as `signal` calls it
         self.times += 1
         if self._run is None:
+            if self.times > 1:
+                raise KeyboardInterrupt  # what prepares the run does not come to its end
             return
         if self.times == 1:
             self._run.cancel()
@@ -110,6 +117,47 @@ def take(queue: SimpleQueue[T]) -> T:
             return queue.get(timeout=HEARD_S)
         except Empty:
             pass
+
+
+def could_not_begin(problem: BaseException) -> CascataError:
+    """The error for a run that lacks something of the system."""
+    error = CascataError(
+        f"the run could not begin: {in_words(problem)}. The system may be short of open files (`ulimit -n`), of "
+        f"processes (`ulimit -u`, or TasksMax of a service) or of memory; fewer workers (num_workers=) and fewer edges "
+        f"between them need less"
+    )
+    error.__cause__ = problem
+    return error
+
+
+def begin(thread: Thread) -> None:
+    """Starts a thread.
+
+    Raises:
+        CascataError: the system has none more.
+    """
+    try:
+        thread.start()
+    except RuntimeError as problem:
+        raise could_not_begin(problem) from problem
+
+
+@contextmanager
+def own_loop() -> Iterator[Runner]:
+    """What runs a coroutine in an event loop of its own, for the time of the block.
+
+    Raises:
+        CascataError: the system has not what a loop needs.
+    """
+    from asyncio import Runner  # a program that only defines components need not load it
+
+    runner = Runner()
+    try:
+        runner.get_loop()
+    except OSError as problem:
+        raise could_not_begin(problem) from problem
+    with runner:
+        yield runner
 
 
 def join(thread: Thread) -> None:

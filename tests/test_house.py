@@ -35,7 +35,7 @@ WORDS: Final = frozenset({"errors", "interrupts", "marks", "model", "options", "
 RULE: Final[dict[str, frozenset[str]]] = {
     "_version": frozenset(),
     "records": frozenset(),
-    "interrupts": frozenset(),
+    "interrupts": frozenset({"errors"}),
     "errors": frozenset({"records"}),
     "marks": frozenset({"errors"}),
     "log": frozenset({"records"}),

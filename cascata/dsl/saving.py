@@ -112,16 +112,15 @@ def _found(module: str, qualname: str) -> type[Component] | None:
 
 def _component(reference: str, where: str) -> type[Component]:
     module, _, qualname = reference.partition(":")
-    if module not in sys.modules:
-        try:
-            importlib.import_module(module)
-        except Exception as error:  # whatever a module of the user does when it is imported
-            known = sorted({each.spec.module for each in registry.values()})
-            hint = "" if isinstance(error, ModuleNotFoundError) else f" ({type(error).__name__}: {error})"
-            raise DefinitionError(
-                f"{where}: the module {module!r} of its component {qualname!r} cannot be imported{hint}."
-                f"{suggestion(module, known)}"
-            ) from error
+    try:
+        importlib.import_module(module)  # waits for another thread that is importing it
+    except Exception as error:  # whatever a module of the user does when it is imported
+        known = sorted({each.spec.module for each in registry.values()})
+        hint = "" if isinstance(error, ModuleNotFoundError) else f" ({type(error).__name__}: {error})"
+        raise DefinitionError(
+            f"{where}: the module {module!r} of its component {qualname!r} cannot be imported{hint}."
+            f"{suggestion(module, known)}"
+        ) from error
     found = _found(module, qualname)
     if found is None and module == _MAIN and qualname in registry:
         found = registry[qualname]  # what a script defined may be in a module by now

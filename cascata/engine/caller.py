@@ -20,6 +20,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from ..errors import SerializationError
+from ..interrupts import could_not_begin
 from ..model import GraphSpec
 from ..observe.board import Board
 from ..records import dataclass
@@ -158,9 +159,10 @@ class Caller:
             reporter.send("gone")
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):
-                reporter.failed(error)
+                reporter.failed(could_not_begin(error) if isinstance(error, OSError) else error)
             self.abandon()
-            raise
+            if not isinstance(error, Exception):
+                raise
 
     def _seated(self, seat: Seat, reporter: Reporter, stack: ExitStack) -> Worker:
         def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
@@ -190,5 +192,20 @@ class Caller:
 
 
 def own_ends(ends: Any) -> Any:
-    """A copy of the ends whose fds are duplicates of the given ones."""
-    return ends.numbered(os.dup)
+    """A copy of the ends whose fds are duplicates of the given ones.
+
+    Raises:
+        OSError: the system is short of fds; nothing is left open then.
+    """
+    made: list[int] = []
+
+    def duplicate(fd: int) -> int:
+        made.append(os.dup(fd))
+        return made[-1]
+
+    try:
+        return ends.numbered(duplicate)
+    except BaseException:
+        for fd in made:
+            os.close(fd)
+        raise

@@ -69,5 +69,6 @@ class WorkerHandle:
         if self.process is not None:
             try:
                 self.process.close()
-            except ValueError:  # it is gone, and somebody else has reaped it
-                self.process._popen.close()
+            except ValueError:  # it is gone, and somebody else has reaped it: nobody knows its exit code
+                self.process._popen.returncode = 255
+                self.process.close()

@@ -10,9 +10,10 @@ import importlib
 import os
 import sys
 from contextlib import suppress
+from types import ModuleType
 from typing import Any, Final
 
-__all__ = ["authkeys", "join_trackers", "settle_in", "surroundings", "take_authkeys", "trackers"]
+__all__ = ["authkeys", "join_trackers", "loaded", "settle_in", "surroundings", "take_authkeys", "trackers"]
 
 _PACKAGES: Final = ("multiprocess", "multiprocessing")
 
@@ -28,12 +29,23 @@ ORIGINAL_DIRECTORY: Final = _directory()
 """What "" in `sys.path` stands for: where the program was when it ran its first graph."""
 
 
+def loaded(name: str) -> ModuleType | None:
+    """A module that this program has imported to its end.
+
+    `sys.modules` shows a module from the first line of its import on: while another thread imports it, it is there, and
+    lacks what its later lines define. What the program has not imported to the end it has not used either.
+    """
+    module = sys.modules.get(name)
+    spec = getattr(module, "__spec__", None)
+    if spec is None or getattr(spec, "_initializing", False):  # private, in CPython 3.3 to 3.14
+        return None
+    return module
+
+
 def authkeys() -> dict[str, bytes]:
     """Package -> the key that this process's managers were started with; proxies need it in workers."""
-    loaded = {package: sys.modules.get(f"{package}.process") for package in _PACKAGES}
-    return {
-        package: bytes(module.current_process().authkey) for package, module in loaded.items() if module is not None
-    }
+    found = {package: loaded(f"{package}.process") for package in _PACKAGES}
+    return {package: bytes(module.current_process().authkey) for package, module in found.items() if module is not None}
 
 
 def take_authkeys(keys: dict[str, bytes]) -> None:
@@ -51,10 +63,10 @@ def trackers() -> dict[str, int]:
     """
     found: dict[str, int] = {}
     for package in _PACKAGES:
-        module = sys.modules.get(f"{package}.resource_tracker")
+        module = loaded(f"{package}.resource_tracker")
         if module is None:
             continue
-        if package == "multiprocessing" and f"{package}.shared_memory" in sys.modules:
+        if package == "multiprocessing" and loaded(f"{package}.shared_memory") is not None:
             module.ensure_running()
         fd: int | None = module._resource_tracker._fd
         if fd is not None:
@@ -80,13 +92,13 @@ def surroundings(worker: str) -> dict[str, Any]:
     told: dict[str, Any] = {"sys_path": path, "sys_argv": sys.argv, "dir": None}
     with suppress(OSError):  # it may have been removed
         told["dir"] = os.getcwd()  # noqa: PTH109  # a text, as in `sys.path`
-    if "multiprocess.context" in sys.modules:
-        from multiprocess import context, process, util
-
+    context, process, util = (loaded(f"multiprocess.{name}") for name in ("context", "process", "util"))
+    if context is not None and process is not None:
         told["name"] = worker
-        told["log_to_stderr"] = util._log_to_stderr
-        if util._logger is not None:
-            told["log_level"] = util._logger.getEffectiveLevel()
+        if util is not None:
+            told["log_to_stderr"] = util._log_to_stderr
+            if util._logger is not None:
+                told["log_level"] = util._logger.getEffectiveLevel()
         told["orig_dir"] = process.ORIGINAL_DIR
         told["start_method"] = context._default_context.get_start_method()
     return told

@@ -162,12 +162,12 @@ class InlineRun:
             debug=options.debug,
             calls=self._caller is not None and self._caller.calls,
         )
+        watch = InlineWatch(worker, spec, options.slow_after)  # what cannot start should fail before anything runs
         if self._caller is not None:
             self._caller.at(worker)
         for event in self._early:
             loop.call_soon(self._handle, event)
         running = asyncio.ensure_future(worker.run())
-        watch = InlineWatch(worker, spec, options.slow_after)
         try:
             totals = None if self._caller is None else self._caller.totals
             with progress_of(spec, board, totals, wanted=options.progress):

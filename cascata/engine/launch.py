@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from multiprocess import (
     context,
-    forkserver,
     popen_fork,
     popen_forkserver,
     reduction,
@@ -28,11 +27,10 @@ __all__ = ["ControlEnd", "worker_process"]
 class _ForkServerPopen(popen_forkserver.Popen):  # type: ignore[misc]  # multiprocess carries no types
     def _launch(self, process_obj: Any) -> None:
         data = prepared(self, process_obj)
-        self.sentinel, writing = server.request(self._fds)
+        self.sentinel, writing, self.pid = server.request(self._fds)
         # The child takes the end of this pipe for the end of its parent: it stays open as long as this object.
         self.finalizer = util.Finalize(self, util.close_fds, (writing, self.sentinel))
         write_to(writing, data)
-        self.pid = forkserver.read_signed(self.sentinel)
 
 
 class _ForkServerWorker(context.ForkServerProcess):  # type: ignore[misc]

@@ -16,6 +16,7 @@ import asyncio
 import os
 import pickle
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
@@ -24,7 +25,7 @@ from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, Final
 
-from ..errors import CascataError, in_words
+from ..errors import CascataError
 from ..model import GraphSpec, Plan
 from ..observe.board import Board, BoardShape
 from ..observe.log import worker_level
@@ -38,6 +39,7 @@ from .boot import default_start_method
 from .caller import Caller
 from .handle import WorkerHandle
 from .stationed import StationedRun
+from .supervised import cannot_start
 from .watch import WorkerWatch
 from .worker_life import modules_of
 
@@ -63,6 +65,7 @@ class _Handle(WorkerHandle):
         self.control = AioConnection(self.connection)
         self.control._executor = executor  # one pool for the run, shut down at its end
         self.introduced = False
+        self.over = False  # whether its end has been told, or there never was a process
 
     def set_up(self, setup: Any, payload: bytes) -> None:
         """Sends what a worker is told first. In a thread: a worker that is slow to boot reads slowly."""
@@ -80,8 +83,29 @@ class _Handle(WorkerHandle):
         """Waits until the process is gone. In a thread."""
         from multiprocess.connection import wait
 
-        while not wait([self.process.sentinel], LOOK_S) and self.process.exitcode is None:
+        while not wait([self.process.sentinel], LOOK_S) and not _is_gone(self.process):
             pass
+
+
+def _is_gone(process: Any) -> bool:
+    """Whether a process has ended, also where nobody is told its exit code: the program may ignore SIGCHLD."""
+    if process.exitcode is not None:
+        return True
+    if sys.platform != "win32":
+        try:
+            os.kill(process.pid, 0)
+        except ProcessLookupError:
+            return True
+    return False
+
+
+def _kill_and_close(process: Any) -> None:
+    """Ends a process that nobody waits for any more."""
+    with suppress(OSError):
+        process.kill()
+    process.join(HEARD_S)
+    with suppress(ValueError):
+        process.close()
 
 
 class PortableRun(StationedRun):
@@ -104,7 +128,7 @@ class PortableRun(StationedRun):
         self._secret = new_secret()
         self._handles: dict[int, _Handle] = {}
         self._setting_up: dict[int, asyncio.Future[None]] = {}
-        self._start: Callable[[int, CascataError | None], None]
+        self._start: Callable[[int, CascataError | None], bool]
         self._addresses: dict[int, Address | None] = {}  # of workers that are ready to begin
         self._introduced = False
         self._executor: ThreadPoolExecutor | None = None
@@ -115,20 +139,19 @@ class PortableRun(StationedRun):
         spec, plan = self._spec, self._plan
         count = len(plan.workers)
         shape = BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), len(plan.parts))
+        self._limit_time()
         # The payload first: what cannot be sent should fail before anything is started.
-        payload = definitions.dump(spec)
+        payload = await self._apart("packing what its workers need", lambda: definitions.dump(spec))
         executor = self._executor = ThreadPoolExecutor(3 * count or 1, thread_name_prefix="cascata-control")
         board = self._board = Board(shape)
         try:
             watch = self._watch = self._watch_over(board)
-            self._limit_time()
             with self._server():
                 try:
                     with self._beginning():
                         self._seat_caller(board, HOST, self._secret)
-                        self._start = partial(self._start_worker, payload, shape, executor)
-                        for worker in range(count):
-                            self._start(worker, None)
+                    self._start = partial(self._start_worker, payload, shape, executor)
+                    all(self._start(worker, None) for worker in range(count))
                     watching = self._spawn(watch.watch(lambda: self._supervisor.at_work - {count}))
                     await self._supervise(board)
                     watching.cancel()
@@ -156,7 +179,8 @@ class PortableRun(StationedRun):
             board,
             ask=lambda worker: self._tell(worker, b"where"),
             signal_to=None,
-            pid_of=lambda worker: int(self._handles[worker].process.pid),
+            pid_of=self._pid_of,
+            begins=self._how_it_begins,
         )
 
     # -- how it starts
@@ -172,23 +196,76 @@ class PortableRun(StationedRun):
         executor: ThreadPoolExecutor,
         index: int,
         death: CascataError | None,
-    ) -> None:
-        handle = self._handles[index] = _Handle(index, executor)
-        handle.process = self._process(index, handle.far)
+    ) -> bool:
+        """Has a worker start. What hinders that ends the run.
+
+        Returns:
+            Whether nothing did so far.
+        """
         try:
-            handle.process.start()
-        except BaseException as problem:
-            handle.process = None
-            raise CascataError(
-                f"worker {index} could not be started ({self._method}): {in_words(problem)}. The system may be "
-                f"short of memory, processes or fds; fewer workers (num_workers=) need less"
-            ) from problem
+            handle = self._handles[index] = _Handle(index, executor)
+            process = self._process(index, handle.far)
+            setup = self._setup(index, shape, death)
+            loop = asyncio.get_running_loop()
+
+            def start() -> None:
+                """In a thread: a fork server may not answer."""
+                problem: BaseException | None = None
+                try:
+                    process.start()
+                except BaseException as error:  # whatever it is: nobody else would tell
+                    problem = error
+                try:
+                    loop.call_soon_threadsafe(self._has_started, handle, process, problem, setup, payload)
+                except RuntimeError:  # the loop is closed: the run did not wait
+                    if problem is None:
+                        _kill_and_close(process)
+
+            threading.Thread(target=start, name="cascata-start", daemon=True).start()
+        except BaseException as problem:  # whatever it is: nobody else would tell
+            self._cannot_start(index, problem)
+            return False
+        return True
+
+    def _has_started(
+        self, handle: _Handle, process: Any, problem: BaseException | None, setup: Any, payload: bytes
+    ) -> None:
+        if handle.over:
+            if problem is None:
+                _kill_and_close(process)
+            return
+        if problem is not None:
+            self._cannot_start(handle.index, problem)
+            return
+        handle.process = process
         handle.far.close()
         handle.heard = self._spawn(self._listen(handle))
         self._spawn(self._bury(handle))
-        setup = self._setup(index, shape, death)
-        loop = asyncio.get_running_loop()
-        self._setting_up[index] = loop.run_in_executor(executor, handle.set_up, setup, payload)
+        try:
+            self._setting_up[handle.index] = asyncio.get_running_loop().run_in_executor(
+                self._executor, handle.set_up, setup, payload
+            )
+        except RuntimeError as no_thread:
+            self._cannot_start(handle.index, no_thread)
+            return
+        if self._introduced:  # it starts again: the others know each other, and it waits for nobody
+            self._introduce_to(handle)
+
+    def _cannot_start(self, index: int, problem: BaseException) -> None:
+        """Ends the run since a worker could not be started. Where there is a process, `_kill` ends it."""
+        self._events.put_nowait(supervisor.Failed(None, cannot_start(index, self._method, problem)))
+
+    def _pid_of(self, worker: int) -> int:
+        handle = self._handles.get(worker)
+        return 0 if handle is None or handle.process is None else int(handle.process.pid)
+
+    def _how_it_begins(self, worker: int) -> str:
+        pid = self._pid_of(worker)
+        if not pid:
+            return "its process has not been started"
+        if worker in self._addresses:
+            return "it waits for other workers"
+        return f"its process ({pid}) is not ready: its interpreter starts, or it imports the modules of its nodes"
 
     def _process(self, index: int, far: Any) -> Any:
         from .portable_worker import main
@@ -238,7 +315,7 @@ class PortableRun(StationedRun):
         self._open_station(self._reachable())
 
     def _introduce_to(self, handle: _Handle) -> None:
-        if not handle.introduced:
+        if not handle.introduced and handle.index in self._setting_up:
             handle.introduced = True
             self._spawn(self._send_addresses(handle))
 
@@ -258,16 +335,21 @@ class PortableRun(StationedRun):
                 self._introduce_to(self._handles[worker])
 
     def _kill(self, worker: int) -> None:
-        process = self._handles[worker].process
-        with suppress(OSError):  # it has just ended
-            process.kill()
+        handle = self._handles.get(worker)
+        if handle is not None and handle.process is not None:
+            with suppress(OSError):  # it has just ended
+                handle.process.kill()
+        elif handle is None or not handle.over:  # it could not be asked for, or is not there yet: then it ends at once
+            if handle is not None:
+                handle.over = True
+                handle.hush()
+            self._events.put_nowait(supervisor.Exited(worker, None, time.monotonic()))
 
     def _restart(self, worker: int, death: CascataError) -> None:
         super()._restart(worker, death)
-        self._handles[worker].close()
+        self._handles.pop(worker).close()
+        self._setting_up.pop(worker, None)
         self._start(worker, death)
-        if self._introduced:  # the others know each other; they wait for nobody
-            self._introduce_to(self._handles[worker])
 
     # -- what workers say
 
@@ -294,7 +376,8 @@ class PortableRun(StationedRun):
         phase = supervisor.Phase
         if self._supervisor.phase not in (phase.RUNNING, phase.DRAINING):
             return
-        exitcode = self._handles[peer].process.exitcode if peer in self._handles else None
+        process = self._handles[peer].process if peer in self._handles else None
+        exitcode = None if process is None else process.exitcode
         error = (
             CascataError(
                 f"the connection between worker {part} and worker {peer} broke: {why}. Both workers live: look at "
@@ -307,24 +390,34 @@ class PortableRun(StationedRun):
 
     async def _bury(self, handle: _Handle) -> None:
         """Waits for the end of a process, for its last words and its exit code."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._executor, handle.wait)
+        process = handle.process
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, handle.wait)
+        except RuntimeError:  # there is no thread to wait in
+            while not _is_gone(process):  # noqa: ASYNC110  # nobody would set an event
+                await asyncio.sleep(LOOK_S)
         if handle.heard is not None:
             await asyncio.wait([handle.heard], timeout=HEARD_S)  # a child of its own may keep the pipe open
-            handle.hush()
-        await loop.run_in_executor(None, handle.process.join, HEARD_S)
-        self._events.put_nowait(supervisor.Exited(handle.index, handle.process.exitcode, time.monotonic()))
+        handle.hush()
+        for _ in range(100):  # its sentinel is closed before it can be waited for
+            if _is_gone(process):
+                break
+            await asyncio.sleep(HEARD_S / 100)
+        handle.over = True
+        self._events.put_nowait(supervisor.Exited(handle.index, process.exitcode, time.monotonic()))
 
     # -- its end
 
     async def _clean_up(self, executor: ThreadPoolExecutor) -> None:
+        self._end_caller()
         for doubt in self._doubts:
             doubt.cancel()
         for handle in self._handles.values():
             process = handle.process
-            if process is not None and process.is_alive():  # only after a start that failed half-way
+            if process is not None and not handle.over:  # only when the run has ended by a fault of its own
                 process.kill()
-                process.join()
+                process.join(HEARD_S)
+            handle.over = True
             handle.hush()
         await self._close_station()
         if self._tasks:

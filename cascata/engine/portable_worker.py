@@ -35,6 +35,7 @@ from .worker_life import (
     StationedSetup,
     by_connection,
     flush_streams,
+    heed_signals,
     load_failure,
     make_worker,
     obey,
@@ -90,6 +91,7 @@ def main(connection: Any) -> None:
     """Runs a worker. `connection` is the far end of the parent's pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent cancels in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    heed_signals()
     sys.setswitchinterval(SWITCH_S)
     if _is_forked():
         begin_after_fork()
@@ -184,7 +186,7 @@ async def _run(
     await worker.run()
     telling.cancel()
     teller.tell()
-    tell_end(worker, reporter)
+    tell_end(reporter)
     if station is not None:
         await _leave(worker, station, serving, reporter)
 

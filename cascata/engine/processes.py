@@ -1,9 +1,13 @@
 """The engine that runs a graph on worker processes of this machine.
 
 Run (a thread of its own, with an event loop)
-  ├─ makes: stats board, crossing channels, definitions
+  ├─ makes: definitions (in another thread, since they are the user's), stats board, crossing channels
   ├─ starts a process per worker, hands each its fds over a control socket
   └─ events ──> Supervisor ──> instructions, carried out here, until all processes are gone
+
+Nothing in this loop waits for a process: what a worker has not read yet waits in an `Outbox`, and what the fork server
+has not told yet arrives as an event. So a `timeout` and Ctrl-C are heard whatever a process does or does not do. A
+start that fails ends the run as any failure does: the other workers and the caller's part are ended in order.
 """
 
 from __future__ import annotations
@@ -12,17 +16,15 @@ import asyncio
 import os
 import pickle
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from typing import Any, Final
 
-from ..errors import CascataError, in_words
+from ..errors import CascataError
 from ..model import GraphSpec, Plan
 from ..observe.board import Board, BoardShape
 from ..observe.log import worker_level
@@ -38,48 +40,70 @@ from .boot import default_start_method
 from .caller import Caller, own_ends
 from .handle import WorkerHandle
 from .open_files import make_room_for_fds
-from .supervised import SupervisedRun
-from .watch import WorkerWatch
+from .supervised import SupervisedRun, cannot_start
+from .watch import WorkerWatch, gives_stacks, state_of
 from .worker_life import modules_of
 
 __all__ = ["ProcessRun"]
 
-AT_ONCE: Final = 1 << 16
-"""Bytes that a connection takes though nobody reads yet."""
+AGAIN_S: Final = 0.02
+"""Seconds until the fork server is asked again that did not take a request."""
+
+UNTOLD_S: Final = 0.5
+"""Seconds that the fork server has to tell the pid of a worker that is to be killed."""
 
 HEARD_S: Final = 1.0
 """Seconds that the last words of a worker whose process is gone may take to arrive."""
 
 
 class _Handle(WorkerHandle):
-    """With the fds that only Linux has."""
+    """With the fds that only Linux has.
+
+    Attributes:
+        pidfd: of the process, when it is known.
+        doomed: whether the process is to be killed as soon as it is known.
+        over: whether its end has been told, or there never was a process.
+    """
 
     def __init__(self, index: int) -> None:
-        super().__init__(index, *wire.pair())
-        self.ear: wire.Ear | None = None
-        self.alive_r, self.alive_w = os.pipe2(os.O_CLOEXEC)
+        near, far = wire.pair()
+        try:
+            self.alive_r, self.alive_w = os.pipe2(os.O_CLOEXEC)
+        except BaseException:
+            near.close()
+            far.close()
+            raise
+        super().__init__(index, near, far)
         forked.private(self.alive_w)
+        self.ear: wire.Ear | None = None
+        self.outbox = wire.Outbox(near)
         self.pidfd = -1
+        self.doomed = False
+        self.over = False
 
     def set_up(self, setup: bytes, fds: list[int], payload: bytes) -> None:
-        """Sends what a worker is told first. Blocks until it reads, where that is more than `AT_ONCE` or many fds."""
-        at_once = worker_main.FDS_AT_ONCE
-        with suppress(OSError):  # a worker that is gone is reported by its exit
-            self.connection.send_bytes(setup)
-            with socket.socket(fileno=os.dup(self.connection.fileno())) as sock:
-                for start in range(0, len(fds), at_once):
-                    socket.send_fds(sock, [b"f"], fds[start : start + at_once])
-            self.connection.send_bytes(payload)
-        alive_r, self.alive_r = self.alive_r, -1
-        os.close(alive_r)
-        self.is_set_up()
+        """Sends what a worker is told first."""
+        self.outbox.send(setup)
+        self.outbox.send_fds(fds)
+        self.outbox.send(payload)
+
+    def send(self, command: bytes) -> None:
+        """Sends a short command, after the set-up; a worker that is gone needs none."""
+        self.outbox.send(command)
+
+    @property
+    def pid(self) -> int:
+        """Of the process; 0 while it is not known."""
+        return int(self.process.pid or 0) if self.process is not None else 0
 
     def hush(self) -> None:
+        self.outbox.close()
         super().hush()
         if self.ear is not None:
             self.ear.stop()
 
     def close(self) -> None:
+        self.outbox.close()
         forked.unprivate(self.alive_w)
         super().close()
         for fd in (self.alive_r, self.alive_w, self.pidfd):
@@ -107,7 +131,7 @@ class ProcessRun(SupervisedRun):
             (worker for worker, nodes in enumerate(plan.workers) if not alone.isdisjoint(nodes)), -1
         )  # worker -> fd
         super().__init__(spec, plan, options, caller, frozenset(self._journals))
-        self._start: Callable[[int, CascataError | None], None]
+        self._start: Callable[[int, CascataError | None], bool]
         self._board: Board | None = None
         self._method = options.start_method or default_start_method()
         self._handles: dict[int, _Handle] = {}
@@ -122,14 +146,14 @@ class ProcessRun(SupervisedRun):
         plan, spec = self._plan, self._spec
         count = len(plan.workers)
         shape = BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), len(plan.parts))
+        self._limit_time()
         # The payload first: what cannot be sent should fail before anything is started.
-        payload = self._definitions()
+        payload = await self._apart("packing what its workers need", self._definitions)
         crossing = len(plan.crossing)
         # Of each there are four here, and as many again where sources and sinks are held; a worker has three, and three
         # more while it makes its ends.
         make_room_for_fds(crossing * 8 + count * 9, f"a run on {count} worker(s) with {crossing} crossing channel(s)")
         board: Board | None = None
-        executor = ThreadPoolExecutor(2 * count or 1, thread_name_prefix="cascata-control")
         with self._beginning():
             board_fd = os.memfd_create("cascata-board", os.MFD_CLOEXEC)
         try:
@@ -141,27 +165,23 @@ class ProcessRun(SupervisedRun):
                 for worker in self._journals:
                     self._journals[worker] = restart.make_journal(spec, plan.workers[worker])
                 self._arenas = make_arenas(spec, plan)
-            self._limit_time()
             with server.needed() if self._method == "forkserver" else nullcontext():
                 try:
                     with self._beginning():
                         self._seat_caller(shape, board_fd)
-                        self._start = partial(self._start_worker, payload, shape, board_fd, executor)
-                        for worker in range(count):
-                            self._start(worker, None)
-                        for worker in range(count):
-                            self._meet(worker)
+                    self._start = partial(self._start_worker, payload, shape, board_fd)
+                    # All are asked for at once: the fork server may be booting.
+                    all(self._start(worker, None) for worker in range(count))
                     watching = self._spawn(self._watch.watch(lambda: self._supervisor.at_work - {count}))
                     await self._supervise(board)
                     watching.cancel()
                 finally:
-                    await self._clean_up(executor)
+                    await self._clean_up()
             wall_s = time.perf_counter() - began
             for pair in self._pairs.values():
                 self._unread.update(pair.count_unread())
             return self._outcome(board, wall_s, "processes", self._method)
         finally:
-            executor.shutdown()
             for pair in self._pairs.values():
                 pair.close()
             if self._watch is not None:
@@ -191,15 +211,20 @@ class ProcessRun(SupervisedRun):
             board,
             ask=lambda worker: self._tell(worker, b"where"),
             signal_to=self._signal,
-            pid_of=lambda worker: int(self._handles[worker].process.pid),
+            pid_of=lambda worker: self._handles[worker].pid,
+            begins=self._how_it_begins,
         )
 
     def _seat_caller(self, shape: BoardShape, board_fd: int) -> None:
         if not self._plan.caller:
             return
         index = len(self._plan.workers)
-        ends = own_ends(ends_for(index, self._spec, self._plan, self._pairs, self._arenas, self._alone))
         own_fd = os.dup(board_fd)
+        try:
+            ends = own_ends(ends_for(index, self._spec, self._plan, self._pairs, self._arenas, self._alone))
+        except BaseException:
+            os.close(own_fd)
+            raise
 
         def equip(stack: ExitStack, refused: Refused) -> tuple[Board, Links]:
             hub = Hub()
@@ -217,33 +242,44 @@ class ProcessRun(SupervisedRun):
         self._seat(equip, close)
 
     def _start_worker(
-        self,
-        payload: bytes,
-        shape: BoardShape,
-        board_fd: int,
-        executor: ThreadPoolExecutor,
-        index: int,
-        death: CascataError | None,
-    ) -> None:
-        handle = self._handles[index] = _Handle(index)
-        handle.process = self._process(index, handle.far.fileno())
+        self, payload: bytes, shape: BoardShape, board_fd: int, index: int, death: CascataError | None
+    ) -> bool:
+        """Asks for a worker, and has it told what it is. What hinders that ends the run.
+
+        Returns:
+            Whether nothing did.
+        """
         try:
-            handle.process.start()
-        except BaseException as problem:
-            handle.process = None
-            raise self._unstartable(index, problem) from problem
+            handle = self._handles[index] = _Handle(index)
+            handle.ear = wire.Ear(handle.connection, lambda data: self._hear(index, pickle.loads(data)))
+            handle.heard = handle.ear.ended
+            setup, fds = self._setup(handle, shape, board_fd, death)
+            handle.set_up(pickle.dumps(setup), fds, payload)
+        except BaseException as problem:  # whatever it is: nobody else would tell
+            self._cannot_start(index, problem)
+            return False
+        return self._ask_for(handle)
+
+    def _ask_for(self, handle: _Handle) -> bool:
+        """Starts the process of a worker, and has the loop tell its pid."""
+        if handle.over:
+            return False  # it was killed meanwhile
+        process = self._process(handle.index, handle.far.fileno())
+        try:
+            process.start()
+        except BaseException as problem:  # whatever it is: nobody else would tell
+            if isinstance(problem, BlockingIOError) and self._method == "forkserver":
+                asyncio.get_running_loop().call_later(AGAIN_S, self._ask_for, handle)
+                return True
+            self._cannot_start(handle.index, problem)
+            return False
+        handle.process = process
         handle.far.close()
-        handle.ear = wire.Ear(handle.connection, lambda data: self._hear(index, pickle.loads(data)))
-        handle.heard = handle.ear.ended
-        setup, fds = self._setup(handle, shape, board_fd, death)
-        told = pickle.dumps(setup)
-        if len(told) + len(payload) <= AT_ONCE and len(fds) <= worker_main.FDS_AT_ONCE:
-            handle.set_up(told, fds, payload)
-            return
-        # In a thread: a worker that is slow to boot reads slowly.
-        sent = asyncio.get_running_loop().run_in_executor(executor, handle.set_up, told, fds, payload)
-        self._tasks.add(sent)
-        sent.add_done_callback(self._tasks.discard)
+        if isinstance(process, server.ServedWorker):
+            asyncio.get_running_loop().add_reader(process.fileno(), self._look, handle)
+        else:
+            self._hold(handle)
+        return True
 
     def _process(self, index: int, far: int) -> Any:
         if self._method == "forkserver":
@@ -254,26 +290,61 @@ class ProcessRun(SupervisedRun):
             return launch.worker_process(self._method, index, worker_main.main, (far, self._spec))
         return launch.worker_process(self._method, index, worker_main.main, (launch.ControlEnd(far), None))
 
-    def _unstartable(self, index: int, problem: BaseException) -> CascataError:
-        return CascataError(
-            f"worker {index} could not be started ({self._method}): {in_words(problem)}. The system may be "
-            f"short of memory, processes or fds; fewer workers (num_workers=) need less"
-        )
+    def _cannot_start(self, index: int, problem: BaseException) -> None:
+        """Ends the run since a worker could not be started. Where there is a process, `_kill` ends it."""
+        self._events.put_nowait(supervisor.Failed(None, cannot_start(index, self._method, problem)))
 
-    def _meet(self, index: int) -> None:
-        """Takes hold of a worker that was started. All are asked for first: the fork server may be booting."""
+    def _look(self, handle: _Handle) -> None:
+        """The fork server has told something of a worker whose pid is not known."""
+        process: server.ServedWorker = handle.process
         loop = asyncio.get_running_loop()
-        handle = self._handles[index]
         try:
-            pid = handle.process.pid
-        except EOFError as problem:
-            raise self._unstartable(index, problem) from problem
+            process.look()
+        except (OSError, CascataError) as problem:
+            loop.remove_reader(process.fileno())
+            if not handle.doomed:
+                self._cannot_start(handle.index, problem)
+            self._never_was(handle)
+            return
+        if process.pid is not None:
+            loop.remove_reader(process.fileno())
+            self._hold(handle)
+
+    def _never_was(self, handle: _Handle) -> None:
+        """There is no process, or none that anybody knows of: it finds its connection closed, and ends."""
+        if not handle.over:
+            handle.over = True
+            handle.hush()
+            self._events.put_nowait(supervisor.Exited(handle.index, None, time.monotonic()))
+
+    def _hold(self, handle: _Handle) -> None:
+        """Takes hold of a process whose pid is known, to see its end and to send it signals."""
         try:
-            handle.pidfd = os.pidfd_open(pid)
+            handle.pidfd = os.pidfd_open(handle.pid)
         except ProcessLookupError:  # it was killed at once, and the fork server has reaped it
             self._spawn(self._bury(handle))
             return
-        loop.add_reader(handle.pidfd, self._gone, handle)
+        except OSError as problem:
+            self._cannot_start(handle.index, problem)
+            with suppress(OSError):
+                os.kill(handle.pid, signal.SIGKILL)  # nobody has reaped it: it has just been started
+            self._spawn(self._bury(handle))
+            return
+        asyncio.get_running_loop().add_reader(handle.pidfd, self._gone, handle)
+        if handle.doomed:
+            self._signal(handle.index, signal.SIGKILL)
+
+    def _how_it_begins(self, worker: int) -> str:
+        handle = self._handles.get(worker)
+        if handle is None or handle.process is None:
+            return "its process has not been started"
+        if not handle.pid:
+            process: server.ServedWorker = handle.process
+            state = state_of(process.servers_pid)
+            return f"{process.server}" + ("" if state is None else f": its process {state}")
+        if not gives_stacks(handle.pid):
+            return f"its process ({handle.pid}) has not read what it was told: its interpreter starts, or hangs"
+        return f"its process ({handle.pid}) imports the modules of its nodes"
 
     def _setup(
         self, handle: _Handle, shape: BoardShape, board_fd: int, death: CascataError | None
@@ -330,14 +401,27 @@ class ProcessRun(SupervisedRun):
             self._handles[worker].send(command)
 
     def _restart(self, worker: int, death: CascataError) -> None:
-        self._handles[worker].close()
+        self._let_go(self._handles.pop(worker))
         assert self._board is not None  # made before any worker
         self._board.reset_beat(worker)
         self._start(worker, death)
-        self._meet(worker)
 
     def _kill(self, worker: int) -> None:
-        self._signal(worker, signal.SIGKILL)
+        handle = self._handles.get(worker)
+        if handle is None:  # it could not even be asked for
+            self._events.put_nowait(supervisor.Exited(worker, None, time.monotonic()))
+        elif handle.process is None:
+            self._never_was(handle)
+        elif handle.pidfd >= 0:
+            self._signal(worker, signal.SIGKILL)
+        elif not handle.pid and not handle.doomed:
+            handle.doomed = True
+            handle.hush()  # if it is forked later than anybody waits, it ends by itself
+            asyncio.get_running_loop().call_later(UNTOLD_S, self._give_up, handle)
+
+    def _give_up(self, handle: _Handle) -> None:
+        if not handle.pid:
+            self._never_was(handle)
 
     def _end_writing(self, channel: int) -> None:
         self._pairs[channel].end_writing()
@@ -365,31 +449,46 @@ class ProcessRun(SupervisedRun):
         """Waits for the last words and the exit code of a process that is gone."""
         if handle.heard is not None:
             await asyncio.wait([handle.heard], timeout=HEARD_S)  # a child of its own may keep the socket open
-            handle.hush()
-        if isinstance(handle.process, server.ServedWorker):
-            await wire.readable(handle.process.fileno(), HEARD_S)
+        handle.hush()
+        process = handle.process
+        if isinstance(process, server.ServedWorker):
+            await wire.readable(process.fileno(), HEARD_S)
+            with suppress(OSError, CascataError):
+                process.look()
         else:
-            await asyncio.get_running_loop().run_in_executor(None, handle.process.join, HEARD_S)
+            for _ in range(100):
+                # What was held until its end tells its exit code at once, or never: the program may ignore SIGCHLD.
+                if process.exitcode is not None or handle.pidfd >= 0:
+                    break
+                await asyncio.sleep(HEARD_S / 100)
         for arena in self._arenas.values():
             release_all(arena, handle.index)
-        self._events.put_nowait(supervisor.Exited(handle.index, handle.process.exitcode, time.monotonic()))
+        handle.over = True
+        self._events.put_nowait(supervisor.Exited(handle.index, process.exitcode, time.monotonic()))
 
     # -- its end
 
-    async def _clean_up(self, executor: ThreadPoolExecutor) -> None:
-        loop = asyncio.get_running_loop()
+    async def _clean_up(self) -> None:
+        self._end_caller()
+        held = [handle for handle in self._handles.values() if handle.pidfd >= 0 and not handle.over]
+        for handle in held:  # only when the run has ended by a fault of its own
+            self._signal(handle.index, signal.SIGKILL)
+        if held:
+            await asyncio.wait([asyncio.ensure_future(wire.readable(each.pidfd, HEARD_S)) for each in held])
         for handle in self._handles.values():
-            process = handle.process
-            if handle.pidfd >= 0:
-                loop.remove_reader(handle.pidfd)
-            if process is not None and process.is_alive():  # only after a start that failed half-way
-                process.kill()
-                process.join()
             handle.hush()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=HEARD_S)
         if self._timer is not None:
             self._timer.cancel()
-        executor.shutdown()
         for handle in self._handles.values():
-            handle.close()
+            self._let_go(handle)
+
+    def _let_go(self, handle: _Handle) -> None:
+        """Closes what this process has of a worker that is gone."""
+        loop = asyncio.get_running_loop()
+        if handle.pidfd >= 0:
+            loop.remove_reader(handle.pidfd)
+        if isinstance(handle.process, server.ServedWorker):
+            loop.remove_reader(handle.process.fileno())
+        handle.close()

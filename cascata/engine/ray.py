@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -144,9 +145,31 @@ class RayRun(StationedRun):
         """
         loop = self._begin()
         options, ray = self._options, self._ray
-        payload = definitions.dump(self._spec)  # what cannot be sent should fail before anything is started
+        self._limit_time()
+        # What cannot be sent should fail before anything is started.
+        payload = await self._apart("packing what its workers need", lambda: definitions.dump(self._spec))
         cluster = joined(ray, options.address, options.runtime_env)
-        await loop.run_in_executor(None, cluster.__enter__)
+        changes = threading.Lock()
+        entered = left = False
+
+        def join() -> None:
+            nonlocal entered
+            cluster.__enter__()
+            with changes:
+                entered = True
+                too_late = left
+            if too_late:  # nobody waits for it any more
+                cluster.__exit__(None, None, None)
+
+        try:
+            await self._apart("joining the Ray cluster", join)
+        except BaseException:
+            with changes:
+                left = True
+                just_now = entered
+            if just_now:
+                await loop.run_in_executor(None, cluster.__exit__, None, None, None)
+            raise
         try:
             return await self._run(payload)
         finally:
@@ -161,7 +184,6 @@ class RayRun(StationedRun):
         shape = BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), len(plan.parts))
         board = self._board = Board(shape)
         watch = self._watch = self._watch_over(board)
-        self._limit_time()
         try:
             self._seat_caller(board, self._ray.util.get_node_ip_address(), self._secret)
             for index, demand in enumerate(asked):
@@ -466,6 +488,7 @@ class RayRun(StationedRun):
     # -- its end
 
     async def _clean_up(self) -> None:
+        self._end_caller()
         for actor in self._actors:
             if not actor.over:
                 actor.over = True

@@ -241,4 +241,4 @@ async def _live(
     if not worker.cancelling:
         await station.served()
     reporter.send("unread", station.unread())
-    tell_end(worker, reporter)
+    tell_end(reporter)

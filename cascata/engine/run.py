@@ -24,7 +24,7 @@ from types import FrameType
 from typing import Any, Final, Protocol
 
 from ..errors import CascataError, DefinitionError
-from ..interrupts import Interrupts, until
+from ..interrupts import Interrupts, begin, could_not_begin, until
 from ..model import GraphSpec
 from ..observe.report import RunReport
 from ..options import RunOptions
@@ -106,7 +106,10 @@ class Run:
         self._thread = threading.Thread(target=self._live, name="cascata-run", daemon=True)
         _active.add(self)
         try:
-            self._thread.start()
+            begin(self._thread)
+        except CascataError:
+            _active.discard(self)
+            raise
         except KeyboardInterrupt:  # it began meanwhile, or never will: nobody else can end it in order
             self.cancel()
             wait([self.future], timeout=self._grace)
@@ -293,6 +296,10 @@ def _loop_is_running() -> bool:
 
 def _run_in_new_loop(engine: _Engine) -> RunReport:
     runner = asyncio.Runner()
+    try:
+        runner.get_loop()
+    except OSError as problem:
+        raise could_not_begin(problem) from problem
     try:
         return runner.run(engine.main())
     finally:

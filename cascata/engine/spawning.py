@@ -40,11 +40,26 @@ def prepared(popen: Any, process: Any) -> memoryview:
 
 
 def write_to(fd: int, data: memoryview) -> None:
-    """Writes to a child that has been started."""
-    with (
-        suppress(BrokenPipeError),
-        open(fd, "wb", closefd=False) as file,
-    ):  # a child that is gone tells by its exit  # an fd
+    """Writes to a child that has been started, and may not read: what the pipe does not take, a thread writes."""
+    os.set_blocking(fd, False)
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+    except BrokenPipeError:
+        pass  # a child that is gone tells by its exit
+    except BlockingIOError:
+        os.set_blocking(fd, True)
+        copy = os.dup(fd)
+        try:
+            threading.Thread(target=_write_all, args=(copy, data), name="cascata-spawn", daemon=True).start()
+        except BaseException:
+            os.close(copy)
+            raise
+
+
+def _write_all(fd: int, data: memoryview) -> None:
+    """Ends with the child at the latest."""
+    with suppress(BrokenPipeError), open(fd, "wb") as file:  # an fd
         file.write(data)
 
 

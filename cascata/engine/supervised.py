@@ -9,13 +9,15 @@ An engine brings the rest: how workers start, how a command reaches one, and wha
 from __future__ import annotations
 
 import asyncio
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
-from ..errors import CascataError, in_words
+from ..errors import CascataError, RunTimeout, in_words
+from ..interrupts import could_not_begin
 from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..observe.log import replay
@@ -29,7 +31,28 @@ from .account import make_report, raise_outcome, tell_of_growth, tell_of_restart
 from .caller import Caller, Seat
 from .watch import WorkerWatch
 
-__all__ = ["SupervisedRun"]
+__all__ = ["SupervisedRun", "cannot_start"]
+
+T = TypeVar("T")
+
+
+def cannot_start(worker: int, method: str, problem: BaseException) -> CascataError:
+    """The error for a worker that could not be started.
+
+    Args:
+        worker: its index.
+        method: by which it was to start.
+        problem: what hindered that.
+    """
+    why = (
+        str(problem)  # it says what to do
+        if isinstance(problem, CascataError)
+        else f"{in_words(problem)}. The system may be short of memory, of processes or of open files "
+        f"(`ulimit -n`); fewer workers (num_workers=) need less"
+    )
+    error = CascataError(f"worker {worker} could not be started ({method}): {why}")
+    error.__cause__ = problem
+    return error
 
 
 class SupervisedRun(ABC):
@@ -128,13 +151,77 @@ class SupervisedRun(ABC):
         """Inside, the run takes what it needs of the system, which may not have it."""
         try:
             yield
-        except OSError as problem:
+        except (OSError, MemoryError, RuntimeError) as problem:  # a thread that cannot start is a RuntimeError
             if isinstance(problem, CascataError):
                 raise
-            raise CascataError(
-                f"the run could not begin: {in_words(problem)}. The system may be short of open files (`ulimit -n`), "
-                f"of processes or of memory; fewer workers (num_workers=) and fewer edges between them need less"
-            ) from problem
+            raise could_not_begin(problem) from problem
+
+    async def _apart(self, what: str, work: Callable[[], T]) -> T:
+        """Does something that may take long, or block, in a thread of its own, before there is anything to supervise.
+
+        A thread that does not come back is left behind when the run ends: nothing can end it.
+
+        Args:
+            what: is done, in words.
+            work: does it.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            RunTimeout: it has not come back within the run's `timeout`.
+            CancelledError: the run was cancelled meanwhile.
+            BaseException: what it raises.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        results: list[T] = []
+        errors: list[BaseException] = []
+
+        def settle() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        def run() -> None:
+            try:
+                results.append(work())
+            except BaseException as error:  # it goes to who waits
+                errors.append(error)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(settle)
+
+        with self._beginning():
+            thread = threading.Thread(target=run, name="cascata-begin", daemon=True)
+            thread.start()
+        later: list[supervisor.Event] = []
+        try:
+            while not done.done():
+                heard = asyncio.ensure_future(self._events.get())
+                waits: list[asyncio.Future[Any]] = [done, heard]
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                if not heard.done():
+                    heard.cancel()
+                    break
+                match heard.result():
+                    case event if done.done():
+                        later.append(event)
+                    case supervisor.CancelAsked() | supervisor.KillAsked():
+                        raise asyncio.CancelledError
+                    case supervisor.TimedOut(seconds):
+                        raise RunTimeout(
+                            f"the run did not end within its timeout of {seconds:g} s: it had not begun, but was still "
+                            f"{what}. Give it more time (`timeout=`), or none (`timeout=None`)"
+                        )
+                    case event:
+                        later.append(event)
+        finally:
+            done.cancel()
+        thread.join()  # it has told its result, and ends
+        for event in later:
+            self._events.put_nowait(event)
+        for error in errors:
+            raise error
+        return results[0]
 
     def _limit_time(self) -> None:
         """From now on the run's `timeout` counts."""
@@ -210,13 +297,29 @@ class SupervisedRun(ABC):
             await asyncio.sleep(seconds / 10)
             if len(self._doing) == len(parts):
                 break
-        self._events.put_nowait(supervisor.TimeoutReported(dict(self._doing)))
+        doing = {worker: self._how_it_begins(worker) for worker in self._supervisor.booting} | self._doing
+        self._events.put_nowait(supervisor.TimeoutReported(doing))
+
+    def _how_it_begins(self, worker: int) -> str:
+        """What a worker is at that has not begun."""
+        return "it is still starting"
+
+    def _end_caller(self) -> None:
+        """Ends the caller's part where nobody else does: when the run itself has failed, and not what it supervises."""
+        if self._supervisor.phase is not supervisor.Phase.OVER and self._plan.caller:
+            self._tell(len(self._plan.workers), b"cancel")
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            # Others may wait for what it was to do: better an end than that.
+            self._events.put_nowait(supervisor.Failed(None, problem))
 
     # -- what workers say
 

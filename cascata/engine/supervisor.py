@@ -471,7 +471,8 @@ class Supervisor:
                 )
         elif worker not in self._finished:
             error = error or self._overdue_on.pop(worker, None)
-            self.errors.append(error or died(worker, exitcode, self._plan.parts[worker]))
+            began = worker not in self.booting
+            self.errors.append(error or died(worker, exitcode, self._plan.parts[worker], began=began))
             instructions += self._cancel()
         if not self._alive:
             self.phase = Phase.OVER
@@ -503,8 +504,8 @@ def _died_too_often(error: WorkerDied, deaths: Sequence[tuple[float, CascataErro
     return error
 
 
-def died(worker: int, exitcode: int | None, nodes: tuple[str, ...]) -> WorkerDied:
-    """The error for a worker that is gone before its nodes had ended."""
+def died(worker: int, exitcode: int | None, nodes: tuple[str, ...], *, began: bool = True) -> WorkerDied:
+    """The error for a worker that is gone before its nodes had ended, or had even begun."""
     name = None
     if exitcode is None:
         how = "is gone; its exit code is not known"
@@ -516,10 +517,16 @@ def died(worker: int, exitcode: int | None, nodes: tuple[str, ...]) -> WorkerDie
         how = f"was killed by {name}"
     else:
         how = f"exited with code {exitcode}"
+    ended = "Something in its nodes ended the process: os._exit, or a signal from outside"
+    if not began:
+        ended = (
+            "It had not begun: its interpreter (sys.executable) cannot start, or a module that it imports has ended "
+            "the process; what it printed tells"
+        )
     hint = {
         "SIGKILL": "The system kills like this when memory is short: look into its log, or use fewer workers",
         "SIGSEGV": "A C extension crashed: `python -X faulthandler` shows where",
-    }.get(name or "", "Something in its nodes ended the process: os._exit, or a signal from outside")
+    }.get(name or "", ended)
     return WorkerDied(
         f"worker {worker} {how} before its nodes had ended: {', '.join(nodes)}. {hint}",
         worker=worker,

@@ -27,16 +27,30 @@ from pathlib import Path
 from typing import Final
 
 from .. import log
+from ..interrupts import begin
 from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..records import dataclass
 from ..runtime.idle import LOOK_S
 from ..runtime.worker import Worker
 
-__all__ = ["Answer", "InlineWatch", "LoopClock", "Silence", "WorkerWatch", "stacks_to", "where_it_stands"]
+__all__ = [
+    "Answer",
+    "InlineWatch",
+    "LoopClock",
+    "Silence",
+    "WorkerWatch",
+    "gives_stacks",
+    "stacks_to",
+    "state_of",
+    "where_it_stands",
+]
 
 _LEAST_S: Final = 5 * LOOK_S
 """Less than a few beats is no silence."""
+
+_BOOT_S: Final = 5.0
+"""Who has not begun is not named before: an interpreter and its imports take their time."""
 
 _ANSWER_S: Final = 0.5
 """Seconds that a worker's control thread, and then its faulthandler, have to answer."""
@@ -58,11 +72,13 @@ class Silence:
         worker: its index.
         seconds: for how long.
         over: whether it answers again.
+        began: whether it has ever given a sign of life before.
     """
 
     worker: int
     seconds: float
     over: bool
+    began: bool = True
 
 
 class LoopClock:
@@ -97,11 +113,13 @@ class LoopClock:
             if beat != before:
                 if worker in self._told:
                     self._told.discard(worker)
-                    found.append(Silence(worker, now - since, over=True))
+                    found.append(Silence(worker, now - since, over=True, began=before != 0))
                 since = now
-            elif beat and now - since >= self.slow_after and worker not in self._told:
+            elif (
+                now - since >= (self.slow_after if beat else max(self.slow_after, _BOOT_S)) and worker not in self._told
+            ):
                 self._told.add(worker)
-                found.append(Silence(worker, now - since, over=False))
+                found.append(Silence(worker, now - since, over=False, began=beat != 0))
             self._seen[worker] = (beat, since)
         return found
 
@@ -159,6 +177,7 @@ class WorkerWatch:
         ask: asks a worker's control thread where its loop stands; `answered` is to be called with the answer.
         signal_to: sends a worker a signal; None where there are no signals to send.
         pid_of: the process id of a worker.
+        begins: says what a worker is at that has not begun; None: nothing is said of these.
     """
 
     def __init__(
@@ -170,6 +189,7 @@ class WorkerWatch:
         ask: Callable[[int], None],
         signal_to: Callable[[int, int], None] | None,
         pid_of: Callable[[int], int],
+        begins: Callable[[int], str] | None = None,
     ) -> None:
         self._spec = spec
         self._plan = plan
@@ -177,6 +197,7 @@ class WorkerWatch:
         self._ask = ask
         self._signal_to = signal_to
         self._pid_of = pid_of
+        self._begins = begins
         self._clock = LoopClock(slow_after)
         self._answers: dict[int, asyncio.Future[Answer]] = {}
         self._stacks_r = self.stacks_w = -1
@@ -188,7 +209,7 @@ class WorkerWatch:
         """Looks and tells until it is cancelled.
 
         Args:
-            workers: those that have begun and are not yet to end.
+            workers: those that are not yet to end.
         """
         if math.isinf(self._clock.slow_after):
             return
@@ -196,10 +217,24 @@ class WorkerWatch:
             await asyncio.sleep(self._clock.interval)
             beats = {worker: self._board.beat(worker) for worker in workers()}
             for silence in self._clock.look(beats, time.monotonic()):
+                if not silence.began and self._begins is None:
+                    continue
                 if silence.over:
                     _tell_of_its_end(silence)
-                else:
+                elif silence.began:
                     await self._tell_where(silence)
+                else:
+                    await self._tell_how_it_begins(silence, self._begins)
+
+    async def _tell_how_it_begins(self, silence: Silence, begins: Callable[[int], str] | None) -> None:
+        worker = silence.worker
+        pid = self._pid_of(worker)
+        what = "" if begins is None else begins(worker)
+        if (stopped := state_of(pid)) is not None:
+            what = f"its process ({pid}) {stopped}"
+        elif gives_stacks(pid) and (stacks := await self._stacks(worker)):
+            what += f". Its threads are at\n{stacks}"
+        _tell(silence, f"{what}. It runs {', '.join(self._plan.workers[worker])}" if "\n" not in what else what)
 
     def answered(self, worker: int, answer: Answer) -> None:
         """A worker's control thread has answered."""
@@ -216,7 +251,7 @@ class WorkerWatch:
         runs = f"It runs {', '.join(self._plan.workers[worker])}"
         if waiting.done():
             _tell_answer(silence, waiting.result(), self._spec)
-        elif (stopped := _state(self._pid_of(worker))) is not None:
+        elif (stopped := state_of(self._pid_of(worker))) is not None:
             _tell(silence, f"its process {stopped}. {runs}")
         elif stacks := await self._stacks(worker):
             _tell(silence, f"C code holds its interpreter. {runs}. Its threads are at\n{stacks}")
@@ -261,7 +296,7 @@ def _innermost(stacks: str) -> str:
     return "\n".join(shown) + "\n" if shown else ""
 
 
-def _state(pid: int) -> str | None:
+def state_of(pid: int) -> str | None:
     """Why a process cannot answer at all, by its state in the kernel; None when it can."""
     with contextlib.suppress(OSError):
         stat = Path(f"/proc/{pid}/stat").read_text()
@@ -273,10 +308,19 @@ def _state(pid: int) -> str | None:
     return None
 
 
+def gives_stacks(pid: int) -> bool:
+    """Whether a process has a handler for the signal that asks for its stacks; else that signal would end it."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^SigCgt:\s*([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        return found is not None and _STACKS_SIGNAL is not None and bool(int(found[1], 16) >> (_STACKS_SIGNAL - 1) & 1)
+    return False
+
+
 def _tell(silence: Silence, what: str, node: str | None = None, component: str | None = None) -> None:
     before = log.current.set(log.Where(node, component, silence.worker))
     try:
-        log.warning("worker %d does not answer for %.1f s: %s", silence.worker, silence.seconds, what.rstrip("\n"))
+        how = "does not answer for" if silence.began else "has not begun after"
+        log.warning("worker %d %s %.1f s: %s", silence.worker, how, silence.seconds, what.rstrip("\n"))
     finally:
         log.current.reset(before)
 
@@ -294,7 +338,8 @@ def _tell_answer(silence: Silence, answer: Answer, spec: GraphSpec) -> None:
 def _tell_of_its_end(silence: Silence) -> None:
     before = log.current.set(log.Where(worker=silence.worker))
     try:
-        log.warning("worker %d answers again, after %.1f s", silence.worker, silence.seconds)
+        how = "answers again" if silence.began else "has begun"
+        log.warning("worker %d %s, after %.1f s", silence.worker, how, silence.seconds)
     finally:
         log.current.reset(before)
 
@@ -318,7 +363,7 @@ class InlineWatch:
         self._thread: threading.Thread | None = None
         if not math.isinf(slow_after):
             self._thread = threading.Thread(target=self._watch, name="cascata-watch", daemon=True)
-            self._thread.start()
+            begin(self._thread)
 
     def _watch(self) -> None:
         while not self._over.wait(self._clock.interval):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import signal
 import sys
 import threading
 import traceback
@@ -34,6 +35,7 @@ __all__ = [
     "Wire",
     "by_connection",
     "flush_streams",
+    "heed_signals",
     "load_failure",
     "make_worker",
     "modules_of",
@@ -123,6 +125,18 @@ def by_connection(connection: Wire) -> Callable[..., None]:
     return send
 
 
+def heed_signals() -> None:
+    """Makes this process hear signals, whatever the program does with them.
+
+    A program may block signals, for a thread that takes them with `sigwait`, or have been started like that; and it may
+    ignore SIGCHLD. A worker has no such thread, and needs the exit codes of what its components start.
+    """
+    if sys.platform != "win32":
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 def take_over(setup: Setup) -> None:
     """Makes this process look like the parent does now: its environment and keys."""
     for stream in (sys.stdout, sys.stderr):
@@ -137,7 +151,7 @@ def take_over(setup: Setup) -> None:
     take_authkeys(setup.authkeys)
 
 
-def tell_end(worker: Worker, reporter: Reporter) -> None:
+def tell_end(reporter: Reporter) -> None:
     """Tells that the nodes have ended, when what they wrote to files is there."""
     for error in save_files():
         reporter.failed(error)

@@ -21,7 +21,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from typing import Any, Final
+from typing import Any
 
 from ..errors import SerializationError
 from ..model import GraphSpec
@@ -40,13 +40,20 @@ from .open_files import make_room_for_fds
 from .reporter import Reporter
 from .server import keep_to_this_process
 from .watch import stacks_to
-from .wire import SocketWire
-from .worker_life import Setup, by_connection, flush_streams, load_failure, make_worker, obey, take_over, tell_end
+from .wire import FDS_AT_ONCE, SocketWire
+from .worker_life import (
+    Setup,
+    by_connection,
+    flush_streams,
+    heed_signals,
+    load_failure,
+    make_worker,
+    obey,
+    take_over,
+    tell_end,
+)
 
-__all__ = ["FDS_AT_ONCE", "FdSetup", "main"]
-
-FDS_AT_ONCE: Final = 200
-"""Fds in one message: the kernel takes 253."""
+__all__ = ["FdSetup", "main"]
 
 
 @dataclass(slots=True)
@@ -79,6 +86,7 @@ def main(control: Any, spec: GraphSpec | None) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent cancels in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    heed_signals()
     sys.setswitchinterval(SWITCH_S)
     forked = spec is not None
     if forked:
@@ -175,4 +183,4 @@ async def _run(
     ).start()
     await worker.run()
     hub.close()
-    tell_end(worker, reporter)
+    tell_end(reporter)

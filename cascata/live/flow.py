@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from ..channel.local import LocalChannel
-from ..interrupts import join, take, until
+from ..interrupts import begin, join, own_loop, take, until
 from ..model import GraphSpec
 from ..options import RunOptions
 from ..runtime.caller import SinkEnd
@@ -154,16 +154,18 @@ class _Thread:
         self._over = False
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=context.run, args=(self._work,), name="cascata-stream", daemon=True)
-        self._thread.start()
+        begin(self._thread)
 
     # -- in the thread
 
     def _work(self) -> None:
         last: list[Any] | BaseException = []
         try:
-            asyncio.run(self._read())
+            with own_loop() as loop:
+                loop.run(self._read())
         except BaseException as error:  # goes to the caller, whatever it is
             last = error
+        self._began.set()  # if it never did, nobody is to wait for that
         self._chunks.put(last)
 
     async def _read(self) -> None:

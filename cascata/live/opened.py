@@ -282,9 +282,10 @@ class Live:
             run.cancel()
             await run.wait()
             raise
-        if not run.caller.ends.done():
+        if run.ended.done() or not run.caller.ends.done():  # it could not begin, or has failed before anybody looked
             await run.wait()
-            raise self._failure() or asyncio.CancelledError
+            if (failure := self._failure()) is not None or not run.caller.ends.done():
+                raise failure or asyncio.CancelledError
         self._hold(run.caller.ends.result())
         return self
 

@@ -20,7 +20,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import ChannelClosed
-from ..interrupts import HEARD_S, join, until
+from ..interrupts import HEARD_S, begin, join, own_loop, until
 from .batches import Batch
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Session:
         Raises:
             CascataError: it cannot be opened.
         """
-        self._thread.start()
+        begin(self._thread)
         try:
             until(self._opened.wait)
         except BaseException:  # Ctrl-C
@@ -208,7 +208,8 @@ class Session:
     def _live(self) -> None:
         error: BaseException | None = None
         try:
-            asyncio.run(self._run())
+            with own_loop() as loop:
+                loop.run(self._run())
         except BaseException as problem:  # whoever waits is told
             error = problem
         with self._changed:

@@ -244,5 +244,5 @@ def test_a_system_that_is_short_of_files_is_told_as_that(monkeypatch: pytest.Mon
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr("multiprocess.connection.Pipe", pipe)
-    with pytest.raises(CascataError, match=r"could not begin: .*Too many open files.*ulimit -n"):
+    with pytest.raises(CascataError, match=r"could not (begin|be started).*: .*Too many open files.*ulimit -n"):
         count_to(3, notes).run(num_workers=2)

@@ -39,8 +39,16 @@ def test_a_silence_is_told_once_and_its_end_once() -> None:
     assert [each.over for each in watched(*[1] * 7, *[2] * 7, 3)] == [False, True, False, True]
 
 
-def test_who_has_not_begun_is_not_silent() -> None:
-    assert watched(*[0] * 20) == []
+def test_who_has_not_begun_is_told_once_as_such() -> None:
+    assert watched(*[0] * 5) == []
+    assert watched(*[0] * 20) == [Silence(0, 5.0, over=False, began=False)]
+    assert watched(*[0] * 7, 1, 2)[1:] == [Silence(0, 7.0, over=True, began=False)]
+
+
+def test_who_begins_has_more_time_than_who_has_begun() -> None:
+    looking = LoopClock(1.0)
+    told = [each for look in range(40) for each in looking.look({0: 0, 1: 1}, look / 5)]
+    assert [(each.worker, each.seconds) for each in told] == [(1, 1.0), (0, 5.0)]
 
 
 def test_when_the_one_who_looks_stood_still_nobody_else_is_blamed() -> None:
