@@ -125,5 +125,5 @@ class MergedReader:
 
 
 async def _arrival(reader: Reader) -> bool:
-    """As `reader.wait()`, which may be an awaitable of any kind: the idle watch knows tasks of this package by theirs."""
+    """As `reader.wait()`, but a coroutine of this package, by which the idle watch knows that the task is its own."""
     return await reader.wait()
