@@ -39,6 +39,9 @@ def orphans_are_seen() -> None:
 REPEATED: Final = {"1 worker": "2 workers", "3 workers": "2 workers", "fork": "forkserver", "spawn": "forkserver"}
 """What differs between two cells of one test, and which of them is run on a further interpreter."""
 
+REPEATED_INLINE: Final = ("1 to 3 workers", "2 workers", "3 workers")
+"""The same for the language, which is a matter of loops: tests/engine shows what processes add to it."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -60,7 +63,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _other_cells(name: str) -> Iterator[str]:
-    for repeated, kept in REPEATED.items():
+    inline = dict.fromkeys(REPEATED_INLINE, "inline") if name.startswith("tests/language/") else {}
+    for repeated, kept in (*REPEATED.items(), *inline.items()):
         other = re.sub(rf"\b{repeated}\b", kept, name)
         if other != name:
             yield other
