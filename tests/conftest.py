@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import settings
@@ -32,6 +34,40 @@ settings.load_profile("cascata")
 def orphans_are_seen() -> None:
     """A worker whose parent died is found by the check below, wherever in the tree it stood."""
     leaks.adopt_orphans()
+
+
+REPEATED: Final = {"1 worker": "2 workers", "3 workers": "2 workers", "fork": "forkserver", "spawn": "forkserver"}
+"""What differs between two cells of one test, and which of them is run on a further interpreter."""
+
+REPEATED_INLINE: Final = ("1 to 3 workers", "2 workers", "3 workers")
+"""The same for the language, which is a matter of loops: tests/engine shows what processes add to it."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--further-python",
+        action="store_true",
+        help="of cells that differ in the number of workers or in how they start only one: for an interpreter on "
+        "which the tests run again",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what would show the same again; a test keeps at least one cell of each kind."""
+    if not config.getoption("further_python"):
+        return
+    names = {item.nodeid for item in items}
+    left_out = [item for item in items if any(cell in names for cell in _other_cells(item.nodeid))]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
+
+
+def _other_cells(name: str) -> Iterator[str]:
+    inline = dict.fromkeys(REPEATED_INLINE, "inline") if name.startswith("tests/language/") else {}
+    for repeated, kept in (*REPEATED.items(), *inline.items()):
+        other = re.sub(rf"\b{repeated}\b", kept, name)
+        if other != name:
+            yield other
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

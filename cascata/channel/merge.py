@@ -67,7 +67,7 @@ class MergedReader:
         return True
 
     async def _wait_for_any(self) -> None:
-        waits = {reader: asyncio.ensure_future(reader.wait()) for reader in self._open}
+        waits = {reader: asyncio.ensure_future(_arrival(reader)) for reader in self._open}
         try:
             await asyncio.wait(waits.values(), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -122,3 +122,8 @@ class MergedReader:
         for edge, items in held.items():
             left[edge] = left.get(edge, 0) + items
         return left
+
+
+async def _arrival(reader: Reader) -> bool:
+    """As `reader.wait()`, but a coroutine of this package, by which the idle watch knows that the task is its own."""
+    return await reader.wait()

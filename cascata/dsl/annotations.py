@@ -8,18 +8,19 @@ cannot be resolved (a name imported for type checking only, say) still says whic
 
 from __future__ import annotations
 
-import builtins
+import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
 from ..marks import BlockingOut, In, Out, State, Stream, T, is_in
 from ..records import dataclass
 
-__all__ = ["BlockingOut", "Hint", "In", "Kind", "Out", "State", "Stream", "read_hint", "type_text"]
+__all__ = ["BlockingOut", "Hint", "In", "Kind", "Out", "State", "Stream", "read_hint", "scopes_of", "type_text"]
 
 Kind = Literal["in-port", "out-port", "state"]
 
@@ -50,25 +51,6 @@ class _Unknown(metaclass=_UnknownType):
     pass
 
 
-class _Names(dict[str, Any]):
-    """Names for evaluating an annotation. One that is nowhere is `_Unknown`, and noted in `missed`."""
-
-    def __init__(self, *scopes: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.scopes = (*scopes, vars(builtins))
-        self.missed = False
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-    def __missing__(self, name: str) -> Any:
-        for scope in self.scopes:
-            if name in scope:
-                return scope[name]
-        self.missed = True
-        return _Unknown
-
-
 _AS_TEXT: Final = re.compile(r"\s*(?:\w+\s*\.\s*)*(In|BlockingOut|Out|State|Stream)\b")
 _KINDS: Final[Mapping[str, Hint]] = {
     "In": Hint("in-port"),
@@ -79,27 +61,57 @@ _KINDS: Final[Mapping[str, Hint]] = {
 }
 
 
-def read_hint(annotation: Any, function: Callable[..., Any], scope: Mapping[str, Any]) -> Hint:
+def read_hint(annotation: Any, function: Callable[..., Any], scopes: Sequence[dict[str, Any]]) -> Hint:
     """Reads the annotation of one parameter of `function`.
 
     Args:
         annotation: the annotation as it stands: a type, a text, or a type with texts in it.
         function: whose globals and type parameters the texts refer to.
-        scope: names of the place where the function is defined, for texts that refer to local classes.
+        scopes: names that its texts may refer to before its globals, see `scopes_of`.
     """
-    names = _Names(
-        {each.__name__: each for each in getattr(function, "__type_params__", ())}, scope, function.__globals__
-    )
+    missed: dict[str, Any] = {}
+    names = ChainMap(missed, *scopes)
     holder = types.SimpleNamespace(__annotations__={"it": annotation})
-    try:
-        found = typing.get_type_hints(holder, function.__globals__, names, include_extras=True)["it"]
-    except Exception:  # whatever a user's annotation raises, it must not stop a program that runs without it
-        if not isinstance(annotation, str):
-            return replace(_classify(annotation), type=Any)
-        named = _AS_TEXT.match(annotation)
-        return _KINDS[named.group(1)] if named else Hint()
-    hint = _classify(found)
-    return replace(hint, type=Any) if names.missed else hint
+    while True:
+        try:
+            found = typing.get_type_hints(holder, function.__globals__, names, include_extras=True)["it"]
+        except (
+            Exception
+        ) as error:  # whatever a user's annotation raises, it must not stop a program that runs without it
+            name = error.name if isinstance(error, NameError) else None
+            if name is not None and name not in missed:
+                missed[name] = _Unknown
+                continue
+            if not isinstance(annotation, str):
+                return replace(_classify(annotation), type=Any)
+            named = _AS_TEXT.match(annotation)
+            return _KINDS[named.group(1)] if named else Hint()
+        hint = _classify(found)
+        return replace(hint, type=Any) if missed else hint
+
+
+def scopes_of(function: Callable[..., Any], frame: types.FrameType) -> list[dict[str, Any]]:
+    """Where the names of a function's annotations are looked for before its globals, the innermost first.
+
+    Args:
+        function: that is being declared.
+        frame: from which it is; the functions and the class body that it stands in are found among those above.
+    """
+    plain: Any = inspect.unwrap(function)
+    scopes = [{each.__name__: each for each in getattr(function, "__type_params__", ())}]
+    for name, cell in zip(plain.__code__.co_freevars, plain.__closure__ or (), strict=True):
+        try:
+            scopes[0].setdefault(name, cell.cell_contents)
+        except ValueError:
+            continue  # it is defined later
+    above: types.FrameType | None = frame
+    while above is not None and "." in plain.__qualname__:
+        if above.f_globals is plain.__globals__ and plain.__qualname__.startswith(f"{above.f_code.co_qualname}."):
+            scopes.append(dict(above.f_locals))
+        above = above.f_back
+    if frame.f_locals is not frame.f_globals:
+        scopes.append(dict(frame.f_locals))
+    return scopes
 
 
 def _classify(annotation: Any) -> Hint:

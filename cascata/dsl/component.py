@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import types
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
@@ -164,12 +165,12 @@ def component(function: Any = None, /, **options: Any) -> Any:
             name is reserved, or an option is unknown or not allowed.
     """
     if function is not None:
-        return _make_class(function, options, sys._getframe(1).f_locals)
-    return lambda function: _make_class(function, options, sys._getframe(1).f_locals)
+        return _make_class(function, options, sys._getframe(1))
+    return lambda function: _make_class(function, options, sys._getframe(1))
 
 
-def _make_class(function: Any, options: Mapping[str, Any], scope: Mapping[str, Any]) -> type[Component]:
-    made = make_class(ComponentType, build_spec(function, options, scope))
+def _make_class(function: Any, options: Mapping[str, Any], frame: types.FrameType) -> type[Component]:
+    made = make_class(ComponentType, build_spec(function, options, frame))
     registry.add(made)
     return made
 

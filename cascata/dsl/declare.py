@@ -9,6 +9,7 @@ from __future__ import annotations
 import dis
 import inspect
 import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, Final, TypeVar
@@ -17,7 +18,7 @@ from ..errors import DefinitionError
 from ..model import DEFAULT_CAPACITY, MISSING, ComponentSpec, InPortSpec, OutPortSpec, RunnerForm, StateSpec
 from ..options import COMPONENT_OPTIONS, check_options, suggestion
 from ..records import dataclass
-from .annotations import Hint, Kind, State, read_hint
+from .annotations import Hint, Kind, State, read_hint, scopes_of
 from .operators import is_whole
 
 __all__ = ["RESERVED_PORT_NAMES", "build_spec", "check_port_name", "inport", "outport", "persist"]
@@ -250,13 +251,13 @@ class _Builder:
             raise DefinitionError(f"{self.where}: {' '.join(problems)}")
 
 
-def build_spec(function: Any, options: Mapping[str, Any], scope: Mapping[str, Any]) -> ComponentSpec:
+def build_spec(function: Any, options: Mapping[str, Any], frame: types.FrameType) -> ComponentSpec:
     """Reads a decorated function.
 
     Args:
         function: with the notes of the decorators below `@component` on it.
         options: what `@component(...)` was given.
-        scope: names of the place where the function is defined, for annotations that are texts.
+        frame: from which it is declared, for annotations that are texts.
 
     Raises:
         DefinitionError: parameters and ports do not match, or an option or a declaration is wrong.
@@ -268,6 +269,7 @@ def build_spec(function: Any, options: Mapping[str, Any], scope: Mapping[str, An
     checked = check_options(options, COMPONENT_OPTIONS, where)
     builder = _Builder(where, _take_notes(function, where))
     signature = _signature(function)
+    scopes = scopes_of(function, frame)
     for parameter in signature.parameters.values():
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise DefinitionError(
@@ -282,7 +284,7 @@ def build_spec(function: Any, options: Mapping[str, Any], scope: Mapping[str, An
             )
         default = MISSING if parameter.default is parameter.empty else parameter.default
         annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
-        builder.add(parameter.name, read_hint(annotation, function, scope), default)
+        builder.add(parameter.name, read_hint(annotation, function, scopes), default)
     form = _form(function)
     yields = form in ("generator", "async_generator")
     builder.match(tuple(signature.parameters), outport_is_used=yields or _returns_a_value(function))

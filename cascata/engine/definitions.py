@@ -235,13 +235,17 @@ def _stays_at_home(value: Any) -> bool:
     )
 
 
+_OF_GLOBALS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+"""Instructions that may read a global; the last one in what Python 3.12 and later evaluate late within a class."""
+
+
 def _names_used(thing: Any, main: dict[str, Any]) -> Iterator[str]:
     if isinstance(thing, types.FunctionType) and thing.__globals__ is main:
         codes = [thing.__code__]
         while codes:
             code = codes.pop()
             for instruction in dis.get_instructions(code):
-                if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+                if instruction.opname in _OF_GLOBALS:
                     yield str(instruction.argval)
             codes.extend(each for each in code.co_consts if isinstance(each, types.CodeType))
     elif isinstance(thing, type):

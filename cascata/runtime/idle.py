@@ -13,7 +13,6 @@ import asyncio
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..records import dataclass
@@ -29,7 +28,7 @@ LOOK_S: Final = 0.1
 SETTLE_S: Final = 0.02
 """Seconds for what has arrived meanwhile to be seen, before an idle worker confirms that it is idle."""
 
-_OURS: Final = str(Path(__file__).parent.parent)
+_PACKAGE: Final = __name__.partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,9 @@ class IdleWatch:
         self._worker = worker
         self._tell = tell
         self._loop = asyncio.get_running_loop()
-        self._others = weakref.WeakSet(asyncio.all_tasks())  # of the program, when it shares its loop with the run
+        others = [task for task in asyncio.all_tasks() if not _is_ours(task)]
+        self._others = weakref.WeakSet(others)  # of the program, when it shares its loop with the run
+        self._shared = bool(others)
         self._before: int | None = None
         self._told: int | None = None
         worker.board.set_beat(worker.index)
@@ -126,9 +127,16 @@ class IdleWatch:
 
     def somebody_may_send(self) -> bool:
         """Whether there are tasks that a component may have made: more room cannot harm them, an error would."""
-        return not self._worker.at_caller and any(
-            _of_a_user(task) for task in asyncio.all_tasks(self._loop) if task not in self._others
-        )
+        return not self._worker.at_caller and any(map(self._may_send, asyncio.all_tasks(self._loop)))
+
+    def _may_send(self, task: asyncio.Task[Any]) -> bool:
+        """Whether a component may have made a task: whatever it runs, a wrapper of asyncio's included, it may send."""
+        if task in self._others or _is_ours(task):
+            return False
+        # A program that shares its loop goes on making tasks. Those that a component makes know their node from it;
+        # in a loop of the worker's own, others may come from threads of a component, which know none.
+        known = hasattr(task, "get_context")  # since Python 3.12
+        return not (self._shared and known) or self._worker.node_of(task) is not None
 
     def confirm(self, answer: Callable[[IdleReport | None], None]) -> None:
         """Calls `answer` soon, with the state as it is then: None when the worker is not idle."""
@@ -176,7 +184,12 @@ class IdleWatch:
         return IdleReport(Rest(sent, received, frozenset(awaited)), blocked, waiting, doing, moved)
 
 
-def _of_a_user(task: asyncio.Task[Any]) -> bool:
-    """Whether a task was made by a component: it may send later."""
-    code = getattr(task.get_coro(), "cr_code", None)
-    return code is not None and not str(code.co_filename).startswith(_OURS)
+def _is_ours(task: asyncio.Task[Any]) -> bool:
+    """Whether a task runs a coroutine function of this package, or is a `send` that waits for room.
+
+    All tasks of the package are made so: what asyncio wraps around another awaitable would look like a component's.
+    """
+    work: Any = task.get_coro()
+    frame = getattr(work, "cr_frame", None)
+    module = type(work).__module__ if frame is None else frame.f_globals.get("__name__")
+    return str(module).partition(".")[0] == _PACKAGE

@@ -48,7 +48,7 @@ def test_repr_shows_the_ports_with_types_and_defaults() -> None:
 
 def test_help_shows_the_signature_the_documentation_and_every_port() -> None:
     text = pydoc.plain(pydoc.render_doc(Scale))
-    assert "Scale(value: 'In[float]'" in text
+    assert "Scale(value: In[float]" in text.replace("'", "")  # Python 3.14 shows what is a text without quotes
     assert "Multiplies." in text
     assert "value = <in-port value: float (capacity 100)>" in text
     assert "result = <out-port result: float>" in text

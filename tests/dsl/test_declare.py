@@ -159,6 +159,72 @@ def test_texts_that_name_local_classes_are_found_with_options_too() -> None:
     assert local.spec.inports[0].type is Local
 
 
+def test_texts_that_name_classes_of_functions_further_out_are_found() -> None:
+    class Local: ...
+
+    def inner() -> type[Component]:
+        @component
+        async def local(value: In[Local], out: Out[list[Local]]) -> None: ...
+
+        return local
+
+    spec = inner().spec
+    assert [spec.inports[0].type, spec.outports[0].type] == [Local, list[Local]]
+
+
+def test_texts_in_a_class_body_name_what_is_defined_there_and_around_it() -> None:
+    class Local: ...
+
+    class Parts:
+        class Nested: ...
+
+        @component
+        async def local(value: In[Nested], other: In[Local]) -> None: ...  # noqa: N805  # a component, not a method
+
+    assert [port.type for port in Parts.local.spec.inports] == [Parts.Nested, Local]
+
+
+def test_texts_that_name_local_classes_are_found_wherever_the_decorator_is_called() -> None:
+    class Local: ...
+
+    def declared(function: Any) -> type[Component]:
+        return component(function)
+
+    async def local(value: In[Local]) -> None: ...
+
+    assert declared(local).spec.inports[0].type is Local
+    assert declare_elsewhere(local).spec.inports[0].type is Local
+
+
+def declare_elsewhere(function: Any) -> type[Component]:
+    return component(function)
+
+
+def made_by_a_function_that_has_returned() -> Any:
+    class Local: ...
+
+    async def local(value: In[Local], out: Out[Local]) -> None:
+        await out.send(Local())
+
+    return Local, local
+
+
+def test_what_a_runner_uses_itself_is_found_when_the_function_around_it_has_returned() -> None:
+    its_class, function = made_by_a_function_that_has_returned()
+    assert component(function).spec.inports[0].type is its_class
+
+
+def test_a_name_that_is_defined_later_takes_anything_and_the_others_are_found() -> None:
+    class Local: ...
+
+    @component
+    async def local(value: In[Local], later: In[Later], several: In[dict[Local, Later]]) -> None: ...
+
+    class Later: ...
+
+    assert [port.type for port in local.spec.inports] == [Local, Any, Any]
+
+
 def test_an_annotation_that_cannot_be_resolved_keeps_its_kind_and_takes_anything() -> None:
     @component
     async def unresolved(
