@@ -57,19 +57,19 @@ RUNS: Final = 40
 """Runs of one program, which starts a fork server for each and keeps nothing."""
 
 VICTIMS: Final = {
-    ("worker", "kill"): 40,
+    ("worker", "kill"): 45,
     ("worker", "stop and go on"): 8,
     ("worker", "stop"): 6,
-    ("fork server", "kill"): 12,
+    ("fork server", "kill"): 10,
     ("fork server", "stop and go on"): 4,
     ("fork server", "stop"): 4,
-    ("program", "kill"): 20,
+    ("program", "kill"): 12,
     ("program", "stop and go on"): 3,
     ("program", "stop, then kill"): 3,
 }
 """Whom a signal goes to, and which; with weights."""
 
-WAYS: Final = {"forkserver": 60, "fork": 20, "spawn": 5, "portable": 15}
+WAYS: Final = {"forkserver": 60, "fork": 20, "spawn": 2, "portable": 15}
 """How workers start; with weights. `portable` is the transport without shared memory, under the fork server."""
 
 ENTRIES: Final = {"run": 50, "restart": 20, "stream": 15, "open": 15}
@@ -378,7 +378,7 @@ class Lane:
     def begin_program(self) -> None:
         orders_r, self.orders = os.pipe()
         self.answers, answers_w = os.pipe()
-        keep_server = self.choose.random() < 0.8
+        keep_server = self.choose.random() < 0.9
         sys.stdout.flush()
         self.pid = os.fork()
         if not self.pid:
