@@ -24,6 +24,7 @@ __all__ = [
     "LedgerError",
     "NoAnswer",
     "RemoteError",
+    "RunAtImport",
     "RunTimeout",
     "SerializationError",
     "StreamLengthError",
@@ -264,6 +265,26 @@ class RunTimeout(CascataError, TimeoutError):
     def __init__(self, message: str = "", *, doing: dict[int, str] | None = None, **attributes: Any) -> None:
         super().__init__(message, **attributes)
         self.doing = doing or {}
+
+
+class RunAtImport(CascataError):
+    """A module runs a graph when it is imported, and the workers of that graph import the module: without end.
+
+    The run is refused before any process is started for it. It is the error of the run as well that finds this out by
+    a worker.
+
+    Attributes:
+        module: that runs the graph, or None where no import is under way, as in a thread that one has started.
+        where: "line 12 of /path/of/the/module.py", or "".
+    """
+
+    module: str | None
+    where: str
+
+    def __init__(self, message: str = "", *, module: str | None = None, where: str = "", **attributes: Any) -> None:
+        super().__init__(message, **attributes)
+        self.module = module
+        self.where = where
 
 
 class LedgerError(CascataError):

@@ -300,6 +300,7 @@ class RayRun(StationedRun):
             thread_cap=1,
             tracked=False,
             modules=modules_of(self._spec),
+            begun_by=self._begun_by,
             alone=frozenset(self._alone),
             death=death,
             counted=b"" if death is None else self._counted.get(index, b""),

@@ -29,9 +29,9 @@ from ..observe.report import RunReport
 from ..options import RunOptions
 from ..plan import measured, partition
 from ..runtime.worker import SWITCH_S
-from . import supervisor
+from . import importing, supervisor
 from .batching import share_batches
-from .boot import is_portable
+from .boot import is_portable, start_method_of
 from .caller import Caller
 from .cycles import separate
 from .inline import InlineRun
@@ -69,6 +69,9 @@ def _engine(spec: GraphSpec, options: RunOptions, caller: Caller | None = None) 
     for name in ("address", "runtime_env"):
         if getattr(options, name) is not None and options.engine != "ray":
             raise CascataError(f"option {name}= says something about a Ray cluster: add engine='ray', or leave it out")
+    if options.engine != "inline":
+        importing.check(spec, imports=options.engine == "ray" or start_method_of(options) != "fork")
+    importing.let_threads_pass()
     spec = separate(put_in_order(share_batches(spec)))
     if options.engine == "inline":
         return InlineRun(spec, options, caller)

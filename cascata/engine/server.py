@@ -25,6 +25,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NoReturn
 
+from . import importing
 from .inherited import tracker_fd
 
 __all__ = ["ServedWorker", "boot", "main", "needed", "request"]
@@ -62,8 +63,11 @@ class _Server:
             # sys.path goes along twice: for the import of `main` itself, and for what it imports.
             start = f"import sys, gc; gc.disable(); sys.path[:] = {sys.path!r}; {program}"
             flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
-            command = [_executable(), *flags, "-c", start]
-            self.process = subprocess.Popen(command, pass_fds=[far.fileno()], restore_signals=False)  # noqa: S603  # ours
+            command = [importing.executable(), *flags, "-c", start]
+            environment = os.environ | {importing.BOOTS: "1"}
+            self.process = subprocess.Popen(  # noqa: S603  # ours
+                command, pass_fds=[far.fileno()], restore_signals=False, env=environment
+            )
         except BaseException:
             self.close()
             raise
@@ -87,12 +91,6 @@ class _Server:
         if self.process is not None:
             self.process.returncode = 0  # no child of this process, that it could wait for
         self.__init__()  # type: ignore[misc]  # as new
-
-
-def _executable() -> str:
-    """The interpreter that `multiprocess` would start."""
-    spawn = sys.modules.get("multiprocess.spawn")
-    return os.fsdecode(sys.executable if spawn is None else spawn.get_executable())
 
 
 _server: Final = _Server()
@@ -254,6 +252,7 @@ def main(control_fd: int, path: list[str]) -> None:
     import signal
 
     sys.path[:] = path
+    os.environ.pop(importing.BOOTS, None)  # it is one
     import cascata.engine.worker_main  # noqa: F401  # what every worker needs, imported once
 
     gc.freeze()  # what was imported stays: workers need not look through it again and again, nor write to its pages
