@@ -7,8 +7,8 @@ worker, and in each of theirs, without end. So a run is refused where it can onl
 started for it:
 
 - here, while a module is being imported that the run's workers would have to import;
-- in a worker that still loads its definitions, in a thread that those have started, and after its nodes have ended
-  (`atexit`);
+- in a fork server, in a worker that still loads its definitions, in a thread that those have started, and after its
+  nodes have ended (`atexit`);
 - in a worker that imports for an item what its own run was begun by;
 - in a process that is still being made: a child of `multiprocessing` that imports the main module, or a program that
   was started in place of an interpreter.
@@ -36,6 +36,7 @@ __all__ = [
     "check",
     "executable",
     "importing",
+    "is_fork_server",
     "is_frozen",
     "let_threads_pass",
     "loading",
@@ -60,19 +61,25 @@ class _Worker:
     """What this process is, if it is a worker."""
 
     def __init__(self) -> None:
-        self.phase: Literal["none", "loading", "at work", "over"] = "none"
+        self.phase: Literal["none", "fork server", "loading", "at work", "over"] = "none"
         self.modules: frozenset[str] = frozenset()
         """Those of the components of its run."""
         self.begun_by: frozenset[str] = frozenset()
         """Those that were being imported when its run began, or a run around that."""
         self.threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
-        """Those that were started while its definitions were loaded."""
+        """Those that its nodes have not started: they were there when its definitions had been loaded."""
 
 
 _here: Final = _Worker()
 
 
 # -- told by a worker about itself
+
+
+def is_fork_server() -> None:
+    """This process is the fork server: it runs no graph, nor does a thread that its start has left in it."""
+    os.environ.pop(BOOTS, None)
+    _here.phase = "fork server"
 
 
 @contextmanager
@@ -83,12 +90,12 @@ def loading(modules: Iterable[str], begun: frozenset[str]) -> Iterator[None]:
         modules: of the components of its run.
         begun: what `begun_by` was in the process that began its run.
     """
-    before = set(threading.enumerate())
     _here.phase = "loading"
     _here.modules = frozenset(modules)
     _here.begun_by = begun
     yield
-    _here.threads = weakref.WeakSet(each for each in threading.enumerate() if each not in before)
+    _here.threads = weakref.WeakSet(threading.enumerate())
+    _here.threads.discard(threading.current_thread())
     _here.phase = "at work"
 
 
@@ -170,7 +177,13 @@ def check(spec: GraphSpec, *, imports: bool) -> None:
 
     Raises:
         RunAtImport: it is one.
+        CascataError: the interpreter is ending.
     """
+    if not threading.main_thread().is_alive():
+        raise CascataError(
+            "a run on worker processes cannot begin any more when the interpreter is ending: in an `atexit` function, "
+            "or in a thread that goes on when the main thread has ended. Begin it before; or run with engine='inline'"
+        )
     found = importing()
     if (why := _still_being_made()) is not None:
         raise _refused(found, why)
@@ -204,12 +217,12 @@ def _check_in_a_worker(spec: GraphSpec, found: dict[str, str]) -> None:
         raise _refused(
             found, f"a worker imports it for the components of its graph, and must not run one. {WHAT_TO_DO}"
         )
-    if _here.phase == "over":
-        raise _refused({}, f"a worker whose nodes have ended runs a graph, at its exit. {WHAT_TO_DO}")
+    if _here.phase in ("fork server", "over"):
+        raise _refused({}, f"a graph is run by the workers of that graph, when they begin or exit. {WHAT_TO_DO}")
     if again := {name: where for name, where in found.items() if name in _here.begun_by}:
         raise _refused(again, f"a worker of that run imports it, for an item or in a component. {WHAT_TO_DO}")
     if threading.current_thread() in _here.threads and not _here.modules.isdisjoint(_modules(spec)):
-        raise _refused({}, f"a thread that was started by the import of a module runs a graph of it. {WHAT_TO_DO}")
+        raise _refused({}, f"a thread that an import has started runs a graph, also in its workers. {WHAT_TO_DO}")
 
 
 def _check_modules(spec: GraphSpec, under: dict[str, str]) -> None:

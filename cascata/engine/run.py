@@ -19,6 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Final, Protocol
 
@@ -112,6 +113,9 @@ class Run:
         except KeyboardInterrupt:  # it began meanwhile, or never will: nobody else can end it in order
             self.cancel()
             wait([self.future], timeout=self._grace)
+            raise
+        except BaseException:  # there are no more threads to be had
+            _active.discard(self)
             raise
 
     def _live(self) -> None:
@@ -346,4 +350,5 @@ def _end_all() -> None:
 
 # Before the threads of executors are waited for: those of a run that goes on would wait for ever. `atexit` is too
 # late for that, and this hook, which `concurrent.futures` uses as well, has no public name.
-getattr(threading, "_register_atexit", atexit.register)(_end_all)
+with suppress(RuntimeError):  # it is exiting: what runs now is waited for by nobody
+    getattr(threading, "_register_atexit", atexit.register)(_end_all)

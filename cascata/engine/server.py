@@ -252,7 +252,7 @@ def main(control_fd: int, path: list[str]) -> None:
     import signal
 
     sys.path[:] = path
-    os.environ.pop(importing.BOOTS, None)  # it is one
+    importing.is_fork_server()
     import cascata.engine.worker_main  # noqa: F401  # what every worker needs, imported once
 
     gc.freeze()  # what was imported stays: workers need not look through it again and again, nor write to its pages
