@@ -69,7 +69,7 @@ class Flow:
         return self
 
     def _fed(self, task: asyncio.Task[BaseException | None]) -> None:
-        if not task.cancelled() and (error := task.exception() or task.result()) is not None:
+        if not task.cancelled() and (error := task.result()) is not None:
             self._live._fail(error)
 
     async def _read(self, name: str, end: SinkEnd, writer: Any) -> None:
