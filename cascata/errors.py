@@ -17,6 +17,7 @@ __all__ = [
     "CascataError",
     "CascataWarning",
     "ChannelClosed",
+    "ChannelFailed",
     "ComponentError",
     "DeadlockError",
     "DefinitionError",
@@ -247,6 +248,10 @@ class SerializationError(CascataError):
 
 class ChannelClosed(CascataError):
     """An item was put into a channel that is closed, or whose last reader is gone."""
+
+
+class ChannelFailed(CascataError):
+    """A publisher of a `Channel` failed, so what has come of it is not all. `__cause__` is what it raised."""
 
 
 class NoAnswer(CascataError):

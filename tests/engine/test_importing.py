@@ -98,6 +98,13 @@ ENTRIES: Final = {
         """,
 }
 
+IN_A_THREAD: Final = """
+import threading
+thread = threading.Thread(target=lambda: {})
+thread.start()
+thread.join()
+"""
+
 ADVICE: Final = 'Put the call under `if __name__ == "__main__":`'
 
 
@@ -145,14 +152,21 @@ def test_it_runs_once_where_workers_import_nothing(script: Script, entry: str, o
 @pytest.mark.parametrize(
     ("files", "program"),
     [
-        ({"job.py": JOB + RUN}, "import threading; t = threading.Thread(target=__import__, args=['job']); t.start(); t.join()"),
-        ({"job.py": f"{JOB}import threading\nt = threading.Thread(target=graph.run)\nt.start()\nt.join()"}, "import job"),
+        ({"job.py": JOB + RUN}, IN_A_THREAD.format("__import__('job')")),
+        ({"job.py": JOB + IN_A_THREAD.format("graph.run()")}, "import job"),
         ({"job/__init__.py": JOB + RUN}, "import job"),
-        ({"job/__init__.py": "from . import app", "job/nodes.py": LIB, "job/app.py": WIRED.replace("lib", ".nodes") + RUN}, "import job"),
+        (
+            {
+                "job/__init__.py": "from . import app",
+                "job/nodes.py": LIB,
+                "job/app.py": WIRED.replace("lib", ".nodes") + RUN,
+            },
+            "import job",
+        ),
         ({"job.py": f"{JOB}try: graph.run()\nexcept Exception as error: raise SystemExit(repr(error))"}, "import job"),
     ],
     ids=["imported in a thread", "run in a thread", "package", "module of its package", "caught"],
-)  # fmt: skip
+)
 def test_however_it_is_imported_one_error_says_so(script: Script, files: dict[str, str], program: str) -> None:
     for name, text in files.items():
         script.write(name, text)
@@ -201,11 +215,22 @@ def test_what_a_worker_finds_out_when_it_imports_is_the_error_of_the_run(script:
 
 def test_a_worker_that_imports_for_an_item_what_began_its_run_does_not_begin_it_again(script: Script) -> None:
     script.write("lib.py", LIB)
-    flow = "flow = Graph()\nflow.s, flow.p, flow.r = Source(), Passes, Sink()\nflow.s.out >> flow.p.x\nflow.p.y >> flow.r.inp\n"
     script.write(
         "job.py",
-        f'print("top", flush=True)\n{WIRED}{flow}class Item: pass\n'
-        "print(len([*flow.stream([Item()], num_workers=1, timeout=15)]))\n",
+        """
+        print("top", flush=True)
+        from cascata import *
+        from lib import Passes
+
+        class Item:
+            pass
+
+        flow = Graph()
+        flow.s, flow.p, flow.r = Source(), Passes, Sink()
+        flow.s.out >> flow.p.x
+        flow.p.y >> flow.r.inp
+        print(len([*flow.stream([Item()], num_workers=1, timeout=15)]))
+        """,
     )
     done = script(None, "-c", "import job")
     assert done.returncode == 1

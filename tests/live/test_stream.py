@@ -323,7 +323,9 @@ def checked_streams(engine: dict[str, Any], error: type[BaseException], make: An
         list(graph.stream(make(error("mine")), **engine))
 
     async def main() -> None:
-        with pytest.raises(RuntimeError if error is StopAsyncIteration else error):  # PEP 525: no generator may raise it
+        with pytest.raises(
+            RuntimeError if error is StopAsyncIteration else error
+        ):  # PEP 525: no generator may raise it
             [value async for value in graph.astream(make(error("mine")), **engine)]
 
     asyncio.run(main())
