@@ -17,6 +17,7 @@ __all__ = [
     "CascataError",
     "CascataWarning",
     "ChannelClosed",
+    "ChannelFailed",
     "ComponentError",
     "DeadlockError",
     "DefinitionError",
@@ -24,6 +25,7 @@ __all__ = [
     "LedgerError",
     "NoAnswer",
     "RemoteError",
+    "RunAtImport",
     "RunTimeout",
     "SerializationError",
     "StreamLengthError",
@@ -248,6 +250,10 @@ class ChannelClosed(CascataError):
     """An item was put into a channel that is closed, or whose last reader is gone."""
 
 
+class ChannelFailed(CascataError):
+    """A publisher of a `Channel` failed, so what has come of it is not all. `__cause__` is what it raised."""
+
+
 class NoAnswer(CascataError):
     """An item of `live.call` came to nothing: nothing of it is left in the graph, and no answer came out."""
 
@@ -264,6 +270,26 @@ class RunTimeout(CascataError, TimeoutError):
     def __init__(self, message: str = "", *, doing: dict[int, str] | None = None, **attributes: Any) -> None:
         super().__init__(message, **attributes)
         self.doing = doing or {}
+
+
+class RunAtImport(CascataError):
+    """A module runs a graph when it is imported, and the workers of that graph import the module: without end.
+
+    The run is refused before any process is started for it. It is the error of the run as well that finds this out by
+    a worker.
+
+    Attributes:
+        module: that runs the graph, or None where no import is under way, as in a thread that one has started.
+        where: "line 12 of /path/of/the/module.py", or "".
+    """
+
+    module: str | None
+    where: str
+
+    def __init__(self, message: str = "", *, module: str | None = None, where: str = "", **attributes: Any) -> None:
+        super().__init__(message, **attributes)
+        self.module = module
+        self.where = where
 
 
 class LedgerError(CascataError):

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from ..errors import ChannelClosed
+from ..errors import ChannelClosed, ChannelFailed, in_words
 
-__all__ = ["CLOSED", "EMPTY", "ENDED", "Signal", "ThreadChannel"]
+__all__ = ["EMPTY", "ENDED", "Signal", "ThreadChannel", "failure_of", "refusal"]
 
 
 class _Nothing:
@@ -31,7 +31,26 @@ EMPTY = _Nothing("EMPTY")
 ENDED = _Nothing("ENDED")
 """There is no item, and none will come."""
 
-CLOSED: Final = "the channel is closed: nothing can be put into it any more"
+_CLOSED: Final = "the channel is closed: nothing can be put into it any more"
+
+
+def failure_of(error: BaseException) -> ChannelFailed:
+    """What consumers of a channel are told when a publisher failed with an error: a new one for each of them."""
+    failure = ChannelFailed(
+        f"a publisher of the channel failed: {in_words(error)}. All that was put before has been taken, and there was "
+        f"more to come"
+    )
+    failure.__cause__ = error
+    return failure
+
+
+def refusal(error: BaseException | None) -> ChannelClosed:
+    """What publishers of a closed channel are told. `error`: what one of them failed with."""
+    if error is None:
+        return ChannelClosed(_CLOSED)
+    closed = ChannelClosed(f"the channel has failed, and takes no more: {in_words(error)}")
+    closed.__cause__ = error
+    return closed
 
 
 class Signal:
@@ -119,6 +138,8 @@ class ThreadChannel:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.closed = False
+        self.error: BaseException | None = None
+        """What a publisher failed with."""
         self.items: deque[Any] = deque()
         self.lock = threading.Lock()
         self.moved = False
@@ -150,15 +171,20 @@ class ThreadChannel:
                 self._items.wake_all()
             return True
 
-    def close(self) -> bool:
-        """Ends the channel for good; False when it has moved."""
+    def close(self, error: BaseException | None = None) -> bool:
+        """Ends the channel for good, unless it was; with what a publisher failed with. False: it has moved."""
         with self.lock:
             if self.moved:
                 return False
-            self.closed = True
-            self._items.wake_all()
-            self._room.wake_all()
+            if not self.closed:
+                self.closed = True
+                self.error = error
+                self.wake_all()
             return True
+
+    def refusal(self) -> ChannelClosed:
+        """What publishers are told when it is closed."""
+        return refusal(self.error)
 
     def wake_all(self) -> None:
         """Everyone who waits looks again."""
@@ -166,12 +192,16 @@ class ThreadChannel:
         self._room.wake_all()
 
     def try_put(self, item: Any) -> bool:
-        """Puts an item if there is room. Raises `ChannelClosed`."""
+        """Puts an item if there is room.
+
+        Raises:
+            ChannelClosed: the channel is closed, or has failed.
+        """
         with self.lock:
             if self.moved:
                 return False
             if self.closed:
-                raise ChannelClosed(CLOSED)
+                raise refusal(self.error)
             if len(self.items) >= self.capacity:
                 return False
             self.items.append(item)
@@ -179,7 +209,11 @@ class ThreadChannel:
             return True
 
     def try_take(self) -> Any:
-        """An item, `EMPTY` or `ENDED`."""
+        """An item, `EMPTY` or `ENDED`.
+
+        Raises:
+            ChannelFailed: a publisher failed, and all that was put before has been taken.
+        """
         with self.lock:
             if self.moved:
                 return EMPTY
@@ -187,6 +221,8 @@ class ThreadChannel:
                 item = self.items.popleft()
                 self._room.wake_one()
                 return item
+            if self.error is not None:
+                raise failure_of(self.error)
             return ENDED if self._over() else EMPTY
 
     def _over(self) -> bool:

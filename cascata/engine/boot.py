@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 from ..errors import CascataError
 from ..model import GraphSpec
 from ..options import RunOptions
+from . import importing
 
 if TYPE_CHECKING:
     from ..interrupts import Interrupts
     from ..observe.report import RunReport
 
-__all__ = ["default_start_method", "is_by_calls", "is_portable", "run", "run_async"]
+__all__ = ["is_by_calls", "is_portable", "run", "run_async", "start_method_of"]
 
 
 def is_portable() -> bool:
@@ -45,14 +46,28 @@ def _asked() -> str:
     return asked
 
 
-def default_start_method() -> str:
-    """The fork server, on Linux; spawn where nothing but what every system has is used."""
+def start_method_of(options: RunOptions) -> str:
+    """How the worker processes of a run start.
+
+    Unless it is said: by the fork server, on Linux; by spawn where nothing but what every system has is used. A frozen
+    program can begin nothing but itself: it forks, where that can be had.
+
+    Raises:
+        CascataError: a fork server is asked for that cannot be.
+    """
+    frozen = importing.is_frozen()
+    if frozen and options.start_method == "forkserver":
+        raise importing.no_server()
+    if options.start_method is not None:
+        return options.start_method
+    if frozen and sys.platform == "linux":
+        return "fork"
     return "spawn" if is_portable() else "forkserver"
 
 
 def run(spec: GraphSpec, options: RunOptions, interrupts: Interrupts) -> RunReport:
     """See `engine.run.run`."""
-    with _server_ahead(options):
+    with _server_ahead(spec, options):
         with _no_collections():
             from .run import run
 
@@ -61,7 +76,7 @@ def run(spec: GraphSpec, options: RunOptions, interrupts: Interrupts) -> RunRepo
 
 async def run_async(spec: GraphSpec, options: RunOptions) -> RunReport:
     """See `engine.run.run_async`."""
-    with _server_ahead(options):
+    with _server_ahead(spec, options):
         with _no_collections():
             from .run import run_async
 
@@ -82,11 +97,12 @@ def _no_collections() -> Iterator[None]:
 
 
 @contextmanager
-def _server_ahead(options: RunOptions) -> Iterator[None]:
+def _server_ahead(spec: GraphSpec, options: RunOptions) -> Iterator[None]:
     """The server boots, or runs already, for a run that will need it."""
-    if options.engine != "processes" or (options.start_method or default_start_method()) != "forkserver":
+    if options.engine != "processes" or start_method_of(options) != "forkserver":
         yield
         return
+    importing.check(spec, imports=True)
     from . import server
 
     with server.needed():

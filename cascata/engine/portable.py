@@ -35,7 +35,7 @@ from ..plan import available_cpus
 from ..transport.handshake import new_secret
 from ..transport.station import Address
 from . import definitions, supervisor
-from .boot import default_start_method
+from .boot import start_method_of
 from .caller import Caller
 from .handle import WorkerHandle
 from .stationed import StationedRun
@@ -120,7 +120,7 @@ class PortableRun(StationedRun):
         alone: AbstractSet[str] = frozenset(),
     ) -> None:
         super().__init__(spec, plan, options, caller, alone)
-        self._method = options.start_method or default_start_method()
+        self._method = start_method_of(options)
         if self._method != "spawn" and sys.platform != "linux":
             raise CascataError(
                 f"start_method={self._method!r}: on this system workers start by spawn only. Leave it out"
@@ -293,6 +293,7 @@ class PortableRun(StationedRun):
             calls=self._caller is not None and self._caller.calls,
             log_level=worker_level(),
             modules=modules_of(self._spec),
+            begun_by=self._begun_by,
             authkeys=authkeys(),
             environment=dict(os.environ),
             thread_cap=max(1, available_cpus() // len(self._plan.workers)),

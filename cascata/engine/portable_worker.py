@@ -27,7 +27,7 @@ from ..records import dataclass
 from ..runtime.worker import SWITCH_S, Worker
 from ..transport.homes import BrokeredEnds
 from ..transport.station import Address, Station
-from . import definitions
+from . import definitions, importing
 from .ending import begin_after_fork, finish
 from .inherited import join_trackers
 from .reporter import Reporter
@@ -115,7 +115,8 @@ def main(connection: Any) -> None:
                 lost=lambda peer, why: reporter.send("lost", peer, why),
                 refused=log.warning,
             )
-        spec = definitions.load(payload)
+        with importing.loading(setup.modules, setup.begun_by):
+            spec = definitions.load(payload)
     except BaseException as error:  # whatever a user's module raises when it is imported
         reporter.failed(load_failure(setup, error))
         reporter.send("finished")
@@ -134,6 +135,7 @@ def main(connection: Any) -> None:
     except (EOFError, OSError):
         os._exit(1)
     asyncio.run(_run(setup, spec, connection, reporter, teller, station, addresses))
+    importing.work_is_over()
     del spec
     finish(("__main__", *setup.modules))
     flush_streams()

@@ -36,7 +36,7 @@ from ..transport.blocks import keep_only, release_all
 from ..transport.hub import Hub
 from ..transport.links import AnyPair, LinkedEnds, ends_for, make_arenas, make_pairs
 from . import definitions, inherited, restart, server, supervisor, wire, worker_main
-from .boot import default_start_method
+from .boot import start_method_of
 from .caller import Caller, own_ends
 from .handle import WorkerHandle
 from .open_files import make_room_for_fds
@@ -133,7 +133,7 @@ class ProcessRun(SupervisedRun):
         super().__init__(spec, plan, options, caller, frozenset(self._journals))
         self._start: Callable[[int, CascataError | None], bool]
         self._board: Board | None = None
-        self._method = options.start_method or default_start_method()
+        self._method = start_method_of(options)
         self._handles: dict[int, _Handle] = {}
         self._pairs: dict[int, AnyPair] = {}
         self._arenas: dict[int, int] = {}
@@ -386,6 +386,7 @@ class ProcessRun(SupervisedRun):
             surroundings=(inherited.surroundings(f"cascata-worker-{index}") if self._method == "forkserver" else None),
             stacks_fd=position(self._watch.stacks_w),
             modules=modules_of(self._spec),
+            begun_by=self._begun_by,
             death=None if death is None else pickle.dumps(death),
             journal_fd=position(self._journals[index]) if index in self._journals else None,
             streams=streams,

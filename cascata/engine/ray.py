@@ -321,6 +321,7 @@ class RayRun(StationedRun):
             environment={},
             thread_cap=1,
             modules=modules_of(self._spec),
+            begun_by=self._begun_by,
             alone=frozenset(self._alone),
             death=death,
             counted=b"" if death is None else self._counted.get(index, b""),

@@ -31,7 +31,7 @@ from ..transport.calls import Load
 from ..transport.homes import BrokeredEnds
 from ..transport.station import Address, Station
 from ..transport.wire import Chunk
-from . import definitions
+from . import definitions, importing
 from .printed import Printed
 from .ray_calls import FETCHERS, packed, reaches
 from .reporter import Reporter
@@ -192,7 +192,8 @@ class WorkerActor:
         sys.stdout = Printed(sys.stdout, self._printed(1))
         sys.stderr = Printed(sys.stderr, self._printed(2))
         try:
-            spec = definitions.load(payload)
+            with importing.loading(setup.modules, setup.begun_by):
+                spec = definitions.load(payload)
         except BaseException as error:  # whatever a user's module raises when it is imported
             self._reporter.failed(load_failure(setup, error))
             self._reporter.send("finished")
@@ -203,6 +204,7 @@ class WorkerActor:
             except BaseException as error:  # a fault of this house; raised, Ray would keep it to itself
                 self._reporter.failed(error)
                 self._reporter.send("finished")
+        importing.work_is_over()
         self._station.close()
         flush_streams()
         self._wire.inbox.put(None)

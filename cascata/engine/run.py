@@ -20,6 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Final, Protocol
 
@@ -30,9 +31,9 @@ from ..observe.report import RunReport
 from ..options import RunOptions
 from ..plan import measured, partition
 from ..runtime.worker import SWITCH_S
-from . import supervisor
+from . import importing, supervisor
 from .batching import share_batches
-from .boot import is_portable
+from .boot import is_portable, start_method_of
 from .caller import Caller
 from .cycles import separate
 from .inline import InlineRun
@@ -70,6 +71,9 @@ def _engine(spec: GraphSpec, options: RunOptions, caller: Caller | None = None) 
     for name in ("address", "runtime_env"):
         if getattr(options, name) is not None and options.engine != "ray":
             raise CascataError(f"option {name}= says something about a Ray cluster: add engine='ray', or leave it out")
+    if options.engine != "inline":
+        importing.check(spec, imports=options.engine == "ray" or start_method_of(options) != "fork")
+    importing.let_threads_pass()
     spec = separate(put_in_order(share_batches(spec)))
     if options.engine == "inline":
         return InlineRun(spec, options, caller)
@@ -113,6 +117,9 @@ class Run:
         except KeyboardInterrupt:  # it began meanwhile, or never will: nobody else can end it in order
             self.cancel()
             wait([self.future], timeout=self._grace)
+            raise
+        except BaseException:  # there are no more threads to be had
+            _active.discard(self)
             raise
 
     def _live(self) -> None:
@@ -355,4 +362,5 @@ if hasattr(os, "register_at_fork"):
 
 # Before the threads of executors are waited for: those of a run that goes on would wait for ever. `atexit` is too
 # late for that, and this hook, which `concurrent.futures` uses as well, has no public name.
-getattr(threading, "_register_atexit", atexit.register)(_end_all)
+with suppress(RuntimeError):  # it is exiting: what runs now is waited for by nobody
+    getattr(threading, "_register_atexit", atexit.register)(_end_all)

@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NoReturn
 
 from ..errors import CascataError
+from . import importing
 from .inherited import join_trackers, loaded, trackers
 
 __all__ = ["ServedWorker", "ServerEnded", "boot", "main", "needed", "request"]
@@ -67,7 +68,7 @@ class _Booted:
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
-        self.executable = _executable()
+        self.executable = importing.executable()
         self._words = b""
         self._said = -1
         self.control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -86,6 +87,7 @@ class _Booted:
                 pass_fds=[fd for fd in (far.fileno(), stderr) if fd >= 0],
                 stderr=self._said if self._said >= 0 else None,
                 restore_signals=False,
+                env=os.environ | {importing.BOOTS: "1"},
             )
         except BaseException:
             self.close()
@@ -173,17 +175,6 @@ def _end_of(fd: int) -> bytes:
     """The last that was written to a file."""
     size = os.fstat(fd).st_size
     return os.pread(fd, _WORDS, max(0, size - _WORDS))
-
-
-def _executable() -> str:
-    """The interpreter that `multiprocess` would start."""
-    spawn = loaded("multiprocess.spawn")
-    executable = sys.executable if spawn is None else spawn.get_executable()
-    if not executable:
-        raise FileNotFoundError(
-            errno.ENOENT, "no Python interpreter to start processes with is known (sys.executable is empty)"
-        )
-    return os.fsdecode(executable)
 
 
 _server: Final = _Server()
@@ -402,6 +393,7 @@ def main(control_fd: int, stderr: int, path: list[str]) -> None:
     import gc
 
     sys.path[:] = path
+    importing.is_fork_server()
     import cascata.engine.worker_main  # noqa: F401  # what every worker needs, imported once
 
     gc.freeze()  # what was imported stays: workers need not look through it again and again, nor write to its pages

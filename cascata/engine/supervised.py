@@ -26,7 +26,7 @@ from ..observe.report import RunReport
 from ..options import RunOptions
 from ..runtime.worker import Links, Refused
 from ..transport.unread import Unread
-from . import supervisor
+from . import importing, supervisor
 from .account import make_report, raise_outcome, tell_of_growth, tell_of_restart
 from .caller import Caller, Seat
 from .watch import WorkerWatch
@@ -79,6 +79,7 @@ class SupervisedRun(ABC):
         self._options = options
         self._caller = caller
         self._supervisor = supervisor.Supervisor(spec, plan, options.grace, restartable)
+        self._begun_by = importing.begun_by()
         self._watch: WorkerWatch | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._forgetful: frozenset[int] = frozenset()

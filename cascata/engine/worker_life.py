@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from ..errors import CascataError, ComponentError, in_words
+from ..errors import CascataError, ComponentError, RunAtImport, in_words
 from ..model import GraphSpec, load_component
 from ..observe.board import Board, BoardShape
 from ..records import dataclass
@@ -66,6 +66,8 @@ class Setup:
     thread_cap: int
     modules: dict[str, tuple[str, ...]]
     """Module -> the nodes whose components are of it, wherever they run: each worker imports all of them."""
+    begun_by: frozenset[str]
+    """The modules that were being imported when the run began: see `importing`."""
 
 
 @dataclass(slots=True)
@@ -167,6 +169,8 @@ def flush_streams() -> None:
 
 def load_failure(setup: Setup, error: BaseException) -> CascataError:
     """The error for definitions that could not be loaded here."""
+    if isinstance(error, RunAtImport):
+        return error
     nodes = setup.nodes
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code is load_component.__code__:

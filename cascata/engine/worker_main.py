@@ -33,7 +33,7 @@ from ..runtime.worker import SWITCH_S
 from ..transport.hub import Hub
 from ..transport.journal import Region
 from ..transport.links import Ends, LinkedEnds
-from . import definitions, restart
+from . import definitions, importing, restart
 from .ending import begin_after_fork, finish
 from .inherited import join_trackers, settle_in
 from .open_files import make_room_for_fds
@@ -118,8 +118,9 @@ def main(control: Any, spec: GraphSpec | None) -> None:
     install_forwarding(reporter.log, setup.log_level)
     try:
         payload = connection.recv_bytes()
-        if spec is None:
-            spec = definitions.load(payload)
+        with importing.loading(setup.modules, setup.begun_by):
+            if spec is None:
+                spec = definitions.load(payload)
     except (EOFError, OSError):
         os._exit(1)
     except BaseException as error:  # whatever a user's module raises when it is imported
@@ -131,6 +132,7 @@ def main(control: Any, spec: GraphSpec | None) -> None:
         journal = restart.open_journal(fds[setup.journal_fd], spec, setup.nodes)
         os.close(fds[setup.journal_fd])
     asyncio.run(_run(setup, spec, board, connection, reporter, journal))
+    importing.work_is_over()
     spec = None
     finish(("__main__", *setup.modules))
     flush_streams()

@@ -34,10 +34,8 @@ async def feed(end: SourceEnd, items: Iterable[Any] | AsyncIterable[Any]) -> Bas
     """Sends all items to a source, then closes it. Ends quietly when nobody reads them.
 
     Returns:
-        A cancellation that the iterable raised by itself: raised, it would be taken for that of the task.
-
-    Raises:
-        BaseException: what the iterable raises, as it is.
+        What the iterable raised, whatever it is; None when it has ended. Raised, a cancellation of its own would be
+        taken for that of the task, and `KeyboardInterrupt` would end the loop before the run.
 
     Cancelled: the source is closed. A thread in which an iterable blocks ends when that returns.
     """
@@ -50,34 +48,48 @@ async def feed(end: SourceEnd, items: Iterable[Any] | AsyncIterable[Any]) -> Bas
             for item in items:
                 await send(item)
         else:
-            await _from_a_thread(end, items)
-    except ChannelClosed:
-        if not end.over:  # then it is the iterable's own
-            raise
+            raised = await _from_a_thread(end, items)
+            if isinstance(raised, ChannelClosed):
+                raise raised
+            return raised
+    except ChannelClosed as error:
+        return None if end.over else error  # the latter is the iterable's own
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
+        return error
+    except BaseException as error:
         return error
     finally:
         end.close()
     return None
 
 
-async def _from_a_thread(end: SourceEnd, items: Iterable[Any]) -> None:
+async def _from_a_thread(end: SourceEnd, items: Iterable[Any]) -> BaseException | None:
+    """As `feed`, from a thread. Raises what sending raises."""
     loop = asyncio.get_running_loop()
     handover = Handover(lambda: None)
     finished = asyncio.Event()
     raised: list[BaseException] = []
 
     def each() -> Generator[Any, None, None]:
+        # What `yield` raises is about this generator, which is closed when nobody takes more; what the iterable raises
+        # is about the run, also when that is `GeneratorExit`. A generator that is the caller's is not closed.
         try:
-            for item in items:  # noqa: UP028  # `yield from` would close a generator that is the caller's
-                yield item
-        except GeneratorExit:
-            raise
+            given = iter(items)
         except BaseException as error:
             raised.append(error)
+            return
+        while True:
+            try:
+                item = next(given)
+            except StopIteration:
+                return
+            except BaseException as error:
+                raised.append(error)
+                return
+            yield item
 
     def work() -> None:
         try:
@@ -103,5 +115,4 @@ async def _from_a_thread(end: SourceEnd, items: Iterable[Any]) -> None:
             thread.join()
         else:
             log.warning("what feeds %r blocks: its thread ends when its next item comes", end.node.name)
-    if raised:
-        raise raised[0]
+    return raised[0] if raised else None

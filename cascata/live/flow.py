@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from ..channel.local import LocalChannel
+from ..engine.importing import let_threads_pass
 from ..interrupts import begin, join, own_loop, take, until
 from ..model import GraphSpec
 from ..options import RunOptions
@@ -68,7 +69,7 @@ class Flow:
         return self
 
     def _fed(self, task: asyncio.Task[BaseException | None]) -> None:
-        if not task.cancelled() and (error := task.exception() or task.result()) is not None:
+        if not task.cancelled() and (error := task.result()) is not None:
             self._live._fail(error)
 
     async def _read(self, name: str, end: SinkEnd, writer: Any) -> None:
@@ -152,6 +153,7 @@ class _Thread:
         self._task: asyncio.Task[BaseException | None] | None = None
         self._began = threading.Event()
         self._over = False
+        let_threads_pass()
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=context.run, args=(self._work,), name="cascata-stream", daemon=True)
         begin(self._thread)

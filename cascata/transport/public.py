@@ -16,7 +16,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
-from ..channel.threads import CLOSED, EMPTY, ENDED, ThreadChannel
+from ..channel.threads import EMPTY, ENDED, ThreadChannel
 from ..channel.turns import SLICE_S
 from ..errors import CascataError, ChannelClosed, DefinitionError, SerializationError
 from ..model import DEFAULT_CAPACITY
@@ -53,8 +53,11 @@ class Channel(Generic[T]):
         async for item in channel: ...
 
     It ends when no publisher is open any more and it is empty; a consumer that starts before the first publisher
-    waits. Hold one `open()` while publishers start, lest the first one end the channel. A publisher whose process dies
-    is no longer open.
+    waits. Hold one `open()` while publishers start, lest the first one end the channel.
+
+    Where a publisher's block is left by an exception, or `fail` is called, the channel has failed: consumers take what
+    was put before, and then get `ChannelFailed` instead of the end. So they do at the end of a channel when the process
+    of a publisher that was open has died. A block that is cancelled was asked to end, and ends as usual.
 
     Give it to another process as an argument of `multiprocess.Process` (or `multiprocessing.Process`), with any
     start method. Until then items need not be picklable, and are handed over as they are; from then on, and after any
@@ -88,7 +91,7 @@ class Channel(Generic[T]):
         """Puts an item; waits while the channel is full. Counts as no publisher: see `open`.
 
         Raises:
-            ChannelClosed: the channel is closed.
+            ChannelClosed: the channel is closed, or has failed; `__cause__` is what a publisher failed with.
             SerializationError: the channel is shared with other processes, and the item cannot be sent to them.
 
         Cancellation: the item was not put.
@@ -121,6 +124,7 @@ class Channel(Generic[T]):
 
         Raises:
             ChannelClosed: the channel has ended.
+            ChannelFailed: a publisher failed or died, and all that was put before has been taken.
             SerializationError: the item cannot be unpickled in this process.
 
         Cancellation: nothing is lost; no item was taken.
@@ -140,7 +144,7 @@ class Channel(Generic[T]):
 
         Raises:
             TimeoutError: there was no item in time.
-            ChannelClosed, SerializationError: as `get`.
+            ChannelClosed, ChannelFailed, SerializationError: as `get`.
         """
         until = None if timeout is None else time.monotonic() + timeout
         while (item := (current := self._current()).try_take()) is EMPTY:
@@ -175,9 +179,27 @@ class Channel(Generic[T]):
         while not self._current().close():
             pass  # it was just given to another process: once more, there
 
+    def fail(self, error: BaseException) -> None:
+        """Ends the channel for good, with an error: consumers take what it holds, and then get `ChannelFailed`.
+
+        Leaving the block of a publisher by an exception does the same. A channel that is closed, or has failed,
+        stays as it is.
+
+        Args:
+            error: is the `__cause__` of what consumers get; where they are in another process and it cannot be
+                pickled, in words.
+
+        Raises:
+            DefinitionError: `error` is no exception.
+        """
+        if not isinstance(error, BaseException):
+            raise DefinitionError(f"channel.fail({error!r}): what a publisher failed with is an exception")
+        while not self._current().close(error):
+            pass  # as for `close`
+
     @property
     def closed(self) -> bool:
-        """Whether `close` was called, in any process."""
+        """Whether it was closed or has failed, in any process."""
         return self._current().closed
 
     @property
@@ -223,7 +245,7 @@ class Channel(Generic[T]):
             for _ in range(local.publishers):
                 shared.open()
             if local.closed:
-                shared.close()
+                shared.close(local.error)
             local.items.clear()
             self._kind = shared
             local.moved = True
@@ -273,11 +295,15 @@ def _left(until: float | None, why: str) -> float | None:
 
 
 class Publisher(Generic[T]):
-    """An open publisher of a channel: `with`, `async with`, or `close()`. Made by `Channel.open`."""
+    """An open publisher of a channel: `with`, `async with`, or `close()`. Made by `Channel.open`.
+
+    A block that is left by an exception fails the channel: see `Channel.fail`. It does not when it was cancelled, or
+    belongs to a generator that is closed: it was asked to end.
+    """
 
     def __init__(self, channel: Channel[T]) -> None:
         if channel.closed:
-            raise ChannelClosed(CLOSED)
+            raise channel._current().refusal()
         self._channel = channel
         self._process = os.getpid()
         while not channel._current().open():
@@ -318,13 +344,19 @@ class Publisher(Generic[T]):
                 stacklevel=2,
             )
 
+    def _leave(self, error: BaseException | None) -> None:
+        failed = error is not None and not isinstance(error, asyncio.CancelledError | GeneratorExit)
+        if error is not None and failed and self._open and self._process == os.getpid():
+            self._channel.fail(error)
+        self.close()
+
     def __enter__(self) -> Publisher[T]:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._leave(error)
 
     async def __aenter__(self) -> Publisher[T]:
         return self
@@ -332,7 +364,7 @@ class Publisher(Generic[T]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._leave(error)
 
 
 def _share_before_fork() -> None:

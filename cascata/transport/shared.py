@@ -14,7 +14,7 @@ killed takes nothing with it but what it had in hand.
   the channel is closed nobody lowers them.
 - A third one says "there was a publisher", and is never lowered. From then on the end of the publishers is that of the
   channel: each process that has some holds the writing end of a pipe, and the others see the last one go, however it
-  went.
+  went. The state counts these processes: when all are gone and some still count, they died.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ import threading
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from ..channel.threads import CLOSED, EMPTY, ENDED
-from ..errors import CascataError, ChannelClosed, SerializationError, in_words
+from ..channel.threads import EMPTY, ENDED, failure_of, refusal
+from ..errors import CascataError, ChannelClosed, ChannelFailed, SerializationError, in_words
 from . import dilled, forked
 from .process_bound import Bound, watch_plain_pickle
 from .readiness import wait_readable, wait_readable_sync
@@ -40,7 +40,7 @@ with suppress(ImportError):  # not on Windows, where no channel is shared
 __all__ = ["SharedChannel", "SharedFds"]
 
 _PAGE: Final = mmap.PAGESIZE
-_STATE: Final = struct.Struct("<QQQB")
+_STATE: Final = struct.Struct("<QQQBI")
 _STATES_AT: Final = (64, 128)
 _COUNTER: Final = 0
 _LENGTH: Final = struct.Struct("<Q")
@@ -53,8 +53,18 @@ _FREE_AT: Final = 1 << 20
 _KEEP_SIZE_AND_PUNCH: Final = 3
 
 
-_State = tuple[int, int, int, int]
-"""What the header says: items, where the next message goes, where the first one is, and whether it is closed."""
+_State = tuple[int, int, int, int, int]
+"""What the header says: items, where the next message goes, where the first one is, whether it is closed (`_CLOSED`,
+`_FAILED`), and how many processes have publishers."""
+
+_CLOSED: Final = 1
+_FAILED: Final = 2
+"""Behind the last item stands a message that is none: what a publisher failed with."""
+
+_DIED: Final = (
+    "a process has died, or ended, while a publisher of this channel was open in it: nobody knows whether there was "
+    "more to come. All that was put has been taken"
+)
 
 
 class SharedFds(NamedTuple):
@@ -130,7 +140,7 @@ class SharedChannel:
         self._seen_opened = False
         self._header = mmap.mmap(self.fds.memory, _PAGE)
         if fds is None:
-            _STATE.pack_into(self._header, _STATES_AT[0], 0, _PAGE, _PAGE, 0)
+            _STATE.pack_into(self._header, _STATES_AT[0], 0, _PAGE, _PAGE, 0, 0)
         self.after_fork()
         forked.renew(self)
 
@@ -164,10 +174,10 @@ class SharedChannel:
             if header[_COUNTER] == counter:
                 return state
 
-    def _commit(self, used: int, head: int, tail: int, closed: int) -> None:
+    def _commit(self, used: int, head: int, tail: int, closed: int, publishing: int) -> None:
         header = self._header
         counter = header[_COUNTER] + 1 & 0xFF
-        _STATE.pack_into(header, _STATES_AT[counter & 1], used, head, tail, closed)
+        _STATE.pack_into(header, _STATES_AT[counter & 1], used, head, tail, closed, publishing)
         header[_COUNTER] = counter
 
     # -- what the public channel asks
@@ -179,12 +189,17 @@ class SharedChannel:
     def closed(self) -> bool:
         return bool(self._state()[3])
 
+    # The pipe and the count change under the lock, so that who holds it sees each living process in both or in none.
+    # The order is that of a death in between: who is not counted, or not any more, has nothing left to put.
+
     def open(self) -> bool:
         """One publisher more, in this process."""
         with self._publishers_lock:
             if not self._publishing:
-                self._presence = os.open(f"/proc/self/fd/{self.fds.presence}", os.O_WRONLY | os.O_CLOEXEC)
-                forked.private(self._presence)
+                with self._lock:
+                    self._presence = os.open(f"/proc/self/fd/{self.fds.presence}", os.O_WRONLY | os.O_CLOEXEC)
+                    forked.private(self._presence)
+                    self._count_process(+1)
                 os.eventfd_write(self.fds.opened, 1)
             self._publishing += 1
         return True
@@ -194,18 +209,41 @@ class SharedChannel:
         with self._publishers_lock:
             self._publishing -= 1
             if not self._publishing:
-                forked.unprivate(self._presence)
-                os.close(self._presence)
-                self._presence = -1
+                with self._lock:
+                    self._count_process(-1)
+                    forked.unprivate(self._presence)
+                    os.close(self._presence)
+                    self._presence = -1
         return True
 
-    def close(self) -> bool:
+    def _count_process(self, change: int) -> None:
+        used, head, tail, closed, publishing = self._state()
+        self._commit(used, head, tail, closed, publishing + change)
+
+    def close(self, error: BaseException | None = None) -> bool:
+        """Ends the channel for good, unless it has ended so: with an error if a publisher failed."""
+        failure = b"" if error is None else pickle.dumps(failure_of(error), 5)  # it carries what pickle cannot in words
         with self._lock:
-            used, head, tail, _ = self._state()
+            used, head, tail, closed, publishing = self._state()
+            if closed:
+                return True
+            if failure:
+                if not used:  # at the front again
+                    head = tail = _PAGE
+                _write(self._own, failure, head)
             os.eventfd_write(self.fds.items, 1)
             os.eventfd_write(self.fds.room, 1)
-            self._commit(used, head, tail, 1)
+            self._commit(used, head, tail, _FAILED if failure else _CLOSED, publishing)
         return True
+
+    def refusal(self) -> ChannelClosed:
+        """What publishers are told when it is closed."""
+        with self._lock:
+            return self._refusal()
+
+    def _refusal(self) -> ChannelClosed:
+        _, head, _, closed, _ = self._state()
+        return refusal(pickle.loads(_read(self._own, head)).__cause__ if closed == _FAILED else None)
 
     @property
     def opened(self) -> bool:
@@ -223,7 +261,7 @@ class SharedChannel:
         """Puts an item if there is room.
 
         Raises:
-            ChannelClosed: the channel is closed.
+            ChannelClosed: the channel is closed, or has failed.
             SerializationError: the item cannot be sent to another process.
         """
         if self._state()[0] >= self.capacity:  # no need to pickle
@@ -235,19 +273,19 @@ class SharedChannel:
             state = self._state()
             if not self._has_room(state):
                 return False
-            used, head, tail, closed = state
+            used, head, tail, closed, publishing = state
             if not used:  # at the front again
                 head = tail = _PAGE
             head = _write(self._own, data, head)
             if not used:
                 os.eventfd_write(self.fds.items, 1)
-            self._commit(used + 1, head, tail, closed)
+            self._commit(used + 1, head, tail, closed, publishing)
         return True
 
     def _has_room(self, state: _State) -> bool:
-        used, _, _, closed = state
+        used, _, _, closed, _ = state
         if closed:
-            raise ChannelClosed(CLOSED)
+            raise self._refusal()
         if used < self.capacity:
             return True
         _lower(self.fds.room)
@@ -257,19 +295,26 @@ class SharedChannel:
         """An item, `EMPTY` or `ENDED`.
 
         Raises:
+            ChannelFailed: a publisher failed or died, and all that was put before has been taken.
             SerializationError: an item was taken that cannot be unpickled here.
         """
         data = self._try_read()
         if data is EMPTY and self.deserted:
             data = self._try_read()  # once more: what they put last is there by now
             if data is EMPTY:
+                with self._lock:
+                    died = self._state()[4] and self.deserted
+                if died:
+                    raise ChannelFailed(_DIED)
                 return ENDED
         return _loads(data) if isinstance(data, bytes) else data
 
     def _try_read(self) -> Any:
         with self._lock:
-            used, head, tail, closed = self._state()
+            used, head, tail, closed, publishing = self._state()
             if not used:
+                if closed == _FAILED:
+                    raise pickle.loads(_read(self._own, tail))
                 if closed:
                     return ENDED
                 _lower(self.fds.items)
@@ -278,8 +323,8 @@ class SharedChannel:
             end = tail + _LENGTH.size + len(data)
             if used == self.capacity:
                 os.eventfd_write(self.fds.room, 1)
-            self._commit(used - 1, head, end, closed)
-            self._free(tail, end, last=used == 1)
+            self._commit(used - 1, head, end, closed, publishing)
+            self._free(tail, end, last=used == 1 and closed != _FAILED)
         return data
 
     def _free(self, start: int, end: int, *, last: bool) -> None:

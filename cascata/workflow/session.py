@@ -19,6 +19,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ..engine.importing import let_threads_pass
 from ..errors import ChannelClosed
 from ..interrupts import HEARD_S, begin, join, own_loop, until
 from .batches import Batch
@@ -126,6 +127,7 @@ class Session:
         Raises:
             CascataError: it cannot be opened.
         """
+        let_threads_pass()
         begin(self._thread)
         try:
             until(self._opened.wait)

@@ -15,7 +15,7 @@ import mmap
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -176,6 +176,12 @@ class PublicWriter(_Writing):
     async def close(self) -> None:
         self.publisher.close()
 
+    async def leave(self, error: BaseException) -> None:
+        """Leaves the publisher's block by an exception."""
+        with suppress(type(error)):
+            async with self.publisher:
+                raise error
+
     async def end(self) -> None:
         self.publisher.close()
 
@@ -221,6 +227,14 @@ class SyncWriter(_Writing):
 
     async def close(self) -> None:
         self.publisher.close()
+
+    async def leave(self, error: BaseException) -> None:
+        def leave() -> None:
+            with self.publisher:
+                raise error
+
+        with suppress(type(error)):
+            await asyncio.wrap_future(self.threads.submit(leave))
 
     async def end(self) -> None:
         self.publisher.close()

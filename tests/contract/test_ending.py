@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from cascata.errors import ChannelClosed
+from cascata.errors import ChannelClosed, ChannelFailed
 from tests.contract.kinds import END, Kind
 
 
@@ -167,3 +167,56 @@ async def test_the_length_counts_what_was_put_and_not_taken(public_kind: Kind) -
         await channel.reader.do("take")
         assert len(channel.public) == 2
         assert channel.public  # an empty channel is still a channel
+
+
+async def test_a_publisher_that_fails_is_told_to_consumers_after_what_was_put(public_kind: Kind) -> None:
+    async with public_kind.made(3, writers=2, readers=2) as channel:
+        await channel.writers[1].do("put", 1)
+        await channel.writers[0].do("put_all", [2, 3])
+        waiting = channel.writers[1].start("put", "never")
+        await channel.writers[1].settle()
+        await channel.writers[0].do("leave", ValueError("disk full"))
+        with pytest.raises(ChannelClosed, match=r"failed.*ValueError: disk full"):
+            await waiting
+        assert [await channel.readers[number % 2].do("take") for number in range(3)] == [1, 2, 3]
+        for reader in (*channel.readers, channel.reader):
+            with pytest.raises(ChannelFailed, match="ValueError: disk full") as caught:
+                await reader.do("take")
+            assert isinstance(caught.value.__cause__, ValueError)
+        assert channel.public is not None
+        assert channel.public.closed
+
+
+async def test_consumers_that_wait_are_told_of_a_failure(public_kind: Kind) -> None:
+    async with public_kind.made(3, writers=2, readers=2) as channel:
+        waiting = [reader.start("take") for reader in channel.readers]
+        await channel.reader.settle()
+        await channel.writers[0].do("leave", OSError(5, "gone"))
+        for each in waiting:
+            with pytest.raises(ChannelFailed, match="gone") as caught:
+                await each
+            assert isinstance(caught.value.__cause__, OSError)
+            assert caught.value.__cause__.errno == 5
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit])
+async def test_a_publisher_that_was_asked_to_end_has_not_failed(public_kind: Kind, error: type[BaseException]) -> None:
+    async with public_kind.made(3) as channel:
+        await channel.writer.do("put", 1)
+        await channel.writer.do("leave", error())
+        assert await channel.reader.do("take_all") == [1]
+
+
+async def test_the_first_end_of_a_channel_is_its_end(public_kind: Kind) -> None:
+    async with public_kind.made(3, writers=2) as channel:
+        assert channel.public is not None
+        channel.public.close()
+        await channel.writers[0].do("leave", ValueError("too late"))
+        assert await channel.reader.do("take") == END
+    async with public_kind.made(3, writers=2) as channel:
+        await channel.writers[0].do("leave", ValueError("the first"))
+        await channel.writers[1].do("leave", ValueError("the second"))
+        assert channel.public is not None
+        channel.public.close()
+        with pytest.raises(ChannelFailed, match="the first"):
+            await channel.reader.do("take")

@@ -39,6 +39,56 @@ async def raising_async(after: int) -> AsyncIterator[int]:
     raise Mine("my own")
 
 
+class Breaking:
+    """Gives two items, sync and async, then raises."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+        self.given = 0
+
+    def __next__(self) -> int:
+        if self.given == 2:
+            raise self.error
+        self.given += 1
+        return self.given
+
+
+class BreakingSync(Breaking):
+    def __iter__(self) -> BreakingSync:
+        return self
+
+
+class BreakingAsync(Breaking):
+    def __aiter__(self) -> BreakingAsync:
+        return self
+
+    async def __anext__(self) -> int:
+        return next(self)
+
+
+class NeverBegins:
+    """Cannot be iterated over, though it looks so."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __iter__(self) -> Iterator[int]:
+        raise self.error
+
+
+async def breaking(error: BaseException) -> AsyncIterator[int]:
+    yield 1
+    raise error
+
+
+class Hard(BaseException):
+    """No `Exception`."""
+
+
+RAISED = (ValueError, GeneratorExit, StopAsyncIteration, KeyboardInterrupt, SystemExit, asyncio.CancelledError, Hard)
+"""What an iterable may raise. `StopIteration` is how a sync one ends, and `StopAsyncIteration` an async one."""
+
+
 def two_by_two() -> Graph:
     graph = Graph()
     graph.left, graph.right = Source(), Source()
@@ -265,3 +315,37 @@ def test_wrong_arguments_are_told_at_once() -> None:
         one.stream([], num_workers=0)
     with pytest.raises(DefinitionError, match="nothing feeds numbers"):
         one.stream()
+
+
+def checked_streams(engine: dict[str, Any], error: type[BaseException], make: Any) -> None:
+    graph = doubling()
+    with pytest.raises(error):
+        list(graph.stream(make(error("mine")), **engine))
+
+    async def main() -> None:
+        with pytest.raises(
+            RuntimeError if error is StopAsyncIteration else error
+        ):  # PEP 525: no generator may raise it
+            [value async for value in graph.astream(make(error("mine")), **engine)]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("error", RAISED)
+def test_whatever_an_iterable_raises_is_raised_by_the_stream(error: type[BaseException]) -> None:
+    """The run never ends as if the data were complete."""
+    for make in (BreakingSync, NeverBegins, BreakingAsync, breaking):
+        if error is StopAsyncIteration and make in (BreakingAsync, breaking):
+            continue
+        checked_streams({"engine": "inline"}, error, make)
+
+
+def test_whatever_an_iterable_raises_is_raised_on_every_engine(engine: dict[str, Any]) -> None:
+    for error in (GeneratorExit, KeyboardInterrupt, asyncio.CancelledError):
+        checked_streams(engine, error, BreakingSync)
+    checked_streams(engine, GeneratorExit, breaking)
+
+
+def test_an_async_iterable_that_raises_stop_iteration_has_not_ended() -> None:
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(doubling().stream(BreakingAsync(StopIteration()), engine="inline"))

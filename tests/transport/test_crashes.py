@@ -14,7 +14,7 @@ import multiprocess
 import pytest
 
 from cascata import Channel
-from cascata.errors import ChannelClosed
+from cascata.errors import ChannelClosed, ChannelFailed
 from cascata.transport import ring
 from cascata.transport.crossing import CrossingWriter
 from cascata.transport.hub import Hub
@@ -59,7 +59,7 @@ def publish(channel: Channel[Any], number: int, count: int | None) -> None:
             item += 1
 
 
-def test_consumers_of_killed_publishers_get_what_was_put_and_then_the_end() -> None:
+def test_consumers_of_killed_publishers_get_what_was_put_and_are_told_then() -> None:
     rng = random.Random(1)
     for _ in range(60):
         channel: Channel[Any] = Channel(rng.choice([1, 3, 20]))
@@ -73,7 +73,10 @@ def test_consumers_of_killed_publishers_get_what_was_put_and_then_the_end() -> N
                     holding.close()  # publisher 1 has come, too
                 try:
                     number, item, content = channel.get_sync(timeout=HANGS_S)
-                except ChannelClosed:
+                except ChannelFailed:
+                    break
+                except ChannelClosed:  # it was killed before it had opened
+                    assert not taken[0]
                     break
                 assert item == taken[number]
                 assert content == payload(number, item)
@@ -86,7 +89,7 @@ async def test_a_consumer_that_waits_is_told_when_the_last_publisher_was_killed(
         channel: Channel[Any] = Channel(3)
         with channel.open() as holding, processes((publish, channel, 0, 5), (publish, channel, 1, None)) as running:
             async with asyncio.timeout(HANGS_S):
-                consumers = [asyncio.ensure_future(count_items(channel)) for _ in range(2)]
+                consumers = [asyncio.ensure_future(take_until_told(channel)) for _ in range(2)]
                 while (await channel.get())[0] != 1:
                     pass  # until publisher 1 has come
                 holding.close()
@@ -95,8 +98,27 @@ async def test_a_consumer_that_waits_is_told_when_the_last_publisher_was_killed(
                 await asyncio.gather(*consumers)
 
 
-async def count_items(channel: Channel[Any]) -> int:
-    return len([item async for item in channel])
+async def take_until_told(channel: Channel[Any]) -> None:
+    with pytest.raises(ChannelFailed, match="has died"):
+        [item async for item in channel]
+
+
+def test_a_publisher_that_closed_before_its_process_was_killed_has_not_failed() -> None:
+    channel: Channel[Any] = Channel(10)
+    with processes((close_and_hang, channel)) as (process,):
+        assert channel.get_sync(timeout=HANGS_S) == "last"
+        with pytest.raises(ChannelClosed):
+            channel.get_sync(timeout=HANGS_S)  # it has closed
+        process.kill()
+        process.join()
+        with pytest.raises(ChannelClosed):
+            channel.get_sync(timeout=0)
+
+
+def close_and_hang(channel: Channel[Any]) -> None:
+    with channel.open() as sender:
+        sender.put_sync("last")
+    signal.pause()
 
 
 def consume(channel: Channel[int], reports: int) -> None:

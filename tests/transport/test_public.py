@@ -15,7 +15,7 @@ import multiprocess
 import pytest
 
 from cascata import Channel
-from cascata.errors import CascataError, ChannelClosed, DefinitionError, SerializationError
+from cascata.errors import CascataError, ChannelClosed, ChannelFailed, DefinitionError, RemoteError, SerializationError
 from tests.transport.ends import generator, open_fds
 
 CONTEXTS = [
@@ -152,6 +152,77 @@ def test_one_that_had_ended_or_was_closed_stays_so_when_it_is_given_away() -> No
 def close_all(*things: Any) -> None:
     for thing in things:
         thing.close()
+
+
+def test_one_that_has_failed_stays_so_when_it_is_given_away() -> None:
+    channel: Channel[int] = Channel(3)
+    channel.put_sync(1)
+    channel.fail(ValueError("disk full"))
+    channel._share()
+    assert channel.get_sync(timeout=0) == 1
+    for _ in range(2):
+        with pytest.raises(ChannelFailed, match="ValueError: disk full") as caught:
+            channel.get_sync(timeout=0)
+        assert isinstance(caught.value.__cause__, ValueError)
+    for use in (channel.open, lambda: channel.put_sync(2)):
+        with pytest.raises(ChannelClosed, match="ValueError: disk full"):
+            use()
+
+
+def test_an_error_that_cannot_be_pickled_is_told_in_words() -> None:
+    class Local(Exception):
+        """Can be found by nobody."""
+
+    channel: Channel[int] = Channel(3)
+    channel._share()
+    with pytest.raises(Local), channel.open() as sender:
+        sender.put_sync(1)
+        raise Local("of my own")
+    assert channel.get_sync(timeout=0) == 1
+    with pytest.raises(ChannelFailed, match="of my own") as caught:
+        channel.get_sync(timeout=0)
+    assert isinstance(caught.value.__cause__, RemoteError)
+
+
+def test_what_large_items_leave_behind_a_failure_is_told_behind() -> None:
+    """Memory that was read is given back, and the failure stands behind it."""
+    channel: Channel[bytes] = Channel(5)
+    channel._share()
+    for _ in range(5):
+        channel.put_sync(bytes(3_000_000))
+    channel.fail(ValueError("after them"))
+    for _ in range(5):
+        assert len(channel.get_sync(timeout=0)) == 3_000_000
+    with pytest.raises(ChannelFailed, match="after them"):
+        channel.get_sync(timeout=0)
+
+
+async def test_a_failed_publisher_ends_the_loop_of_a_consumer_with_its_error() -> None:
+    channel: Channel[int] = Channel(10)
+
+    async def publish() -> None:
+        async with channel.open():
+            await channel.put(1)
+            raise ValueError("disk full")
+
+    publishing = asyncio.ensure_future(publish())
+    taken: list[int] = []
+    with pytest.raises(ChannelFailed) as caught:
+        async for item in channel:
+            taken += [item]
+    assert taken == [1]
+    assert caught.value.__cause__ is publishing.exception()
+
+
+def test_a_publisher_that_was_closed_before_an_exception_has_not_failed() -> None:
+    channel: Channel[int] = Channel(10)
+    with pytest.raises(ValueError, match="later"), channel.open() as sender:
+        sender.close()
+        raise ValueError("later")
+    with pytest.raises(ChannelClosed):
+        channel.get_sync(timeout=0)
+    with pytest.raises(DefinitionError, match="is an exception"):
+        channel.fail("in words")  # type: ignore[arg-type]
 
 
 def test_a_forked_child_closes_no_publisher_of_its_parent() -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "Note",
     "Prefactor",
     "Refuse",
+    "Same",
     "Square",
     "SquareLater",
     "Sum",
@@ -41,6 +42,11 @@ ENGINES: Final[dict[str, dict[str, Any]]] = {
 class Square(Task):
     def do(self, batch: Sequence[int]) -> list[int]:
         return [x**2 for x in batch]
+
+
+class Same(Task):
+    def do(self, batch: Any) -> Any:
+        return batch
 
 
 class SquareLater(Task):

@@ -19,7 +19,7 @@ import pytest
 
 from cascata.errors import CascataError, ComponentError, SerializationError, StreamLengthError, WorkerDied
 from cascata.workflow import DAG, SinkQueue, SourceQueue, Task
-from tests.workflow.tasks import Ask, Die, Note, Prefactor, Refuse, Square, Unclosed, Wait, contract_dag
+from tests.workflow.tasks import Ask, Die, Note, Prefactor, Refuse, Same, Square, Unclosed, Wait, contract_dag
 
 
 def line_of(*tasks: Task, **options: Any) -> tuple[DAG, SourceQueue, SinkQueue]:
@@ -326,3 +326,53 @@ def test_tasks_of_a_script_need_no_guard(tmp_path: Path) -> None:
     path.write_text(SCRIPT.format(body=textwrap.dedent(body)), "utf-8")
     done = subprocess.run([sys.executable, path], capture_output=True, text=True, check=True, timeout=30)
     assert (done.stdout, done.stderr) == ("45\n", "")
+
+
+class Breaking:
+    """Gives three items, then raises."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+        self.given = 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return self
+
+    def __next__(self) -> list[int]:
+        if self.given == 3:
+            raise self.error
+        self.given += 1
+        return [self.given]  # an item, and a batch
+
+
+class Hard(BaseException):
+    """No `Exception`."""
+
+
+@pytest.mark.parametrize("options", [{"engine": "inline"}, {"num_workers": 1}], ids=["inline", "1 worker"])
+@pytest.mark.parametrize("prebatched", [False, True])
+def test_whatever_an_iterable_raises_is_raised_by_the_stream_and_by_map(
+    options: dict[str, Any], *, prebatched: bool
+) -> None:
+    """Neither ends as if the data were complete. `StopIteration` is how an iterable ends."""
+    errors = (
+        ValueError,
+        GeneratorExit,
+        StopAsyncIteration,
+        KeyboardInterrupt,
+        SystemExit,
+        asyncio.CancelledError,
+        Hard,
+    )
+    dag, _, _ = line_of(Same())
+    with dag:
+        dag.start(**options)
+        for error in errors:
+            for strict in (True, False):
+                with pytest.raises(error):
+                    list(dag.stream(Breaking(error()), batch_size=2, prebatched=prebatched, strict=strict))
+        assert len(list(dag.stream(range(4), batch_size=2))) == 2  # it goes on
+    for error in errors if options == {"engine": "inline"} else (GeneratorExit,):
+        for batch_size in (None,) if prebatched else (None, 2):
+            with pytest.raises(error):
+                list(Same().map(Breaking(error()), batch_size, prebatched=prebatched, **options))
