@@ -52,6 +52,16 @@ class _Items:
             return await self.__anext__()
 
 
+class _NotStopping:
+    """Tells a runner in a thread that nobody has stopped it."""
+
+    def is_set(self) -> bool:
+        return False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return threading.Event().wait(timeout)
+
+
 def run_once_blocking(spec: ComponentSpec, values: Mapping[str, Any]) -> dict[str, list[Any]]:
     """`run_once` for callers without a loop, and for those whose thread has one running."""
     try:
@@ -96,6 +106,7 @@ async def run_once(spec: ComponentSpec, values: Mapping[str, Any]) -> dict[str, 
     """
     from ..channel.base import DONE  # a definition needs neither of these; a call does
     from ..runtime.state import make_state
+    from ..runtime.stopping import StoppingEvent
 
     arguments, for_states = _checked(spec, values)
     ports = {port.name: _Collector(None if spec.options["thread"] else DONE) for port in spec.outports}
@@ -103,6 +114,8 @@ async def run_once(spec: ComponentSpec, values: Mapping[str, Any]) -> dict[str, 
         for state in spec.states:
             arguments[state.name] = await make_state(state, for_states.get(state.name, StateArgs()), stack)
         arguments.update(ports)
+        for name in spec.stopping:
+            arguments[name] = _NotStopping() if spec.options["thread"] else StoppingEvent()
         for port in spec.inports:
             if port.stream:
                 arguments[port.name] = _stream(spec, port.name, arguments[port.name])

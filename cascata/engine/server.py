@@ -263,6 +263,7 @@ def main(control_fd: int, path: list[str]) -> None:
     before = {
         signal.SIGCHLD: signal.signal(signal.SIGCHLD, lambda *_: None),  # only to wake `poll`
         signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, signal.SIG_IGN),  # its program ends it
     }
     signal.set_wakeup_fd(woken_w)
     status: dict[int, int] = {}

@@ -16,6 +16,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+from .. import log
 from ..errors import CascataError, in_words
 from ..model import GraphSpec, Plan
 from ..observe.board import Board
@@ -25,8 +26,8 @@ from ..observe.report import RunReport
 from ..options import RunOptions
 from ..runtime.worker import Links, Refused
 from ..transport.unread import Unread
-from . import supervisor
-from .account import make_report, raise_outcome, tell_of_growth, tell_of_restart, warn_of_unawaited
+from . import sigterm, supervisor
+from .account import make_report, raise_outcome, tell_of_growth, tell_of_resistance, tell_of_restart, warn_of_unawaited
 from .caller import Caller, Seat
 from .watch import WorkerWatch
 
@@ -67,6 +68,7 @@ class SupervisedRun(ABC):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._events: asyncio.Queue[supervisor.Event] = asyncio.Queue()
         self._early: list[supervisor.Event] = []
+        self._beats: Board | None = None
         self._tasks: set[asyncio.Future[None]] = set()
 
     def post(self, event: supervisor.Event) -> None:
@@ -77,6 +79,16 @@ class SupervisedRun(ABC):
             return
         with suppress(RuntimeError):  # the loop is closed: the run is over
             loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    @property
+    def state(self) -> supervisor.RunState:
+        """How far it has come."""
+        state = self._supervisor.state
+        if state == "starting" and self._beats is not None:
+            with suppress(ValueError):  # the board has just been closed
+                if all(map(self._beats.beat, range(len(self._plan.workers)))):
+                    return "running"  # which the supervisor is told with the next event
+        return state
 
     @abstractmethod
     async def main(self) -> RunReport:
@@ -147,6 +159,7 @@ class SupervisedRun(ABC):
     async def _supervise(self, board: Board) -> None:
         """Hands events to the supervisor and carries its instructions out, until the run is over."""
         totals = None if self._caller is None else self._caller.totals
+        self._beats = board
         with progress_of(self._spec, board, totals, wanted=self._options.progress):
             while self._supervisor.phase is not supervisor.Phase.OVER:
                 event = await self._events.get()
@@ -160,6 +173,8 @@ class SupervisedRun(ABC):
         match instruction:
             case supervisor.DrainWorker(worker):
                 self._tell(worker, b"drain")
+            case supervisor.EndSources(worker):
+                self._tell(worker, b"end_sources")
             case supervisor.CancelWorker(worker):
                 self._tell(worker, b"cancel")
             case supervisor.KillWorker(worker):
@@ -267,6 +282,8 @@ class SupervisedRun(ABC):
                 self._events.put_nowait(supervisor.CycleRests(part, cycle, rest))
             case ("cycle_unread", cycle):
                 self._events.put_nowait(supervisor.CycleUnread(part, cycle))
+            case ("sources_ended",):
+                self._events.put_nowait(supervisor.SourcesEnded(part))
             case ("idle", report):
                 self._events.put_nowait(supervisor.Idle(part, report))
             case ("idle_confirmed", attempt, report):
@@ -289,6 +306,10 @@ class SupervisedRun(ABC):
             case ("call_failed", tags, error):
                 if self._caller is not None:
                     self._caller.tell(lambda caller: caller.call_failed(tags, error))
+            case ("terminated",):
+                if sigterm.handler_of_the_program() is not None:
+                    log.info("worker %d got SIGTERM, and goes on: the program has a handler of its own for it", part)
+                    self._tell(part, b"stay")
             case ("cancelled",):
                 self._events.put_nowait(supervisor.CancelAsked())
             case ("gone",):
@@ -300,7 +321,7 @@ class SupervisedRun(ABC):
         """The report of the run, or its first failure."""
         warn_of_unawaited(self._unawaited)
         run = self._supervisor
-        complete = not run.errors and not run.cancelled
+        complete = not run.errors and not run.cancelled and not run.cut_short
         report = make_report(
             self._spec,
             self._plan,
@@ -313,5 +334,6 @@ class SupervisedRun(ABC):
             lost=run.lost if complete else run.lost | self._forgetful,
             again=run.restarted,
         )
+        tell_of_resistance(", ".join(nodes) for nodes in map(self._plan.parts.__getitem__, run.resisted))
         raise_outcome(run.errors, report, cancelled=run.cancelled)
         return report

@@ -21,6 +21,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import field
+from functools import partial
 from typing import Any, Final
 
 from ..errors import SerializationError
@@ -41,6 +42,7 @@ from .server import keep_to_this_process
 from .watch import stacks_to
 from .wire import SocketWire
 from .worker_life import Setup, by_connection, flush_streams, load_failure, make_worker, obey, take_over
+from .worker_sigterm import ParentsWord
 
 __all__ = ["FDS_AT_ONCE", "FdSetup", "main"]
 
@@ -75,7 +77,7 @@ def main(control: Any, spec: GraphSpec | None) -> None:
         spec: the graph, when this process was forked and has it already; else it comes over the control socket.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent cancels in order
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    word = ParentsWord()
     sys.setswitchinterval(SWITCH_S)
     fd: int = control if isinstance(control, int) else control.detach()
     if spec is None:
@@ -99,6 +101,7 @@ def main(control: Any, spec: GraphSpec | None) -> None:
     os.close(fds[setup.board_fd])
     stacks_to(fds[setup.stacks_fd])
     reporter = Reporter(by_connection(connection))
+    word.ask = partial(reporter.send, "terminated")
     install_forwarding(reporter.log, setup.log_level)
     try:
         payload = connection.recv_bytes()
@@ -114,7 +117,7 @@ def main(control: Any, spec: GraphSpec | None) -> None:
     if setup.journal_fd is not None:
         journal = restart.open_journal(fds[setup.journal_fd], spec, setup.nodes)
         os.close(fds[setup.journal_fd])
-    asyncio.run(_run(setup, spec, board, connection, reporter, journal))
+    asyncio.run(_run(setup, spec, board, connection, reporter, journal, word))
     flush_streams()
 
 
@@ -149,6 +152,7 @@ async def _run(
     connection: SocketWire,
     reporter: Reporter,
     journal: Mapping[int, Region] | None,
+    word: ParentsWord,
 ) -> None:
     loop = asyncio.get_running_loop()
     hub = Hub()
@@ -161,7 +165,7 @@ async def _run(
     worker = make_worker(setup, spec, board, reporter, links, life)
     links.release()
     threading.Thread(
-        target=obey, args=(connection, loop, worker, reporter, {}), name="cascata-control", daemon=True
+        target=obey, args=(connection, loop, worker, reporter, {}, word), name="cascata-control", daemon=True
     ).start()
     await worker.run()
     hub.close()

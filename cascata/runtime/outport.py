@@ -84,7 +84,7 @@ class OutPort:
         elif len(writers) == 1:
             self.send = puts[0]
         else:
-            self.send = self._fanning_out(puts, forgotten)
+            self.send = self._fanning_out(puts, refusal, forgotten)
         self.guard = guard
         if guard is not None:
             self.send = self._guarded(guard, self.send)
@@ -109,6 +109,12 @@ class OutPort:
         self._stopped = True
         for writer in self.writers:
             writer.stop()
+
+    def resume(self) -> None:
+        """After `stop`: sends again."""
+        self._stopped = False
+        for writer in self.writers:
+            writer.resume()
 
     def _discarding(
         self, refusal: Callable[[], BaseException | None], forgotten: Callable[[], None]
@@ -138,7 +144,9 @@ class OutPort:
         self._discarded = lambda: discarded
         return send
 
-    def _fanning_out(self, puts: Sequence[Put], forgotten: Callable[[], None]) -> Callable[[Any], Any]:
+    def _fanning_out(
+        self, puts: Sequence[Put], refusal: Callable[[], BaseException | None], forgotten: Callable[[], None]
+    ) -> Callable[[Any], Any]:
         fanned = 0
 
         def send(item: Any) -> Any:
@@ -163,7 +171,12 @@ class OutPort:
 
         async def together(waiting: list[Any]) -> None:
             # Side by side: the reader of one edge may need the item of another before it can go on.
-            await asyncio.gather(*waiting)
+            try:
+                await asyncio.gather(*waiting)
+            except asyncio.CancelledError:
+                if self._stopped:
+                    refusal()  # the puts were refused in tasks of their own: the node is to know who was told
+                raise
 
         self._fanned = lambda: fanned
         for writer in self.writers:

@@ -19,6 +19,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ..engine import sigterm
 from ..errors import ChannelClosed
 from ..interrupts import HEARD_S, join, until
 from .batches import Batch
@@ -126,6 +127,7 @@ class Session:
         Raises:
             CascataError: it cannot be opened.
         """
+        sigterm.install()
         self._thread.start()
         try:
             until(self._opened.wait)
@@ -176,6 +178,7 @@ class Session:
         """Lets everything that is inside go to its end, and waits for the end of the run. Ctrl-C cancels it.
 
         Raises:
+            SystemExit: SIGTERM came, and has stopped the run.
             CascataError: the run failed, and no stream has told so.
         """
         self._tell(self._stop)
@@ -184,7 +187,13 @@ class Session:
         except BaseException:
             self.cancel()
             raise
+        sigterm.leave()
         self.raise_error()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing more is taken in."""
+        return self._stopping
 
     def cancel(self) -> None:
         """Ends the run now, and waits for its end."""
@@ -260,7 +269,7 @@ class Session:
                 await awake.wait()
                 awake.clear()
         except ChannelClosed:
-            return  # the run is ending, and its end tells why
+            self._stop()  # the run is ending, and its end tells why; what is inside still arrives, if it was stopped
 
     async def _read(self, name: str, sink: Any) -> None:
         async for batch in sink:
