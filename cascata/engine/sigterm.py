@@ -29,7 +29,7 @@ __all__ = ["EXIT_ON_SIGTERM", "give_back", "handler_of_the_program", "install", 
 
 EXIT_ON_SIGTERM: Final = 128 + signal.SIGTERM
 
-AGAIN_S: Final = 0.25
+AGAIN_S: Final = 0.5
 """Two signals within this time are one: `timeout` sends one to the program, and one to its group."""
 
 
@@ -185,12 +185,20 @@ def leave() -> None:
 
 
 async def leave_async() -> None:
-    """As `leave`, in a running loop."""
+    """As `leave`, in a running loop. It ends by the exception, and its tasks are cancelled, this one as well.
+
+    Raised in a task, `SystemExit` would be that of this task alone to those who wait for it.
+    """
     if not _in_main_thread():
         return
     while _sigterm.came is not None and _sigterm.runs:  # noqa: ASYNC110  # they end in threads of their own
         await asyncio.sleep(HEARD_S / 10)
-    _told()
+    if _sigterm.came is None:
+        _told()
+        return
+    loop = asyncio.get_running_loop()
+    loop.call_soon(_told)
+    await loop.create_future()  # for the end of the loop
 
 
 def _told() -> None:

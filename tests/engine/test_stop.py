@@ -115,7 +115,7 @@ def test_a_source_that_waits_is_ended_there_and_what_it_sends_then_arrives(
     graph.Waits.notes < notes
     graph.Waits.state < (notes, "state")
     started(graph, flags[0], **engine)
-    graph.stop(within=1.0)
+    graph.stop(within=3.0)
     report = graph.join()
     kept = [each for each in notes.read() if each != "call"]  # of a call beside others, which has not succeeded
     assert sorted(kept) == sorted(
