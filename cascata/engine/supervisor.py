@@ -373,6 +373,8 @@ class Supervisor:
 
     def _end_draining(self) -> list[Instruction]:
         """Half of the time to drain is over, or all of it."""
+        if self._unhurried and self.booting & self.at_work:
+            return [SetTimer(self._half)]  # who leaves early does not mean to lose what it sent: they have just begun
         if not self._sources_told:
             self._sources_told = True
             return [*(EndSources(worker) for worker in sorted(self.at_work)), SetTimer(self._half)]

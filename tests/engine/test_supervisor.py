@@ -436,6 +436,23 @@ def test_leaving_cancels_a_run_whose_sources_do_not_end() -> None:
     assert run.handle(GraceOver()) == ALL_CANCELLED
 
 
+def test_the_time_to_leave_begins_when_the_workers_have_begun() -> None:
+    run = supervisor(booting=(2,))
+    run.handle(StopAsked(None, unhurried=True))
+    assert run.handle(GraceOver()) == run.handle(GraceOver()) == [SetTimer(GRACE / 2)]
+    run.handle(Ready(2))
+    assert EndSources(0) in run.handle(GraceOver())
+
+
+def test_a_worker_that_starts_again_while_the_run_drains_is_told_so() -> None:
+    run = restarting()
+    run.handle(StopAsked())
+    assert run.handle(killed(1, 1.0))[1:] == [DrainWorker(1)]
+    run.handle(Ready(1))
+    run.handle(GraceOver())
+    assert run.handle(killed(1, 2.0))[1:] == [DrainWorker(1), EndSources(1)]
+
+
 def test_leaving_does_not_stop_a_run_that_ends_by_itself_nor_loosen_a_stop() -> None:
     run = supervisor()
     run.handle(StopAsked(1.0))

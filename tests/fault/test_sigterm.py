@@ -90,7 +90,8 @@ def dag(**options):
         source, queue = dag.add_source()
         sink = dag.add_sink(dag.add(Slow(), inputs=source))
         dag.start(**options)
-        for _, message in dag.stream(iter(range(1000)), source_queues=queue, sink_queues=sink, batch_size=1, max_inflight=2):
+        ways = {"source_queues": queue, "sink_queues": sink}
+        for _, message in dag.stream(iter(range(1000)), **ways, batch_size=1, max_inflight=2):
             pass
 """
 
