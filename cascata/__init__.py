@@ -21,6 +21,7 @@ if _TYPE_CHECKING:
     from .dsl import In as In
     from .dsl import Out as Out
     from .dsl import State as State
+    from .dsl import Stopping as Stopping
     from .dsl import Stream as Stream
     from .dsl import component as component
     from .dsl import inport as inport
@@ -46,6 +47,7 @@ __all__ = [
     "Sink",
     "Source",
     "State",
+    "Stopping",
     "Stream",
     "component",
     "inport",
@@ -67,6 +69,7 @@ _HOMES = {
     "Sink": ".live",
     "Source": ".live",
     "State": ".dsl",
+    "Stopping": ".dsl",
     "Stream": ".dsl",
     "component": ".dsl",
     "inport": ".dsl",

@@ -1,4 +1,4 @@
-"""What marks a parameter as a port: `In[T]`, `Out[T]`, `BlockingOut[T]`, `Stream[T]` and `State[T]`.
+"""What marks a parameter: `In[T]`, `Out[T]`, `BlockingOut[T]`, `Stream[T]` and `State[T]` as a port, and `Stopping`.
 
 They stand apart from `dsl`, which reads them: a worker whose components carry such annotations loads these few lines,
 and not all that builds graphs.
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
-__all__ = ["BlockingOut", "In", "Out", "State", "Stream", "T", "is_in"]
+    class _Told(Coroutine[Any, Any, bool]):
+        """What `Stopping.wait` gives, to a type checker: in the loop it is awaited, in a thread it is a bool."""
+
+        def __bool__(self) -> bool: ...
+
+
+__all__ = ["BlockingOut", "In", "Out", "State", "Stopping", "Stream", "T", "is_in"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -103,6 +109,31 @@ class Stream(Protocol[T_co]):
 
     def __iter__(self) -> Iterator[T_co]:
         """`for item in items`, under `@component(thread=True)` only."""
+        ...
+
+
+class Stopping(Protocol):
+    """Tells a component that the run is to end: `stopping: Stopping`. The parameter is no port.
+
+    A source that declares it decides by itself how it ends: after `graph.stop()`, or SIGTERM, its sends go on as
+    before, and it is not cancelled before the time of the stop is over. It is set as well when the run is cancelled.
+    """
+
+    def is_set(self) -> bool:
+        """Whether the run is to end."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> _Told:
+        """Waits until the run is to end: `await stopping.wait()`. Cancelled: nothing has changed.
+
+        Under `@component(thread=True)` it is a blocking call that gives the bool itself.
+
+        Args:
+            timeout: seconds after which it returns in any case; None: never.
+
+        Returns:
+            Whether the run is to end.
+        """
         ...
 
 

@@ -140,6 +140,8 @@ class ComponentSpec:
     at_caller: bool = False
     """Whether its instances live in the process that runs the graph, as the ends that the caller holds: a source or a
     sink."""
+    stopping: tuple[str, ...] = ()
+    """The parameters that get the event by which a run says that it is to end. They are no ports."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.module != "__main__":

@@ -12,7 +12,16 @@ from typing import Any, Final
 from .errors import DefinitionError
 from .records import dataclass
 
-__all__ = ["COMPONENT_OPTIONS", "RUN_OPTIONS", "Option", "RunOptions", "check_options", "nearest", "suggestion"]
+__all__ = [
+    "COMPONENT_OPTIONS",
+    "RUN_OPTIONS",
+    "Option",
+    "RunOptions",
+    "check_options",
+    "check_seconds",
+    "nearest",
+    "suggestion",
+]
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -49,6 +58,12 @@ def _is_int(value: Any, least: int) -> bool:
 
 def _is_seconds(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and not math.isnan(value)
+
+
+def check_seconds(value: Any, where: str) -> None:
+    """Raises `DefinitionError` when a value is no number of seconds, and not None."""
+    if value is not None and not _is_seconds(value):
+        raise DefinitionError(f"{where}: within must be a number of seconds, or None, not {value!r}.")
 
 
 def _is_bool(value: Any) -> bool:

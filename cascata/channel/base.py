@@ -287,6 +287,9 @@ class Writer(Protocol):
     def stop(self) -> None:
         """Makes every put from now on raise `refusal()`, waiting ones included."""
 
+    def resume(self) -> None:
+        """Takes puts again after `stop`, as long as there is a reader."""
+
     def flush(self) -> None:
         """Hands on what was put, as far as possible without waiting."""
 

@@ -309,6 +309,9 @@ class LocalWriter(LateWriter):
     def stop(self) -> None:
         self.end()
 
+    def resume(self) -> None:
+        self.over = self.closed
+
     def flush(self) -> None:
         pass
 

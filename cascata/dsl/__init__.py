@@ -4,6 +4,7 @@ from .annotations import BlockingOut as BlockingOut
 from .annotations import In as In
 from .annotations import Out as Out
 from .annotations import State as State
+from .annotations import Stopping as Stopping
 from .annotations import Stream as Stream
 from .component import Component as Component
 from .component import component as component
@@ -24,6 +25,7 @@ __all__ = [
     "In",
     "Out",
     "State",
+    "Stopping",
     "Stream",
     "component",
     "inport",

@@ -1,4 +1,4 @@
-"""How the annotations that declare ports are read: `In[T]`, `Out[T]`, `BlockingOut[T]`, `Stream[T]`, `State[T]`.
+"""How annotations are read: `In[T]`, `Out[T]`, `BlockingOut[T]`, `Stream[T]`, `State[T]` of ports, and `Stopping`.
 
 To a type checker `In[T]` is plain `T`, `Out[T]` and `BlockingOut[T]` have a typed `send`, `Stream[T]` is an iterator
 and `State[T]` has a typed value. At run time they mark a parameter as a port. Reading never fails: an annotation that
@@ -17,17 +17,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
-from ..marks import BlockingOut, In, Out, State, Stream, T, is_in
+from ..marks import BlockingOut, In, Out, State, Stopping, Stream, T, is_in
 from ..records import dataclass
 
-__all__ = ["BlockingOut", "Hint", "In", "Kind", "Out", "State", "Stream", "read_hint", "scopes_of", "type_text"]
+__all__ = [
+    "BlockingOut",
+    "Hint",
+    "In",
+    "Kind",
+    "Out",
+    "State",
+    "Stopping",
+    "Stream",
+    "read_hint",
+    "scopes_of",
+    "type_text",
+]
 
-Kind = Literal["in-port", "out-port", "state"]
+Kind = Literal["in-port", "out-port", "state", "stopping"]
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """What an annotation says: the kind of port (None: nothing about ports) and the type of its items."""
+    """What an annotation says: the kind of parameter (None: nothing about it) and the type of a port's items."""
 
     kind: Kind | None = None
     type: Any = Any
@@ -51,12 +63,13 @@ class _Unknown(metaclass=_UnknownType):
     pass
 
 
-_AS_TEXT: Final = re.compile(r"\s*(?:\w+\s*\.\s*)*(In|BlockingOut|Out|State|Stream)\b")
+_AS_TEXT: Final = re.compile(r"\s*(?:\w+\s*\.\s*)*(In|BlockingOut|Out|State|Stopping|Stream)\b")
 _KINDS: Final[Mapping[str, Hint]] = {
     "In": Hint("in-port"),
     "Out": Hint("out-port"),
     "BlockingOut": Hint("out-port", blocking=True),
     "State": Hint("state"),
+    "Stopping": Hint("stopping"),
     "Stream": Hint("in-port", stream=True),
 }
 
@@ -129,6 +142,8 @@ def _classify(annotation: Any) -> Hint:
     if origin is Stream or annotation is Stream:
         (items,) = typing.get_args(annotation) or (Any,)
         return Hint("in-port", items, stream=True)
+    if annotation is Stopping:
+        return Hint("stopping")
     if origin is State or annotation is State:
         return Hint("state", *typing.get_args(annotation))
     return Hint(None, annotation)

@@ -28,7 +28,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 RESERVED_PORT_NAMES: Final = ("clk", "errors", "ordered", "spec", "sync", "test", "test_async")
 """Names that a node uses itself. Names that begin with an underscore cannot be port names either."""
 
-_A: Final[Mapping[Kind, str]] = {"in-port": "an in-port", "out-port": "an out-port", "state": "a state"}
+_A: Final[Mapping[Kind, str]] = {
+    "in-port": "an in-port",
+    "out-port": "an out-port",
+    "state": "a state",
+    "stopping": "what tells of a stop",
+}
 _NOTES: Final = "__cascata_declared__"
 
 
@@ -145,6 +150,7 @@ class _Builder:
     inports: list[InPortSpec] = field(default_factory=list)
     outports: list[OutPortSpec] = field(default_factory=list)
     states: list[StateSpec] = field(default_factory=list)
+    stopping: list[str] = field(default_factory=list)
     unmatched: list[str] = field(default_factory=list)
     blocking: list[str] = field(default_factory=list)
 
@@ -155,6 +161,9 @@ class _Builder:
         kind = noted.kind if noted is not None else said
         if kind is None:
             self.unmatched.append(name)
+            return
+        if noted is None and kind == "stopping":
+            self._add_stopping(name, default)
             return
         if noted is None:
             check_port_name(name, f"{self.where}: {kind} ")
@@ -170,6 +179,14 @@ class _Builder:
             self._add_outport(noted, hint, default)
         else:
             self._add_state(noted, hint, default)
+
+    def _add_stopping(self, name: str, default: Any) -> None:
+        if default is not MISSING:
+            raise DefinitionError(
+                f"{self.where}: {name!r} tells of a stop and has a default ({default!r}): the run gives it its value. "
+                f"Write `{name}: Stopping`."
+            )
+        self.stopping.append(name)
 
     def _add_inport(self, noted: _Declared, hint: Hint, default: Any) -> None:
         if isinstance(default, State):
@@ -319,6 +336,7 @@ def build_spec(function: Any, options: Mapping[str, Any], frame: types.FrameType
         states=tuple(builder.states),
         options=checked,
         doc=function.__doc__,
+        stopping=tuple(builder.stopping),
     )
 
 

@@ -409,11 +409,14 @@ class Graph:
 
         return await run_async(spec, checked)
 
-    def start(self, **options: Any) -> None:
+    def start(self, **options: Any) -> Run:
         """Starts a run and returns at once; `join` waits for it. May be called several times.
 
         Args:
             **options: as for `run`.
+
+        Returns:
+            The run, with `stop(within=)`, `cancel()`, `join()` and `state`.
 
         Raises:
             DefinitionError: an option or the graph is wrong.
@@ -425,17 +428,27 @@ class Graph:
 
             run = start(spec, checked, interrupts)
         self._started.append(run)
+        return run
 
-    def stop(self) -> None:
-        """Stops what was started and not yet joined: sources end at their next send, the rest drains.
+    def stop(self, within: float | None = None) -> None:
+        """Stops what was started and not yet joined: sources end, what is in flight arrives. Returns at once.
+
+        A source ends at its next send. One that waits for something else is cancelled there after half of the time:
+        its `finally` blocks run, and what they send is sent. A component that declares a parameter
+        `stopping: Stopping` gets an event to await instead. What is left at the end of the time is cancelled, and
+        killed after `grace` if it resists. `join` then gives the report.
+
+        Args:
+            within: seconds that all this has; None: the `grace` of the run. `float("inf")`: as long as it takes.
 
         Raises:
+            DefinitionError: `within` is no number of seconds.
             CascataError: nothing was started.
         """
         if not self._started:
             raise CascataError("graph.stop(): nothing was started. Call graph.start() first.")
         for handle in list(self._started):
-            handle.stop()
+            handle.stop(within)
 
     def join(self) -> RunReport:
         """Waits for the oldest run that was started and not yet joined.
@@ -444,6 +457,7 @@ class Graph:
             Its report.
 
         Raises:
+            SystemExit: SIGTERM came, and has stopped the run: in the main thread, with status 143.
             CascataError: nothing was started, or the first failure of the run.
         """
         if not self._started:

@@ -62,6 +62,16 @@ class _Items:
             return await self.__anext__()
 
 
+class _NotStopping:
+    """Tells a runner in a thread that nobody has stopped it."""
+
+    def is_set(self) -> bool:
+        return False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return threading.Event().wait(timeout)
+
+
 def run_once_blocking(spec: ComponentSpec, values: Mapping[str, Any]) -> dict[str, list[Any]]:
     """`run_once` for callers without a loop, and for those whose thread has one running."""
     try:
@@ -108,6 +118,7 @@ async def run_once(spec: ComponentSpec, values: Mapping[str, Any]) -> dict[str, 
     from ..runtime.losses import no_send_in_a_plain_def  # a definition needs none of these; a call does
     from ..runtime.outport import PlainPort
     from ..runtime.state import make_state
+    from ..runtime.stopping import StoppingEvent
 
     arguments, for_states = _checked(spec, values)
     ports = {port.name: _Collector(None if spec.options["thread"] else _sent) for port in spec.outports}
@@ -120,6 +131,8 @@ async def run_once(spec: ComponentSpec, values: Mapping[str, Any]) -> dict[str, 
                 (name, PlainPort(name, each, lambda name: TypeError(no_send_in_a_plain_def(spec, name))))
                 for name, each in ports.items()
             )
+        for name in spec.stopping:
+            arguments[name] = _NotStopping() if spec.options["thread"] else StoppingEvent()
         for port in spec.inports:
             if port.stream:
                 arguments[port.name] = _stream(spec, port.name, arguments[port.name])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from ..observe.report import EdgeReport, NodeReport, RunReport
 from ..transport.unread import Unread
 from .supervisor import RESTARTS, RESTARTS_WITHIN_S
 
-__all__ = ["make_report", "raise_outcome", "tell_of_growth", "tell_of_restart"]
+__all__ = ["make_report", "raise_outcome", "tell_of_growth", "tell_of_resistance", "tell_of_restart"]
 
 
 def make_report(
@@ -133,6 +133,16 @@ def tell_of_restart(nodes: Sequence[str], death: CascataError, times: int) -> No
         RESTARTS,
         RESTARTS_WITHIN_S,
     )
+
+
+def tell_of_resistance(workers: Iterable[str]) -> None:
+    """Logs the nodes of each worker that was killed since it did not end when the run was stopped."""
+    for nodes in workers:
+        log.warning(
+            "the run was stopped, and the worker of %s was killed: it did not end when it was cancelled at the end of "
+            "the stop's time. A thread or a computation cannot be cancelled: look at `stopping: Stopping` in it",
+            nodes,
+        )
 
 
 def raise_outcome(errors: Sequence[BaseException], report: RunReport, *, cancelled: bool) -> None:

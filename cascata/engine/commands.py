@@ -15,7 +15,8 @@ def carry_out(command: bytes, loop: asyncio.AbstractEventLoop, worker: Worker, r
     """Has a command carried out in the loop of its worker; from any thread.
 
     Args:
-        command: "drain", "cancel", "end_cycle n", "stop_cycle n", "grow channel n", "confirm_idle attempt".
+        command: "drain", "end_sources", "cancel", "end_cycle n", "stop_cycle n", "grow channel n",
+            "confirm_idle attempt".
         loop: in which the worker runs.
         worker: the part of the run.
         reporter: by which it answers.
@@ -30,6 +31,8 @@ def carry_out(command: bytes, loop: asyncio.AbstractEventLoop, worker: Worker, r
     match what, [int(each) for each in given]:
         case b"drain", []:
             loop.call_soon_threadsafe(worker.drain)
+        case b"end_sources", []:
+            loop.call_soon_threadsafe(worker.end_sources)
         case b"cancel", []:
             loop.call_soon_threadsafe(worker.cancel)
         case b"end_cycle", [cycle]:

@@ -21,6 +21,7 @@ __all__ = [
     "DrainWorker",
     "EndCycle",
     "EndReading",
+    "EndSources",
     "EndWriting",
     "Event",
     "Exited",
@@ -39,6 +40,7 @@ __all__ = [
     "Ready",
     "RestartWorker",
     "SetTimer",
+    "SourcesEnded",
     "StopAsked",
     "StopCycle",
     "TimedOut",
@@ -142,9 +144,20 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class StopAsked:
-    """The user wants the run to drain; after `within` seconds (None: however long it takes) it is cancelled."""
+    """The user wants the run to drain; what is left after `within` seconds (None: the run's `grace`) is cancelled.
+
+    `unhurried`: that is for the sources alone. What they have sent has as long as it takes.
+    """
 
     within: float | None = None
+    unhurried: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SourcesEnded:
+    """The run drains, and nothing on a worker is left that would send of itself."""
+
+    worker: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +202,7 @@ Event = (
     | Finished
     | Exited
     | StopAsked
+    | SourcesEnded
     | CancelAsked
     | KillAsked
     | TimedOut
@@ -203,6 +217,13 @@ Event = (
 @dataclass(frozen=True, slots=True)
 class DrainWorker:
     """Tell a worker that its sources end at their next send."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndSources:
+    """Tell a worker to cancel its sources where they wait: they have not come to a send."""
 
     worker: int
 
@@ -306,6 +327,7 @@ class Finish:
 
 Instruction = (
     DrainWorker
+    | EndSources
     | CancelWorker
     | KillWorker
     | RestartWorker

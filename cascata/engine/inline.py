@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from .. import log
 from ..errors import CascataError, ComponentError, RunTimeout
 from ..model import GraphSpec, Plan
 from ..observe.board import Board, BoardShape
@@ -22,6 +23,7 @@ from . import supervisor
 from .account import make_report, raise_outcome, tell_of_growth
 from .caller import Caller
 from .stall import room_that_helps, who_waits
+from .strays import Strays, leave_behind, settled
 from .watch import InlineWatch
 
 __all__ = ["InlineRun"]
@@ -37,11 +39,12 @@ class InlineRun:
             (tuple(spec.nodes),), dict.fromkeys(spec.nodes, "everything runs in this process"), frozenset()
         )
         self._options = options
-        self._errors: list[BaseException] = []
+        self._supervisor = supervisor.Supervisor(spec, self._plan, options.grace)
+        self._supervisor.handle(supervisor.Ready(0))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._worker: Worker | None = None
         self._early: list[supervisor.Event] = []
-        self._cancelled = False
+        self._timer: asyncio.TimerHandle | None = None
         self._ending: asyncio.Future[None]
         self._killed: asyncio.Future[None]
         self._capacity = {channel.id: channel.capacity for channel in spec.channels}
@@ -57,39 +60,52 @@ class InlineRun:
         elif not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._handle, event)
 
+    @property
+    def state(self) -> supervisor.RunState:
+        return self._supervisor.state
+
     def _handle(self, event: supervisor.Event) -> None:
-        assert self._worker is not None  # made before any event is handled
-        match event:
-            case supervisor.StopAsked(within):
-                self._worker.drain()
-                if within is not None:
-                    asyncio.get_running_loop().call_later(within, self._handle, supervisor.CancelAsked())
-            case supervisor.CancelAsked() | supervisor.KillAsked():
-                self._cancelled = True
-                self._end()
-                if isinstance(event, supervisor.KillAsked) and not self._killed.done():
-                    self._killed.set_result(None)
-            case _:
-                raise AssertionError(f"no event for a run in this process: {event}")
+        worker = self._worker
+        assert worker is not None  # made before any event is handled
+        for instruction in self._supervisor.handle(event):
+            match instruction:
+                case supervisor.DrainWorker():
+                    worker.drain()
+                case supervisor.EndSources():
+                    worker.end_sources()
+                case supervisor.SetTimer(seconds):
+                    if self._timer is not None:
+                        self._timer.cancel()
+                    loop = asyncio.get_running_loop()
+                    self._timer = loop.call_later(seconds, self._handle, supervisor.GraceOver())
+                case supervisor.CancelWorker():
+                    self._end()
+                case supervisor.KillWorker():
+                    self._end()
+                    if not self._killed.done():
+                        self._killed.set_result(None)
+                case _:
+                    raise AssertionError(f"nothing that a run in this process does: {instruction}")
 
     # -- told by the worker
 
     def failed(self, error: BaseException) -> None:
-        self._end(error)
+        self._handle(supervisor.Failed(0, error))
 
-    def _end(self, error: BaseException | None = None) -> None:
+    def _end(self) -> None:
         """What still runs is to end within `grace` from now."""
-        if error is not None:
-            self._errors.append(error)
         if not self._ending.done():
             self._ending.set_result(None)
+
+    def sources_ended(self) -> None:
+        self._handle(supervisor.SourcesEnded(0))
 
     def overdue(self, error: ComponentError) -> None:
         loop = self._loop
         assert loop is not None  # a call runs in it
 
         with suppress(RuntimeError):  # the loop is closed: the run is over
-            loop.call_soon_threadsafe(self._end, error)
+            loop.call_soon_threadsafe(self.failed, error)
 
     def writers_done(self, edges: Sequence[int]) -> None:
         """Nothing crosses here."""
@@ -122,7 +138,7 @@ class InlineRun:
         full = room_that_helps(self._spec, [report])
         waits = who_waits(self._spec, [report])
         if not full:
-            self._end(supervisor.stuck(waits))
+            self.failed(supervisor.stuck(waits))
             return
         channel = min(full, key=lambda each: (self._capacity[each], each))
         capacity = self._capacity[channel]
@@ -167,6 +183,7 @@ class InlineRun:
             self._caller.at(worker)
         for event in self._early:
             loop.call_soon(self._handle, event)
+        strays = Strays()
         running = asyncio.ensure_future(worker.run())
         try:
             totals = None if self._caller is None else self._caller.totals
@@ -176,7 +193,7 @@ class InlineRun:
                 )
             if not done:
                 told = worker.doing()
-                self._errors.append(
+                self.failed(
                     RunTimeout(
                         f"the run did not end within its timeout of {options.timeout:g} s. What the nodes were doing: "
                         f"{told}. Give it more time (`timeout=`), or none (`timeout=None`)",
@@ -196,28 +213,50 @@ class InlineRun:
                     except asyncio.CancelledError as error:  # again: the nodes have their grace all the same
                         interrupted = error
                 self.abandoned = not running.done()
-                if self.abandoned and self._errors and isinstance(self._errors[0], CascataError):
-                    resist = ", ".join(node.name for node in worker.nodes if not node.has_ended)
-                    self._errors[0].add_note(
-                        f"{resist} did not stop within {options.grace:g} s, and was left behind: in this process "
-                        f"nothing can kill it"
-                    )
+                if self.abandoned:
+                    self._leave_behind(worker)
         finally:
             watch.stop()
             worker.deadlines.close()
+            if self._timer is not None:
+                self._timer.cancel()
         wall_s = time.perf_counter() - began
+        run, left = self._supervisor, self.abandoned
+        try:
+            wheres = [node.where for node in worker.nodes]
+            over = await strays.end(wheres, worker.left(), 0 if left else options.grace, self._killed)
+            self.abandoned = left or not over
+            if self.abandoned:
+                await settled()
+        except asyncio.CancelledError as error:
+            interrupted = error
         report = make_report(
             spec,
             self._plan,
             board,
             wall_s,
             "inline",
-            complete=not self._errors and not self._cancelled,
-            lost=frozenset({0} if self.abandoned else ()),
+            complete=not run.errors and not run.cancelled and not run.cut_short,
+            lost=frozenset({0} if left else ()),
         )
-        if not self.abandoned:
+        if not left:
             board.close()
         if interrupted is not None:
             raise interrupted
-        raise_outcome(self._errors, report, cancelled=self._cancelled)
+        raise_outcome(run.errors, report, cancelled=run.cancelled)
         return report
+
+    def _leave_behind(self, worker: Worker) -> None:
+        """Nodes did not end when they were cancelled. In this process nothing can kill them."""
+        resist = ", ".join(node.name for node in worker.nodes if not node.has_ended)
+        text = (
+            f"{resist} did not stop within {self._options.grace:g} s, and was left behind: in this process nothing "
+            f"can kill it"
+        )
+        errors = self._supervisor.errors
+        if errors and isinstance(errors[0], CascataError):
+            errors[0].add_note(text)
+        elif self._supervisor.cut_short:
+            log.warning("%s", text)
+        for task in worker.left():
+            leave_behind(task)

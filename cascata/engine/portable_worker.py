@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from .. import log
@@ -42,6 +43,7 @@ from .worker_life import (
     take_over,
     tell_end,
 )
+from .worker_sigterm import ParentsWord
 
 __all__ = ["BoardTeller", "PortableSetup", "main"]
 
@@ -90,12 +92,13 @@ class BoardTeller:
 def main(connection: Any) -> None:
     """Runs a worker. `connection` is the far end of the parent's pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent cancels in order
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    word = ParentsWord()
     heed_signals()
     sys.setswitchinterval(SWITCH_S)
     if _is_forked():
         begin_after_fork()
     reporter = Reporter(by_connection(connection))
+    word.ask = partial(reporter.send, "terminated")
     try:
         setup: PortableSetup = pickle.loads(connection.recv_bytes())
         payload = connection.recv_bytes()
@@ -134,7 +137,7 @@ def main(connection: Any) -> None:
         addresses: Mapping[int, Address] = pickle.loads(connection.recv_bytes())
     except (EOFError, OSError):
         os._exit(1)
-    asyncio.run(_run(setup, spec, connection, reporter, teller, station, addresses))
+    asyncio.run(_run(setup, spec, connection, reporter, teller, station, addresses, word))
     importing.work_is_over()
     del spec
     finish(("__main__", *setup.modules))
@@ -155,6 +158,7 @@ async def _run(
     teller: BoardTeller,
     station: Station | None,
     addresses: Mapping[int, Address],
+    word: ParentsWord,
 ) -> None:
     loop = asyncio.get_running_loop()
     board = teller.board
@@ -179,7 +183,7 @@ async def _run(
         others |= {b"end_writing": station.end_writing, b"end_reading": station.end_reading, b"widen": station.grow}
 
     def obey_to_the_end() -> None:
-        obey(connection, loop, worker, reporter, others)
+        obey(connection, loop, worker, reporter, others, word)
         if not loop.is_closed():
             os._exit(1)  # the parent is gone
 

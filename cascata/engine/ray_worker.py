@@ -235,7 +235,7 @@ async def _live(
     others = {b"end_writing": station.end_writing, b"end_reading": station.end_reading, b"widen": station.grow}
     threading.Thread(
         target=obey,
-        args=(wire, asyncio.get_running_loop(), worker, reporter, others, threading.get_ident()),
+        args=(wire, asyncio.get_running_loop(), worker, reporter, others, None, threading.get_ident()),
         name="cascata-control",
         daemon=True,
     ).start()

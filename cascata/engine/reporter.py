@@ -54,6 +54,9 @@ class Reporter:
     def call_failed(self, tags: Sequence[int], error: BaseException) -> None:
         self.send("call_failed", tags, error)
 
+    def sources_ended(self) -> None:
+        self.send("sources_ended")
+
     def idle(self, report: IdleReport) -> None:
         self.send("idle", report)
 

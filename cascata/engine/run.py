@@ -15,23 +15,21 @@ import asyncio
 import atexit
 import concurrent.futures.thread  # noqa: F401  # its hook at the interpreter's exit must be registered before ours, which runs first then
 import os
-import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
-from types import FrameType
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from ..errors import CascataError, DefinitionError
-from ..interrupts import Interrupts, begin, could_not_begin, until
+from ..interrupts import HEARD_S, Interrupts, begin, could_not_begin, until
 from ..model import GraphSpec
 from ..observe.report import RunReport
-from ..options import RunOptions
+from ..options import RunOptions, check_seconds
 from ..plan import measured, partition
 from ..runtime.worker import SWITCH_S
-from . import importing, supervisor
+from . import importing, sigterm, supervisor
 from .batching import share_batches
 from .boot import is_portable, start_method_of
 from .caller import Caller
@@ -42,13 +40,14 @@ from .restart import restartable
 
 __all__ = ["OpenRun", "Run", "run", "run_async", "start"]
 
-EXIT_ON_SIGTERM: Final = 128 + signal.SIGTERM
-
 _active: set[Run] = set()
 
 
 class _Engine(Protocol):
     """What every engine gives: its life as a coroutine, and an ear for events."""
+
+    @property
+    def state(self) -> supervisor.RunState: ...
 
     async def main(self) -> RunReport: ...
 
@@ -100,15 +99,20 @@ class Run:
         spec: the graph, checked.
         options: of the run.
         caller: has the graph's sources and sinks, if there are any.
+        patience: seconds that the program has to come to its end when SIGTERM has ended the run.
     """
 
-    def __init__(self, spec: GraphSpec, options: RunOptions, caller: Caller | None = None) -> None:
+    def __init__(
+        self, spec: GraphSpec, options: RunOptions, caller: Caller | None = None, *, patience: float | None = None
+    ) -> None:
         self._engine = _engine(spec, options, caller)
         self._grace = options.grace
+        self.patience = options.grace if patience is None else patience
         self.future: Future[RunReport] = Future()
         self.future.set_running_or_notify_cancel()
         self._thread = threading.Thread(target=self._live, name="cascata-run", daemon=True)
         _active.add(self)
+        sigterm.watch(self)
         try:
             begin(self._thread)
         except CascataError:
@@ -129,7 +133,7 @@ class Run:
             sys.setswitchinterval(min(interval, SWITCH_S))
         try:
             try:
-                result = _run_in_new_loop(self._engine)
+                result = _run_in_new_loop(self._engine, self._engine.main())
             finally:
                 sys.setswitchinterval(interval)
         except BaseException as error:  # everything goes to whoever waits
@@ -138,14 +142,33 @@ class Run:
         else:
             _active.discard(self)
             self.future.set_result(result)
+        sigterm.over(self, self.future)
 
     def stop(self, within: float | None = None) -> None:
-        """Drains: sources end at their next send, what is in flight arrives. Returns at once.
+        """Drains: sources end, what is in flight arrives, and `join` gives the report. Returns at once.
+
+        A source ends at its next send. One that waits for something else is cancelled there after half of the time;
+        its `finally` blocks run, and what they send is sent. One that declares `stopping: Stopping` is told, and
+        decides by itself. What is left at the end of the time is cancelled, and killed after `grace` if it resists.
 
         Args:
-            within: seconds after which what is left is cancelled; None: never.
+            within: seconds that it has; None: the `grace` of the run.
+
+        Raises:
+            DefinitionError: that is no number of seconds.
         """
+        check_seconds(within, "stop")
         self._engine.post(supervisor.StopAsked(within))
+
+    @property
+    def state(self) -> supervisor.RunState:
+        """How far it has come: "starting", "running", "draining", "ended", "failed" or "cancelled"."""
+        if not self.future.done():
+            return self._engine.state
+        error = self.future.exception()
+        if error is None:
+            return "ended"
+        return "cancelled" if isinstance(error, asyncio.CancelledError) else "failed"
 
     def cancel(self) -> None:
         """Ends the run in order: nodes are cancelled, state is torn down. Returns at once."""
@@ -163,12 +186,16 @@ class Run:
 
         Raises:
             CascataError: what failed first.
+            SystemExit: SIGTERM came, and the run has been stopped: in the main thread, with status 143.
             KeyboardInterrupt: the user pressed Ctrl-C. What any other signal handler raises is raised as well,
                 after the run was cancelled.
             CancelledError: the run was cancelled.
         """
-        with Interrupts(self):
-            return self.wait()
+        try:
+            with Interrupts(self):
+                return self.wait()
+        finally:
+            sigterm.leave()
 
     def wait(self) -> RunReport:
         """As `join`, where Ctrl-C has been seen to."""
@@ -191,7 +218,9 @@ class Run:
         """As `join`, awaited. Cancelled: cancels the run, and waits for its end."""
         waiting = asyncio.wrap_future(self.future)
         try:
-            return await asyncio.shield(waiting)
+            while not waiting.done():  # a signal may have left no more than a note: the loop looks now and then
+                await asyncio.wait([waiting], timeout=HEARD_S)
+            return await waiting
         except asyncio.CancelledError:
             if waiting.done():
                 raise
@@ -213,23 +242,31 @@ def run(spec: GraphSpec, options: RunOptions, interrupts: Interrupts) -> RunRepo
     if options.engine == "inline" and not _loop_is_running():
         engine = _engine(spec, options)
         interrupts.give_back()  # the loop has a handler of its own
-        return _run_in_new_loop(engine)
+        try:
+            return _run_in_new_loop(engine, _Here(engine, options.grace).main())
+        finally:
+            sigterm.leave()
     started = Run(spec, options)
     interrupts.end(started)
-    with _SigtermDrains(started, options.grace):
+    try:
         return started.wait()
+    finally:
+        sigterm.leave()
 
 
 async def run_async(spec: GraphSpec, options: RunOptions) -> RunReport:
     """Runs a graph without blocking the running loop. Cancelled: the run is cancelled, and has ended."""
-    if options.engine == "inline":
-        return await _engine(spec, options).main()
-    return await Run(spec, options).join_async()
+    try:
+        if options.engine == "inline":
+            return await _Here(_engine(spec, options), options.grace).main()
+        return await Run(spec, options).join_async()
+    finally:
+        await sigterm.leave_async()
 
 
 def start(spec: GraphSpec, options: RunOptions, interrupts: Interrupts) -> Run:
     """Starts a run in the background."""
-    started = Run(spec, options)
+    started = Run(spec, options, patience=0)
     interrupts.end(started)
     return started
 
@@ -257,11 +294,29 @@ class OpenRun:
         self.ended: asyncio.Future[RunReport]
         if options.engine == "inline":
             engine = self._engine = _engine(spec, options, self.caller)
-            self.ended = asyncio.ensure_future(engine.main())
+            self.ended = asyncio.ensure_future(_Here(engine, options.grace).main())
         else:
             self._run = Run(spec, options, self.caller)
             self._engine = self._run._engine
             self.ended = asyncio.wrap_future(self._run.future)
+
+    def stop(self, within: float | None = None) -> None:
+        """As `Run.stop`."""
+        check_seconds(within, "live.stop")
+        self._engine.post(supervisor.StopAsked(within))
+
+    def leave(self) -> None:
+        """Its caller feeds it no more: what sends of itself is stopped; what was sent has as long as it takes."""
+        self._engine.post(supervisor.StopAsked(None, unhurried=True))
+
+    @property
+    def state(self) -> supervisor.RunState:
+        """As `Run.state`."""
+        if not self.ended.done():
+            return self._engine.state
+        if self.ended.cancelled() or isinstance(self.ended.exception(), asyncio.CancelledError):
+            return "cancelled"
+        return "ended" if self.ended.exception() is None else "failed"
 
     def cancel(self) -> None:
         """Ends the run in order. Returns at once."""
@@ -280,7 +335,7 @@ class OpenRun:
         cancelled: asyncio.CancelledError | None = None
         while not self.ended.done():
             try:
-                await asyncio.wait([self.ended])
+                await asyncio.wait([self.ended], timeout=HEARD_S)
             except asyncio.CancelledError as error:
                 if cancelled is None:
                     self.cancel()
@@ -301,14 +356,15 @@ def _loop_is_running() -> bool:
     return True
 
 
-def _run_in_new_loop(engine: _Engine) -> RunReport:
+def _run_in_new_loop(engine: _Engine, main: Coroutine[Any, Any, RunReport]) -> RunReport:
     runner = asyncio.Runner()
     try:
         runner.get_loop()
     except OSError as problem:
+        main.close()
         raise could_not_begin(problem) from problem
     try:
-        return runner.run(engine.main())
+        return runner.run(main)
     finally:
         if getattr(engine, "abandoned", False):
             loop = runner.get_loop()
@@ -319,33 +375,36 @@ def _run_in_new_loop(engine: _Engine) -> RunReport:
             runner.close()
 
 
-class _SigtermDrains:
-    """While a run that was started in the main thread goes on, SIGTERM drains it, then ends the program with 143.
+class _Here:
+    """A run in the caller's own loop, as SIGTERM finds it."""
 
-    A handler that the program has set is left alone.
-    """
+    def __init__(self, engine: _Engine, patience: float) -> None:
+        self._engine = engine
+        self.patience = patience
 
-    def __init__(self, run: Run, grace: float) -> None:
-        self._run = run
-        self._grace = grace
-        self._before: Callable[[int, FrameType | None], Any] | int | None = None
-        self._installed = False
-        self._came = False
+    def stop(self, within: float | None = None) -> None:
+        self._engine.post(supervisor.StopAsked(within))
 
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            self._before = signal.signal(signal.SIGTERM, self._on_sigterm)
-            self._installed = True
+    def cancel(self) -> None:
+        self._engine.post(supervisor.CancelAsked())
 
-    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:  # as `signal` calls it
-        self._came = True
-        self._run.stop(within=self._grace)
+    def kill(self) -> None:
+        self._engine.post(supervisor.KillAsked())
 
-    def __exit__(self, *_: object) -> None:
-        if self._installed:
-            signal.signal(signal.SIGTERM, self._before)
-        if self._came:
-            raise SystemExit(EXIT_ON_SIGTERM)
+    async def main(self) -> RunReport:
+        """Runs it to its end."""
+        ended: Future[RunReport] = Future()
+        sigterm.watch(self)
+        try:
+            report = await self._engine.main()
+        except BaseException as error:
+            ended.set_exception(error)
+            raise
+        else:
+            ended.set_result(report)
+            return report
+        finally:
+            sigterm.over(self, ended)
 
 
 def _end_all() -> None:

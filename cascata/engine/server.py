@@ -403,6 +403,7 @@ def main(control_fd: int, stderr: int, path: list[str]) -> None:
         _take_stderr(stderr)
     woken_r, woken_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    terminated = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # its program ends it
     # The program may block or ignore SIGCHLD; what it does with it is no business of its workers'.
     signal.signal(signal.SIGCHLD, lambda *_: None)  # only to wake `poll`
     signal.set_wakeup_fd(woken_w)
@@ -441,6 +442,7 @@ def main(control_fd: int, stderr: int, path: list[str]) -> None:
                 if not pid:
                     signal.set_wakeup_fd(-1)
                     signal.signal(signal.SIGINT, interrupted)
+                    signal.signal(signal.SIGTERM, terminated)
                     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                     for fd in (woken_r, woken_w, told, *status.values()):
                         os.close(fd)

@@ -16,6 +16,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeVar
 
+from .. import log
 from ..errors import CascataError, RunTimeout, in_words
 from ..interrupts import could_not_begin
 from ..model import GraphSpec, Plan
@@ -26,8 +27,8 @@ from ..observe.report import RunReport
 from ..options import RunOptions
 from ..runtime.worker import Links, Refused
 from ..transport.unread import Unread
-from . import importing, supervisor
-from .account import make_report, raise_outcome, tell_of_growth, tell_of_restart
+from . import importing, sigterm, supervisor
+from .account import make_report, raise_outcome, tell_of_growth, tell_of_resistance, tell_of_restart
 from .caller import Caller, Seat
 from .watch import WorkerWatch
 
@@ -89,6 +90,7 @@ class SupervisedRun(ABC):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._events: asyncio.Queue[supervisor.Event] = asyncio.Queue()
         self._early: list[supervisor.Event] = []
+        self._beats: Board | None = None
         self._tasks: set[asyncio.Future[None]] = set()
 
     def post(self, event: supervisor.Event) -> None:
@@ -99,6 +101,16 @@ class SupervisedRun(ABC):
             return
         with suppress(RuntimeError):  # the loop is closed: the run is over
             loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    @property
+    def state(self) -> supervisor.RunState:
+        """How far it has come."""
+        state = self._supervisor.state
+        if state == "starting" and self._beats is not None:
+            with suppress(ValueError):  # the board has just been closed
+                if all(map(self._beats.beat, range(len(self._plan.workers)))):
+                    return "running"  # which the supervisor is told with the next event
+        return state
 
     @abstractmethod
     async def main(self) -> RunReport:
@@ -233,6 +245,7 @@ class SupervisedRun(ABC):
     async def _supervise(self, board: Board) -> None:
         """Hands events to the supervisor and carries its instructions out, until the run is over."""
         totals = None if self._caller is None else self._caller.totals
+        self._beats = board
         with progress_of(self._spec, board, totals, wanted=self._options.progress):
             while self._supervisor.phase is not supervisor.Phase.OVER:
                 event = await self._events.get()
@@ -246,6 +259,8 @@ class SupervisedRun(ABC):
         match instruction:
             case supervisor.DrainWorker(worker):
                 self._tell(worker, b"drain")
+            case supervisor.EndSources(worker):
+                self._tell(worker, b"end_sources")
             case supervisor.CancelWorker(worker):
                 self._tell(worker, b"cancel")
             case supervisor.KillWorker(worker):
@@ -369,6 +384,8 @@ class SupervisedRun(ABC):
                 self._events.put_nowait(supervisor.CycleRests(part, cycle, rest))
             case ("cycle_unread", cycle):
                 self._events.put_nowait(supervisor.CycleUnread(part, cycle))
+            case ("sources_ended",):
+                self._events.put_nowait(supervisor.SourcesEnded(part))
             case ("idle", report):
                 self._events.put_nowait(supervisor.Idle(part, report))
             case ("idle_confirmed", attempt, report):
@@ -390,6 +407,10 @@ class SupervisedRun(ABC):
             case ("call_failed", tags, error):
                 if self._caller is not None:
                     self._caller.tell(lambda caller: caller.call_failed(tags, error))
+            case ("terminated",):
+                if sigterm.handler_of_the_program() is not None:
+                    log.info("worker %d got SIGTERM, and goes on: the program has a handler of its own for it", part)
+                    self._tell(part, b"stay")
             case ("cancelled",):
                 self._events.put_nowait(supervisor.CancelAsked())
             case ("gone",):
@@ -400,7 +421,7 @@ class SupervisedRun(ABC):
     def _outcome(self, board: Board, wall_s: float, engine: str, start_method: str | None) -> RunReport:
         """The report of the run, or its first failure."""
         run = self._supervisor
-        complete = not run.errors and not run.cancelled
+        complete = not run.errors and not run.cancelled and not run.cut_short
         report = make_report(
             self._spec,
             self._plan,
@@ -413,5 +434,6 @@ class SupervisedRun(ABC):
             lost=run.lost if complete else run.lost | self._forgetful,
             again=run.restarted,
         )
+        tell_of_resistance(", ".join(nodes) for nodes in map(self._plan.parts.__getitem__, run.resisted))
         raise_outcome(run.errors, report, cancelled=run.cancelled)
         return report

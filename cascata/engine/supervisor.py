@@ -5,6 +5,9 @@
                                                                                         │
              drain, cancel, kill, end a channel, set a timer, finish <──────────────────┘
 
+A stop takes three steps: sources end at their next send; after half of its time those are cancelled that wait for
+something else; at its end everything that is left is.
+
     running ──stop──> draining ──┐
        │                         ├──failure, cancel, timeout──> cancelling ──grace over──> killing
        └─────────all workers have exited──────────> over
@@ -19,10 +22,12 @@ import enum
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from typing import Literal
 
 from ..errors import CascataError, DeadlockError, RunTimeout, WorkerDied
 from ..model import GraphSpec, Plan
 from ..runtime.idle import IdleReport, may_end, nothing_on_its_way
+from ..runtime.sources import beginnings
 from .events import (
     CancelAsked,
     CancelWorker,
@@ -33,6 +38,7 @@ from .events import (
     DrainWorker,
     EndCycle,
     EndReading,
+    EndSources,
     EndWriting,
     Event,
     Exited,
@@ -51,6 +57,7 @@ from .events import (
     Ready,
     RestartWorker,
     SetTimer,
+    SourcesEnded,
     StopAsked,
     StopCycle,
     TimedOut,
@@ -69,6 +76,7 @@ __all__ = [
     "DrainWorker",
     "EndCycle",
     "EndReading",
+    "EndSources",
     "EndWriting",
     "Event",
     "Exited",
@@ -87,7 +95,9 @@ __all__ = [
     "ReaderDone",
     "Ready",
     "RestartWorker",
+    "RunState",
     "SetTimer",
+    "SourcesEnded",
     "StopAsked",
     "StopCycle",
     "Supervisor",
@@ -100,14 +110,13 @@ REPORT_S = 0.5
 """Seconds that workers have to say what they are doing, before a run is ended for its timeout."""
 
 
-LAST_S = 0.5
-"""Seconds that workers have to cancel in, when a run was to drain within a time and did not."""
-
-
 RESTARTS = 3
 """Times that a worker is started again within `RESTARTS_WITHIN_S` seconds; at the next death the run ends."""
 
 RESTARTS_WITHIN_S = 60.0
+
+
+RunState = Literal["starting", "running", "draining", "ended", "failed", "cancelled"]
 
 
 class Phase(enum.Enum):
@@ -133,6 +142,8 @@ class Supervisor:
         phase: where the run is.
         errors: what failed, the first first.
         cancelled: whether the run was cancelled from outside.
+        cut_short: whether the run was to drain within a time and did not: what was left of it was cancelled.
+        resisted: the workers that were killed then, since they did not end within `grace` of that.
         booting: the workers that were not ready so far.
         lost: the workers that ended before they had counted all that they did.
         restarted: the workers that were started again.
@@ -142,6 +153,8 @@ class Supervisor:
         self.phase = Phase.RUNNING
         self.errors: list[BaseException] = []
         self.cancelled = False
+        self.cut_short = False
+        self.resisted: list[int] = []
         self._spec = spec
         self._plan = plan
         self._grace = grace
@@ -150,6 +163,9 @@ class Supervisor:
         self.lost: set[int] = set()
         self.restarted: set[int] = set()
         self._restartable = restartable
+        self._half = 0.0  # seconds of each half of the time to drain
+        self._unhurried = False  # whether only the sources have to end in it
+        self._sources_told = False  # whether the first half is over
         self._deaths: dict[int, list[tuple[float, CascataError]]] = {}
         self._overdue_on: dict[int, CascataError] = {}  # workers that are killed to be replaced
         self._finished: set[int] = set()
@@ -157,6 +173,7 @@ class Supervisor:
         self._timeout: float | None = None
         placed = {node: worker for worker, nodes in enumerate(plan.parts) for node in nodes}
         self._placed = placed
+        self._with_sources = {placed[node] for node in beginnings(spec)}  # workers on which something sends of itself
         self._stalled: dict[int, IdleReport] = {}
         self._confirmed: dict[int, IdleReport] | None = None
         self._attempt = 0
@@ -170,6 +187,15 @@ class Supervisor:
         self._readers = {
             channel: {placed[reader.node] for reader in spec.channels[channel].readers} for channel in plan.crossing
         }
+
+    @property
+    def state(self) -> RunState:
+        """How far the run has come, in a word for its user."""
+        if self.phase is Phase.RUNNING:
+            return "starting" if self.booting else "running"
+        if self.errors:
+            return "failed"
+        return "cancelled" if self.cancelled else "draining"
 
     @property
     def at_work(self) -> set[int]:
@@ -206,8 +232,11 @@ class Supervisor:
                 if self._starts_again(worker):
                     return self._start_again(worker, exitcode, at)
                 return self._exited(worker, exitcode)
-            case StopAsked(within):
-                return self._stop(within)
+            case StopAsked():
+                return self._stop(event)
+            case SourcesEnded(worker):
+                self._with_sources.discard(worker)
+                return []
             case CancelAsked():
                 self.cancelled = True
                 return self._cancel()
@@ -329,14 +358,30 @@ class Supervisor:
 
     # -- the run
 
-    def _stop(self, within: float | None) -> list[Instruction]:
-        instructions: list[Instruction] = []
-        if self.phase is Phase.RUNNING:
-            self.phase = Phase.DRAINING
-            instructions += (DrainWorker(worker) for worker in sorted(self._alive - self._finished))
-        if self.phase is Phase.DRAINING and within is not None:
-            instructions.append(SetTimer(within))
-        return instructions
+    def _stop(self, asked: StopAsked) -> list[Instruction]:
+        draining = self.phase is Phase.DRAINING
+        if not (draining or self.phase is Phase.RUNNING) or not self.at_work:
+            return []
+        if asked.unhurried and (draining or not self._with_sources & self.at_work):
+            return []  # a stop is under way already, or what goes on comes to its end by itself
+        self.phase = Phase.DRAINING
+        self._half = (self._grace if asked.within is None else asked.within) / 2
+        self._unhurried = asked.unhurried
+        self._sources_told = False
+        told = [] if draining else [DrainWorker(worker) for worker in sorted(self.at_work)]
+        return [*told, SetTimer(self._half)]
+
+    def _end_draining(self) -> list[Instruction]:
+        """Half of the time to drain is over, or all of it."""
+        if self._unhurried and self.booting & self.at_work:
+            return [SetTimer(self._half)]  # who leaves early does not mean to lose what it sent: they have just begun
+        if not self._sources_told:
+            self._sources_told = True
+            return [*(EndSources(worker) for worker in sorted(self.at_work)), SetTimer(self._half)]
+        if self._unhurried and not self._with_sources & self.at_work:
+            return []  # what the sources have sent has as long as it takes
+        self.cut_short = True
+        return self._cancel()
 
     def _cancel(self) -> list[Instruction]:
         if self.phase not in (Phase.RUNNING, Phase.DRAINING):
@@ -382,7 +427,11 @@ class Supervisor:
         self.booting.add(worker)
         self._stalled.pop(worker, None)
         self._confirmed = None
-        return [RestartWorker(worker, death, len(lately) + 1)]
+        # A new process does not know what the one before was told.
+        drain: list[Instruction] = [DrainWorker(worker)] if self.phase is Phase.DRAINING else []
+        if drain and self._sources_told:
+            drain.append(EndSources(worker))
+        return [RestartWorker(worker, death, len(lately) + 1), *drain]
 
     def _edges_of(self, worker: int) -> list[int]:
         """The crossing edges by which a worker sends."""
@@ -415,9 +464,8 @@ class Supervisor:
         return {edge.id for edge in self._spec.edges if self._placed[edge.source.node] in self.restarted}
 
     def _grace_over(self) -> list[Instruction]:
-        if self.phase is Phase.DRAINING and not self._finished >= self._alive:
-            self.cancelled = True
-            return [*self._cancel(), SetTimer(min(self._grace, LAST_S))]  # it had its grace to drain in
+        if self.phase is Phase.DRAINING and self.at_work:
+            return self._end_draining()
         return self._kill()
 
     def _kill(self) -> list[Instruction]:
@@ -464,6 +512,8 @@ class Supervisor:
         instructions = [] if worker in self._finished else self._forget_idle(worker)
         if worker in self._killed:
             resisted = worker not in self._finished and worker not in self.booting
+            if resisted and self.cut_short:
+                self.resisted.append(worker)
             if resisted and self.errors and isinstance(self.errors[0], CascataError):
                 self.errors[0].add_note(
                     f"worker {worker} ({', '.join(self._plan.parts[worker])}) did not stop within {self._grace:g} s, "

@@ -28,6 +28,7 @@ from .inherited import take_authkeys
 from .reporter import Reporter
 from .restart import cause
 from .watch import where_it_stands
+from .worker_sigterm import ParentsWord
 
 __all__ = [
     "Setup",
@@ -211,6 +212,7 @@ def obey(
     worker: Worker,
     reporter: Reporter,
     others: Mapping[bytes, Callable[..., Any]],
+    word: ParentsWord | None = None,
     thread: int | None = None,
 ) -> None:
     """Reads the parent's commands until it closes the connection, in a thread of its own.
@@ -221,6 +223,7 @@ def obey(
         worker: that obeys.
         reporter: answers.
         others: command -> what is called with its numbers, in this thread.
+        word: is told of each; None: nothing here waits for one.
         thread: that the loop runs in; None: the main thread.
     """
     thread = thread or threading.main_thread().ident
@@ -231,6 +234,8 @@ def obey(
             return
         what, *given = command.split()
         try:
+            if word is not None and word.heard(command):
+                continue
             if what in others:
                 others[what](*map(int, given))
             elif carry_out(command, loop, worker, reporter):

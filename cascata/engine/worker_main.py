@@ -21,6 +21,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import field
+from functools import partial
 from typing import Any
 
 from ..errors import SerializationError
@@ -52,6 +53,7 @@ from .worker_life import (
     take_over,
     tell_end,
 )
+from .worker_sigterm import ParentsWord
 
 __all__ = ["FdSetup", "main"]
 
@@ -85,7 +87,7 @@ def main(control: Any, spec: GraphSpec | None) -> None:
         spec: the graph, when this process was forked and has it already; else it comes over the control socket.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent cancels in order
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    word = ParentsWord()
     heed_signals()
     sys.setswitchinterval(SWITCH_S)
     forked = spec is not None
@@ -115,6 +117,7 @@ def main(control: Any, spec: GraphSpec | None) -> None:
     os.close(fds[setup.board_fd])
     stacks_to(fds[setup.stacks_fd])
     reporter = Reporter(by_connection(connection))
+    word.ask = partial(reporter.send, "terminated")
     install_forwarding(reporter.log, setup.log_level)
     try:
         payload = connection.recv_bytes()
@@ -131,7 +134,7 @@ def main(control: Any, spec: GraphSpec | None) -> None:
     if setup.journal_fd is not None:
         journal = restart.open_journal(fds[setup.journal_fd], spec, setup.nodes)
         os.close(fds[setup.journal_fd])
-    asyncio.run(_run(setup, spec, board, connection, reporter, journal))
+    asyncio.run(_run(setup, spec, board, connection, reporter, journal, word))
     importing.work_is_over()
     spec = None
     finish(("__main__", *setup.modules))
@@ -169,6 +172,7 @@ async def _run(
     connection: SocketWire,
     reporter: Reporter,
     journal: Mapping[int, Region] | None,
+    word: ParentsWord,
 ) -> None:
     loop = asyncio.get_running_loop()
     hub = Hub()
@@ -181,7 +185,7 @@ async def _run(
     worker = make_worker(setup, spec, board, reporter, links, life)
     links.release()
     threading.Thread(
-        target=obey, args=(connection, loop, worker, reporter, {}), name="cascata-control", daemon=True
+        target=obey, args=(connection, loop, worker, reporter, {}, word), name="cascata-control", daemon=True
     ).start()
     await worker.run()
     hub.close()

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from ..channel.local import LocalChannel
+from ..engine import sigterm
 from ..engine.importing import let_threads_pass
 from ..interrupts import begin, join, own_loop, take, until
 from ..model import GraphSpec
@@ -107,7 +108,8 @@ class Flow:
         while pending := [task for task in self._feeding if not task.done()]:
             await asyncio.wait(pending, timeout=_LOOK_S)
             for task in pending:
-                if self._live._sources[self._feeding[task]]._end.unread:
+                end = self._live._sources[self._feeding[task]]._end
+                if end.over or end.unread:  # the run is stopped, or nobody reads
                     task.cancel()
 
     async def __aexit__(
@@ -135,12 +137,21 @@ async def astream(spec: GraphSpec, options: RunOptions, feeds: Mapping[str, Any]
 
 def stream(spec: GraphSpec, options: RunOptions, feeds: Mapping[str, Any]) -> Generator[Any, None, None]:
     """What `Graph.stream` returns."""
+    sigterm.install()
     thread = _Thread(spec, options, feeds)
+    left = False
     try:
         while chunk := thread.chunk():
             yield from chunk
+    except GeneratorExit:
+        left = True
+        raise
     finally:
         thread.end()
+        if left:
+            sigterm.give_back()  # a generator that is closed cannot end the program, perhaps
+        else:
+            sigterm.leave()
 
 
 class _Thread:

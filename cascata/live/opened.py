@@ -16,8 +16,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..channel.base import Around, Pending
+from ..engine import sigterm
 from ..engine.run import OpenRun
 from ..errors import CascataError, ChannelClosed, NoAnswer, bounded_repr
+from ..interrupts import HEARD_S
 from ..model import GraphSpec
 from ..observe.report import RunReport
 from ..options import RunOptions, suggestion
@@ -146,10 +148,11 @@ class Live:
     Its sources and sinks are attributes under their names: `live.numbers.send(item)`, `live.results`; so are
     `live["numbers"]` and `live["results"]`. To be used in one event loop, by any number of its tasks.
 
-    Leaving the block closes the sources and waits for the end of the run. A sink that another task reads is read to its
-    end; what nobody reads is dropped, and counted. Leaving it by an exception cancels the run. Either way nothing is
-    left of it then. An error of the run is raised by what meets it first: a `send`, a loop over a sink, or the end of
-    the block.
+    Leaving the block closes the sources and waits for the end of the run. Components that send of themselves are
+    stopped then, as `stop` does, and have the run's `grace` to end; what was sent has as long as it takes. A sink that
+    another task reads is read to its end; what nobody reads is dropped, and counted. Leaving it by an exception cancels
+    the run. Either way nothing is left of it then. An error of the run is raised by what meets it first: a `send`, a
+    loop over a sink, or the end of the block.
 
     Args:
         spec: the graph, checked.
@@ -266,6 +269,42 @@ class Live:
             await self._raise_failure()
             raise
 
+    # -- its end
+
+    @property
+    def run(self) -> OpenRun:
+        """The run: `live.run.state`, `live.run.stop(within=)`, `live.run.cancel()`.
+
+        Raises:
+            CascataError: the graph does not run yet.
+        """
+        if self._run is None:
+            raise CascataError("live.run: the graph does not run yet. Write `async with graph.open() as live:`")
+        return self._run
+
+    def stop(self, within: float | None = None) -> None:
+        """Stops the run: sources are closed, what is in flight arrives, sinks end. Returns at once.
+
+        Inside the block; from any thread. `send` raises `ChannelClosed` from then on. The block goes on, and its end
+        waits for the end of the run.
+
+        Args:
+            within: seconds that it has, as for `Graph.stop`; None: the `grace` of the run.
+
+        Raises:
+            DefinitionError: that is no number of seconds.
+            CascataError: the graph does not run yet.
+        """
+        self.run.stop(within)
+
+    def cancel(self) -> None:
+        """Cancels the run: its nodes are cancelled, state is torn down, sinks end. Returns at once; from any thread.
+
+        Raises:
+            CascataError: the graph does not run yet.
+        """
+        self.run.cancel()
+
     # -- the block
 
     async def __aenter__(self) -> Self:
@@ -277,7 +316,10 @@ class Live:
         )  # it is told, if it is asked for
         try:
             waits: list[asyncio.Future[Any]] = [run.caller.ends, run.ended]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            while not any(
+                each.done() for each in waits
+            ):  # a signal may have left no more than a note: see `interrupts`
+                await asyncio.wait(waits, timeout=HEARD_S, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             run.cancel()
             await run.wait()
@@ -299,10 +341,18 @@ class Live:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        try:
+            await self._leave(error)
+        finally:
+            await sigterm.leave_async()
+
+    async def _leave(self, error: BaseException | None) -> None:
         run = self._run
         assert run is not None  # made by `__aenter__`
         self._leaving = True
-        if error is not None:
+        # A source that takes no more since the run was stopped is no reason to lose what is in flight.
+        stopped = isinstance(error, ChannelClosed) and run.state == "draining"
+        if error is not None and not stopped:
             run.cancel()
             await run.wait()
             failure = self._failure()
@@ -319,9 +369,10 @@ class Live:
             source.close()
         for sink in self._sinks.values():
             sink._leave()
+        run.leave()
         await run.wait()
         failure = self._failure()
-        if failure is not None and not self._told:
+        if failure is not None and not self._told and error is None:
             self._told = True
             raise failure
 

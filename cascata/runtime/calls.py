@@ -24,6 +24,7 @@ from .lineage import Taken
 from .ordered import RESULTS, Collected
 from .outport import PlainPort
 from .returned import sending
+from .stopping import StoppingEvent
 from .stream import Stream
 from .threads import BlockingPort, CallThread, Handover
 
@@ -165,10 +166,15 @@ class Calls:
     ) -> tuple[Callable[..., Awaitable[Any]], Send]:
         spec = self._spec
         blocking = {
-            name: BlockingPort(f"{self._node.name}.{name}", port.send, thread) for name, port in outports.items()
+            name: BlockingPort(f"{self._node.name}.{name}", port.send, thread, self._node.unwinds)
+            for name, port in outports.items()
         }
-        streams = {name: value.blocking(thread) for name, value in self._fixed.items() if isinstance(value, Stream)}
-        call = bind(spec, varying, {**self._fixed, **streams, **blocking})
+        waiting = {
+            name: value.blocking(thread)
+            for name, value in self._fixed.items()
+            if isinstance(value, Stream | StoppingEvent)
+        }
+        call = bind(spec, varying, {**self._fixed, **waiting, **blocking})
         result = sending(spec, send, set())
 
         async def run(*items: Any) -> Any:
@@ -365,6 +371,15 @@ class Calls:
     def running(self) -> bool:
         """Whether concurrent calls are under way, or what a thread has yielded is being sent."""
         return bool(self._running) or (self._handover is not None and self._handover.sending)
+
+    def run_in(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether a task is one in which a concurrent call runs."""
+        return task in self._running
+
+    @property
+    def in_threads(self) -> bool:
+        """Whether the runner is called in threads, which no cancellation ends."""
+        return bool(self._threads)
 
     async def join(self) -> None:
         """Waits for the calls that are still running. Cancelled, or after a failure: cancels them.

@@ -33,6 +33,7 @@ from .losses import Losses, place_of
 from .ordered import run_reordering
 from .outport import OutPort, Stopped
 from .state import StateCell, make_state
+from .stopping import StoppingEvent
 from .stream import Stream, TaggedStream
 from .trigger import run_once, run_triggers
 
@@ -92,9 +93,18 @@ class Node:
         self.host = host
         self.readers = readers
         self.takes_with_others = takes_with_others
+        self.where = log.Where(spec.name, spec.component.name, host.index)
+        """What its tasks and those that they make carry."""
         self.is_source = not readers
+        self.stopping = StoppingEvent() if spec.component.stopping else None
+        """What its runner awaits, if it declares that."""
         self.stopped = False
         self._stopping = False
+        self._draining = False  # whether it is stopped since the run is, and not since nobody reads
+        self._unwinding = False  # whether its runner has been told so, and runs to its end
+        self._interrupted = False  # whether it was told by a cancellation
+        self._has_worked = False
+        self.has_begun = False
         self.has_ended = False
         self._over = False
         """Whether it has come to its end by itself: it sends what is left, or has ended."""
@@ -178,7 +188,8 @@ class Node:
             ComponentError: its code raised.
             CancelledError: the worker is cancelling.
         """
-        log.current.set(log.Where(self.name, self.spec.component.name, self.host.index))
+        self.has_begun = True
+        log.current.set(self.where)
         ended = False
         try:
             await self._work()
@@ -225,43 +236,55 @@ class Node:
             async with AsyncExitStack() as stack:
                 if self.journal is not None:
                     await self.journal.recover()
-                fixed: dict[str, Any] = {}
-                component = self.spec.component
-                for state in component.states:
-                    self.doing = f"making its state {state.name!r}"
-                    fixed[state.name] = self.states[state.name] = await make_state(
-                        state, self.spec.state_args.get(state.name, StateArgs()), stack
-                    )
-                for port, given in self.spec.inputs.items():
-                    if given.port.stream:
-                        reader = self.readers.get(port) or MergedReader((), [given.constant])
-                        kind = Stream if self.host.lineage is None else TaggedStream
-                        fixed[port] = self.streams[port] = kind(self, port, reader)
-                    elif not given.channels:
-                        fixed[port] = given.constant
+                fixed = await self._fixed(stack)
                 self.doing = "working"
                 try:
                     await self._consume(Calls(self, fixed, stack))
                 except BaseException as error:
-                    # Who was stopped has ended, and leaves its state as at any end.
-                    if not isinstance(error, asyncio.CancelledError) or self.host.cancelling or not self.stopped:
+                    if not self._stopped_by(error):
                         raised = error
                         raise
                 finally:
                     self.doing = "undoing its state"
-                    self.undoing = True
+                    self.undoing = self._has_worked = True
         except BaseException as error:  # SystemExit and KeyboardInterrupt of a user's code end the node, not the worker
-            if raised is None:
+            if raised is None and not self._stopped_by(error):
                 raised = error
-            elif raised is not error:
+            elif raised is not None and raised is not error:
                 raised.add_note(f"undoing the state of {self.name!r} then raised {in_words(error)}")
         finally:
             self.undoing = False
+            self._has_worked = True
+            task = asyncio.current_task()
+            if self._interrupted and task is not None:
+                task.uncancel()  # what follows is the end of a node that was stopped, not of one that is cancelled
         # Looked at here and not in the `except`: a state that suppresses errors does not make a failure a success.
         if self.host.cancelling and isinstance(raised, GeneratorExit | asyncio.CancelledError):
             raise raised
         if raised is not None:
             raise self.failure(raised, self.in_hand)
+
+    def _stopped_by(self, error: BaseException) -> bool:
+        """Whether an error is that of a node which was stopped: it has ended, and leaves its state as at any end."""
+        return isinstance(error, asyncio.CancelledError) and self.stopped and not self.host.cancelling
+
+    async def _fixed(self, stack: AsyncExitStack) -> dict[str, Any]:
+        """Makes the parameters that are the same for every call, out-ports left aside."""
+        fixed: dict[str, Any] = {}
+        component = self.spec.component
+        for state in component.states:
+            self.doing = f"making its state {state.name!r}"
+            fixed[state.name] = self.states[state.name] = await make_state(
+                state, self.spec.state_args.get(state.name, StateArgs()), stack
+            )
+        for port, given in self.spec.inputs.items():
+            if given.port.stream:
+                reader = self.readers.get(port) or MergedReader((), [given.constant])
+                kind = Stream if self.host.lineage is None else TaggedStream
+                fixed[port] = self.streams[port] = kind(self, port, reader)
+            elif not given.channels:
+                fixed[port] = given.constant
+        return {**fixed, **dict.fromkeys(component.stopping, self.stopping)}
 
     @property
     def calls_running(self) -> bool:
@@ -298,6 +321,9 @@ class Node:
         self.stopped = True
         if self.end is not None:
             return self.end.refusal()
+        task = asyncio.current_task()
+        if task in self.tasks or (self._calls is not None and self._calls.run_in(task)):
+            self.unwinds()
         return Stopped(f"{self.name}: nobody reads what it sends any more, or the run is stopping")
 
     def _outlived(self, port: str, edge: int) -> BaseException | None:
@@ -366,6 +392,31 @@ class Node:
             self.end.stop()
         for port in self.outports.values():
             port.stop()
+
+    def drain(self) -> None:
+        """As `stop`, since the run is stopped: what its runner sends when it knows of that is sent."""
+        if self.stopping is not None:
+            self.stopping.set()  # it decides by itself
+        else:
+            self._draining = True
+            self.stop()
+
+    def unwinds(self) -> None:
+        """Its runner has been told that it was stopped. What its `finally` blocks send is sent."""
+        if self._draining and not self._unwinding:
+            self._unwinding = True
+            self._stopping = False
+            for port in self.outports.values():
+                port.resume()
+
+    def interrupt(self) -> bool:
+        """Whether its task is to be cancelled, since it was stopped and has come to no `send`."""
+        ends = self._unwinding or self._has_worked or self.end is not None
+        if ends or self.stopping is not None or (self._calls is not None and self._calls.in_threads):
+            return False
+        self.stopped = self._interrupted = self._draining = True
+        self.unwinds()
+        return True
 
     def failure(self, error: BaseException, items: Mapping[str, Any] | None) -> ComponentError:
         """The error of this node for an error that its code raised, with the items in hand."""

@@ -99,7 +99,7 @@ class OutPort:
         elif len(writers) == 1:
             self.send = puts[0]
         else:
-            self.send = self._fanning_out(puts)
+            self.send = self._fanning_out(puts, refusal)
         self.guard = guard
         if guard is not None:
             self.send = self._guarded(guard, self.send)
@@ -129,6 +129,12 @@ class OutPort:
         self._stopped = True
         for writer in self.writers:
             writer.stop()
+
+    def resume(self) -> None:
+        """After `stop`: sends again."""
+        self._stopped = False
+        for writer in self.writers:
+            writer.resume()
 
     def _discarding(
         self, refusal: Callable[[], BaseException | None], forgotten: Callable[[], None]
@@ -165,7 +171,7 @@ class OutPort:
         self._discarded = lambda: discarded
         return send
 
-    def _fanning_out(self, puts: Sequence[Put]) -> Callable[[Any], Any]:
+    def _fanning_out(self, puts: Sequence[Put], refusal: Callable[[], BaseException | None]) -> Callable[[Any], Any]:
         fanned = 0
         unsent = 0  # of them, those that went out on no edge
         doubled = 0  # puts that nobody has awaited yet, less the items of which they are
@@ -202,7 +208,7 @@ class OutPort:
             nonlocal doubled
             doubled -= len(waiting) - 1
             # Side by side: the reader of one edge may need the item of another before it can go on.
-            await asyncio.gather(*waiting)
+            await self._all_of(waiting, refusal)
 
         self._fanned = lambda: fanned - unsent
         self._doubled = lambda: doubled
@@ -211,6 +217,14 @@ class OutPort:
             if sharing is not None:
                 sharing.round = lambda: fanned
         return send
+
+    async def _all_of(self, puts: Sequence[Any], refusal: Callable[[], BaseException | None]) -> None:
+        try:
+            await asyncio.gather(*puts)
+        except asyncio.CancelledError:
+            if self._stopped:
+                refusal()  # the puts were refused in tasks of their own: the node is to know who was told
+            raise
 
     def _guarded(self, guard: Guard, send: Callable[[Any], Any]) -> Callable[[Any], Any]:
         async def when_done(done: Awaitable[None], given: Any) -> None:

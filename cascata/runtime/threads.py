@@ -203,11 +203,19 @@ def _set(future: asyncio.Future[None]) -> None:
 
 
 class BlockingPort:
-    """An out-port as a threaded runner sees it: `send` blocks until there is room."""
+    """An out-port as a threaded runner sees it: `send` blocks until there is room.
 
-    def __init__(self, name: str, send: Callable[[Any], Any], thread: CallThread) -> None:
+    Args:
+        name: of the port.
+        send: of the out-port in the loop.
+        thread: that the runner is called in.
+        unwinds: called when a send was refused: the runner is on its way to its end.
+    """
+
+    def __init__(self, name: str, send: Callable[[Any], Any], thread: CallThread, unwinds: Callable[[], None]) -> None:
         self.name = name
         self._send = send
+        self._unwinds = unwinds
         self._thread = thread
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
@@ -234,6 +242,7 @@ class BlockingPort:
         try:
             await self._send(item)
         except asyncio.CancelledError as error:  # returned: a future would turn it into a cancellation of its own
+            self._unwinds()
             return error
         return None
 

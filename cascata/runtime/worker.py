@@ -27,6 +27,7 @@ from .idle import IdleReport, IdleWatch, Rest
 from .journal import Life, NodeJournal
 from .lineage import Lineage
 from .node import Node
+from .sources import beginnings, is_fed
 
 __all__ = ["SWITCH_S", "Events", "Links", "Refused", "Worker"]
 
@@ -72,6 +73,9 @@ class Events(Protocol):
     def call_failed(self, tags: Sequence[int], error: BaseException) -> None:
         """An item that belongs to these calls has failed."""
 
+    def sources_ended(self) -> None:
+        """The run drains, and nothing is left here that would send of itself."""
+
     def idle(self, report: IdleReport) -> None:
         """Nothing here has moved for a while, and nothing can before an item or room comes from elsewhere."""
 
@@ -91,6 +95,8 @@ class _Part:
     nodes: list[Node]
     outward: list[Writer]
     """By which they send to other nodes."""
+    fed: bool
+    """Whether other nodes send to it."""
     looking: bool = False
     ended: bool = False
     unread: bool = False
@@ -161,12 +167,15 @@ class Worker:
         rows = {name: row for row, name in enumerate(spec.nodes)}
         self.writers: dict[int, Writer] = {}
         self.nodes = [self._node(spec.nodes[name], rows[name]) for name in names]
+        self._beginnings = [node for node in self.nodes if node.name in beginnings(spec)]
+        self._draining = False
         self._cycles = [
             _Part(
                 number,
                 cycle,
                 [node for node in self.nodes if node.name in cycle.nodes],
                 [self.writers[edge] for edge in sorted(cycle.outward & self.writers.keys())],
+                is_fed(spec, cycle),
             )
             for number, cycle in enumerate(spec.cycles)
         ]
@@ -300,6 +309,12 @@ class Worker:
                 self._open[channel] -= 1
                 if not self._open[channel] and channel in crossing:
                     self._events.reader_done(channel)
+        if self._draining and node in self._beginnings:
+            self._look_at_sources()
+
+    def _look_at_sources(self) -> None:
+        if all(node.has_ended for node in self._beginnings):
+            self._events.sources_ended()
 
     # -- cycles
 
@@ -421,15 +436,35 @@ class Worker:
     # -- from outside
 
     def drain(self) -> None:
-        """Sources end at their next send; what they sent runs on to its end."""
+        """Sources end at their next send; what they sent runs on to its end. Who awaits the stop is told."""
+        self._draining = True
         for node in self.nodes:
-            if node.is_source:
-                node.stop()
+            if node.is_source or node.stopping is not None:
+                node.drain()
+        self._look_at_sources()
+
+    def end_sources(self) -> None:
+        """Cancels the sources that have not come to a send, where they wait.
+
+        In a cycle that nothing feeds each node ends at its next send.
+        """
+        if not all(node.has_begun for node in self._tasks.values()):
+            asyncio.get_running_loop().call_soon(self.end_sources)  # one that has not begun could not tell of its end
+            return
+        for task, node in self._tasks.items():
+            if node.is_source and not task.done() and node.interrupt():
+                task.cancel()
+        for part in self._cycles:
+            for node in part.nodes if not part.fed else ():
+                node.drain()
 
     def cancel(self) -> None:
         """Cancels every node that is not undoing its state, and again after a while those that resisted."""
         self.cancelling = True
         running = [task for task in self._tasks if not task.done()]
+        for node in self.nodes:
+            if node.stopping is not None:
+                node.stopping.set()  # a thread that looks at it now and then cannot be told otherwise
         for task in running:
             if not self._tasks[task].undoing:
                 task.cancel()
@@ -437,6 +472,10 @@ class Worker:
             self._again.cancel()
         if running:
             self._again = asyncio.get_running_loop().call_later(_RECANCEL_S, self.cancel)
+
+    def left(self) -> list[asyncio.Task[None]]:
+        """The tasks of nodes that have not ended."""
+        return [task for task in self._tasks if not task.done()]
 
     def refused(self, error: SerializationError, owners: Sequence[str], item: Any) -> None:
         """An item could not cross a process border; its edge has counted it.

@@ -381,6 +381,9 @@ class BrokeredWriter(LateWriter):
         self._end()
         self._flush()
 
+    def resume(self) -> None:
+        self.over = self.closed
+
     async def aclose(self) -> None:
         if self._finished:
             return

@@ -455,6 +455,9 @@ class CrossingWriter(LateWriter):
         self._end()
         self._flush()
 
+    def resume(self) -> None:
+        self.over = self.closed
+
     async def flushed(self) -> None:
         """Waits until all that was put has left this process, or never can."""
         self._flush()

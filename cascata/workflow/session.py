@@ -19,6 +19,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ..engine import sigterm
 from ..engine.importing import let_threads_pass
 from ..errors import ChannelClosed
 from ..interrupts import HEARD_S, begin, join, own_loop, until
@@ -127,6 +128,7 @@ class Session:
         Raises:
             CascataError: it cannot be opened.
         """
+        sigterm.install()
         let_threads_pass()
         begin(self._thread)
         try:
@@ -178,6 +180,7 @@ class Session:
         """Lets everything that is inside go to its end, and waits for the end of the run. Ctrl-C cancels it.
 
         Raises:
+            SystemExit: SIGTERM came, and has stopped the run.
             CascataError: the run failed, and no stream has told so.
         """
         self._tell(self._stop)
@@ -186,7 +189,13 @@ class Session:
         except BaseException:
             self.cancel()
             raise
+        sigterm.leave()
         self.raise_error()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing more is taken in."""
+        return self._stopping
 
     def cancel(self) -> None:
         """Ends the run now, and waits for its end."""
@@ -263,7 +272,7 @@ class Session:
                 await awake.wait()
                 awake.clear()
         except ChannelClosed:
-            return  # the run is ending, and its end tells why
+            self._stop()  # the run is ending, and its end tells why; what is inside still arrives, if it was stopped
 
     async def _read(self, name: str, sink: Any) -> None:
         async for batch in sink:

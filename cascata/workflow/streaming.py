@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..engine import sigterm
 from ..errors import CascataError
 from ..interrupts import take
 from ..records import dataclass
@@ -59,7 +60,7 @@ def _stream(
     inside, more = 0, True
     try:
         while True:
-            while more and inside < max_inflight:
+            while more and inside < max_inflight and not session.stopping:
                 try:
                     number, payloads = next(batches)
                 except StopIteration:
@@ -70,6 +71,8 @@ def _stream(
                 if not stream.inbox.empty():
                     break  # what is ready goes out before more is read
             if not inside:
+                if more:
+                    _tell_why_ended(session)
                 return
             arrival = take(stream.inbox)
             if arrival.batch is None:
@@ -87,6 +90,7 @@ def _stream(
 
 
 def _tell_why_ended(session: Session) -> None:
+    sigterm.leave()
     session.raise_error()
     raise CascataError("dag.stream: the DAG was stopped, or has failed, while this stream went on") from session.error
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 
-from cascata import BlockingOut, In, Out, State, component, inport, outport, persist
+from cascata import BlockingOut, In, Out, State, Stopping, component, inport, outport, persist
 from cascata.dsl.component import Component
 from cascata.dsl.declare import RESERVED_PORT_NAMES
 from cascata.dsl.group import Group
@@ -583,3 +583,36 @@ def test_declared_state_has_no_value_outside_of_a_node() -> None:
     for use in (seen.get, lambda: seen.set(1), lambda: seen.value, lambda: setattr(seen, "value", 1)):
         with pytest.raises(Exception, match=r"State\(int\) only declares state"):
             use()
+
+
+# --- stopping ------------------------------------------------------------------------------------------
+
+
+def test_a_parameter_that_awaits_the_stop_is_no_port() -> None:
+    @component
+    @inport("item")
+    @outport("out")
+    async def Decorated(item: Any, out: Any, halt: Stopping) -> None: ...
+
+    @component
+    async def Annotated(item: In[int], out: Out[int], *, stopping: Stopping) -> None: ...
+
+    for each, name in ((Decorated, "halt"), (Annotated, "stopping")):
+        assert each.spec.stopping == (name,)
+        assert [port.name for port in each.spec.inports] == ["item"]
+        assert [port.name for port in each.spec.outports] == ["out"]
+        assert not hasattr(each, name)
+
+
+def test_what_awaits_the_stop_has_no_default_and_is_not_declared_as_a_port() -> None:
+    with pytest.raises(DefinitionError, match=r"the run gives it its value\. Write `stopping: Stopping`"):
+
+        @component
+        async def HasDefault(stopping: Stopping = None) -> None:  # type: ignore[assignment]
+            ...
+
+    with pytest.raises(DefinitionError, match="declared as an in-port above the function and as what tells of a stop"):
+
+        @component
+        @inport("stopping")
+        async def IsPort(stopping: Stopping) -> None: ...

@@ -376,7 +376,7 @@ class Handle:
         self.number = number
         self.stopped = False
 
-    def stop(self) -> None:
+    def stop(self, within: float | None = None) -> None:
         self.stopped = True
 
     def join(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cascata import In, Out, State, component, inport, outport
+from cascata import BlockingOut, In, Out, State, Stopping, component, inport, outport
 from cascata.errors import ComponentError
 
 
@@ -259,3 +259,19 @@ def test_state_is_left_when_the_runner_raises() -> None:
     with pytest.raises(ValueError, match="1") as raised:
         failing.test(x=1)
     assert steps == ["in", "value", raised.value, "out"]
+
+
+def test_a_trial_is_not_stopped() -> None:
+    @component
+    async def Asks(out: Out[bool], stopping: Stopping) -> None:
+        await out.send(stopping.is_set())
+        await out.send(await stopping.wait(0.001))
+
+    @component(thread=True)
+    def AsksInAThread(out: BlockingOut[bool], stopping: Stopping) -> None:
+        out.send(stopping.is_set())
+        out.send(bool(stopping.wait(0.001)))
+
+    assert Asks.test() == AsksInAThread.test() == {"out": [False, False]}
+    with pytest.raises(TypeError, match="no in-port 'stopping'"):
+        Asks.test(stopping=True)

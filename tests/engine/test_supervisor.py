@@ -10,7 +10,6 @@ import pytest
 from cascata import Graph
 from cascata.engine.cycles import separate
 from cascata.engine.supervisor import (
-    LAST_S,
     REPORT_S,
     RESTARTS,
     RESTARTS_WITHIN_S,
@@ -21,6 +20,7 @@ from cascata.engine.supervisor import (
     DescribeWorkers,
     DrainWorker,
     EndReading,
+    EndSources,
     EndWriting,
     Event,
     Exited,
@@ -39,6 +39,7 @@ from cascata.engine.supervisor import (
     Ready,
     RestartWorker,
     SetTimer,
+    SourcesEnded,
     StopAsked,
     StopCycle,
     Supervisor,
@@ -214,7 +215,7 @@ def test_who_still_boots_is_killed_at_once_and_not_blamed() -> None:
 
 def test_who_still_boots_has_time_to_drain() -> None:
     run = supervisor(booting=(1,))
-    assert run.handle(StopAsked()) == [DrainWorker(0), DrainWorker(1), DrainWorker(2)]
+    assert run.handle(StopAsked())[:-1] == [DrainWorker(0), DrainWorker(1), DrainWorker(2)]
 
 
 def test_a_worker_that_dies_while_it_boots_has_died() -> None:
@@ -367,14 +368,8 @@ def test_a_death_while_the_run_drains_is_a_death() -> None:
 def test_stop_drains_every_worker_that_has_not_finished() -> None:
     run = supervisor()
     run.handle(Finished(1))
-    assert run.handle(StopAsked()) == [DrainWorker(0), DrainWorker(2)]
-    assert run.phase is Phase.DRAINING
-
-
-def test_stop_twice_is_stop() -> None:
-    run = supervisor()
-    run.handle(StopAsked())
-    assert run.handle(StopAsked()) == []
+    assert run.handle(StopAsked()) == [DrainWorker(0), DrainWorker(2), SetTimer(GRACE / 2)]
+    assert (run.phase, run.state) == (Phase.DRAINING, "draining")
 
 
 def test_a_drained_run_has_succeeded() -> None:
@@ -383,25 +378,89 @@ def test_a_drained_run_has_succeeded() -> None:
     for worker in range(3):
         run.handle(Finished(worker))
         run.handle(Exited(worker, 0))
-    assert (run.phase, run.errors, run.cancelled) == (Phase.OVER, [], False)
+    assert (run.phase, run.errors, run.cancelled, run.cut_short) == (Phase.OVER, [], False, False)
 
 
-def test_what_has_not_drained_in_time_is_cancelled_and_soon_killed() -> None:
+def test_after_half_of_its_time_a_stop_ends_the_sources_that_wait() -> None:
     run = supervisor()
-    assert run.handle(StopAsked(2.0))[-1] == SetTimer(2.0)
+    assert run.handle(StopAsked(3.0))[-1] == SetTimer(1.5)
     run.handle(Finished(0))
-    *cancelled, timer = run.handle(GraceOver())
-    assert {CancelWorker(1), CancelWorker(2)} <= set(cancelled)
-    assert CancelWorker(0) not in cancelled
-    assert timer == SetTimer(LAST_S)
-    assert (run.phase, run.cancelled) == (Phase.CANCELLING, True)
-    assert KillWorker(1) in run.handle(GraceOver())
+    assert run.handle(GraceOver()) == [EndSources(1), EndSources(2), SetTimer(1.5)]
+    assert run.phase is Phase.DRAINING
 
 
-def test_a_limit_may_be_set_on_a_stop_that_had_none() -> None:
+def test_what_has_not_drained_in_time_is_cancelled_and_killed_after_grace() -> None:
     run = supervisor()
+    run.handle(StopAsked(2.0))
+    run.handle(Finished(0))
+    run.handle(GraceOver())
+    assert run.handle(GraceOver()) == [CancelWorker(1), CancelWorker(2), SetTimer(GRACE)]
+    assert (run.phase, run.cancelled, run.cut_short) == (Phase.CANCELLING, False, True)
+    run.handle(Finished(1))
+    assert run.handle(GraceOver()) == [KillWorker(0), KillWorker(1), KillWorker(2)]
+    for worker, exitcode in enumerate((0, 0, -9)):
+        run.handle(Exited(worker, exitcode))
+    assert (run.errors, run.resisted) == ([], [2])  # the report is no error, and says who was killed
+
+
+def test_a_further_stop_gives_the_run_its_own_time_from_then_on() -> None:
+    run = supervisor()
+    run.handle(StopAsked(100.0))
+    assert run.handle(StopAsked(1.0)) == [SetTimer(0.5)]
+    run.handle(GraceOver())
+    assert run.handle(StopAsked(4.0)) == [SetTimer(2.0)]
+    assert EndSources(0) in run.handle(GraceOver())
+
+
+def test_a_stop_leaves_a_run_alone_that_has_only_to_exit() -> None:
+    run = supervisor()
+    for worker in range(3):
+        run.handle(Finished(worker))
+    assert run.handle(StopAsked()) == []
+    assert run.handle(GraceOver()) == [KillWorker(0), KillWorker(1), KillWorker(2)]
+
+
+def test_leaving_gives_what_was_sent_as_long_as_it_takes_when_the_sources_have_ended() -> None:
+    run = supervisor()
+    assert run.handle(StopAsked(None, unhurried=True))[0] == DrainWorker(0)
+    assert EndSources(0) in run.handle(GraceOver())
+    run.handle(SourcesEnded(0))  # the only worker with sources
+    assert run.handle(GraceOver()) == []
+    assert run.phase is Phase.DRAINING
+
+
+def test_leaving_cancels_a_run_whose_sources_do_not_end() -> None:
+    run = supervisor()
+    run.handle(StopAsked(None, unhurried=True))
+    run.handle(GraceOver())
+    assert run.handle(GraceOver()) == ALL_CANCELLED
+
+
+def test_the_time_to_leave_begins_when_the_workers_have_begun() -> None:
+    run = supervisor(booting=(2,))
+    run.handle(StopAsked(None, unhurried=True))
+    assert run.handle(GraceOver()) == run.handle(GraceOver()) == [SetTimer(GRACE / 2)]
+    run.handle(Ready(2))
+    assert EndSources(0) in run.handle(GraceOver())
+
+
+def test_a_worker_that_starts_again_while_the_run_drains_is_told_so() -> None:
+    run = restarting()
     run.handle(StopAsked())
-    assert run.handle(StopAsked(1.0)) == [SetTimer(1.0)]
+    assert run.handle(killed(1, 1.0))[1:] == [DrainWorker(1)]
+    run.handle(Ready(1))
+    run.handle(GraceOver())
+    assert run.handle(killed(1, 2.0))[1:] == [DrainWorker(1), EndSources(1)]
+
+
+def test_leaving_does_not_stop_a_run_that_ends_by_itself_nor_loosen_a_stop() -> None:
+    run = supervisor()
+    run.handle(StopAsked(1.0))
+    assert run.handle(StopAsked(None, unhurried=True)) == []
+    ends = supervisor()
+    ends.handle(Finished(0))
+    assert ends.handle(StopAsked(None, unhurried=True)) == []
+    assert ends.phase is Phase.RUNNING
 
 
 def test_cancel_cancels_and_is_remembered() -> None:
@@ -644,6 +703,8 @@ def test_whatever_happens_in_whatever_order_a_run_ends_and_says_how() -> None:
     events: list[Event] = [
         StopAsked(),
         StopAsked(1.0),
+        StopAsked(None, unhurried=True),
+        SourcesEnded(0),
         CancelAsked(),
         KillAsked(),
         Failed(1, failure()),
