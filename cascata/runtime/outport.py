@@ -97,6 +97,11 @@ class OutPort:
         return self._discarded() + self._fanned()
 
     @property
+    def unread(self) -> bool:
+        """Whether it discards what is sent: it was never connected, or all of its readers have ended."""
+        return all(writer.closed for writer in self.writers)
+
+    @property
     def blocked_s(self) -> float:
         return sum(writer.blocked_s for writer in self.writers)
 
