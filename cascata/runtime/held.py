@@ -14,18 +14,18 @@ So the call whose turn it is waits for nothing but room in the in-ports that it 
 bounded: that call's attempt, and what each of the others may have sent ahead of its turn.
 
 A `send` that waits here is ended like one that waits for room: by its cancellation (a time limit, the end of the run),
-and by `Stopped` when nobody reads any more or the run drains. Of the last two nobody tells: `Holding.look` is called
-when the node is stopped, and ten times a second by the worker's `IdleWatch`.
+and by `Stopped` when nobody reads any more or the run drains: `Holding.look` is called when the node is stopped, and
+ten times a second by the worker's `IdleWatch`, since writers do not tell when their last reader has ended.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import copy_context
 from time import perf_counter
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, Final, Protocol
 
 from .. import log
 from ..channel.base import DONE, Pending
@@ -136,6 +136,9 @@ class Holding:
     Attributes:
         ahead_bytes: the share of one call in `AHEAD_BYTES`.
         waiting: those with a `send` that waits.
+        over: whether the node is to stop.
+        loop: in which it runs.
+        turns: of the loop.
     """
 
     def __init__(self, node: Sender, concurrency: int, forgotten: Callable[[], None]) -> None:
@@ -143,11 +146,16 @@ class Holding:
         self.forgotten = forgotten
         self.ahead_bytes = AHEAD_BYTES // concurrency
         self.waiting: set[Held] = set()
+        self.over = False
+        self.loop = asyncio.get_running_loop()
+        self.turns = turns()
         self._told = False
 
     def look(self) -> None:
-        """Ends the sends that wait, if the node is to stop."""
-        if self.waiting and self.node.unread:
+        """Looks whether the node is to stop; then what its calls send is refused, and so is what waits."""
+        if not self.over and self.node.unread:
+            self.over = True
+        if self.over:
             for held in list(self.waiting):
                 held.wake()
 
@@ -168,15 +176,18 @@ class Holding:
 class HeldPort:
     """An out-port as the runner sees it, of a call that may have to keep what it sends."""
 
-    __slots__ = ("_held", "_port", "guard")
+    __slots__ = ("_discards", "_held", "_port", "guard")
 
     def __init__(self, held: Held, port: OutPort) -> None:
         self._held = held
         self._port = port
+        self._discards = not port.writers
         self.guard: Guard | None = port.guard
 
     def send(self, item: Any) -> Awaitable[None]:
         """As `OutPort.send`."""
+        if self._discards:
+            return self._held.discard(self._port)
         return self._held.send(self._port, item)
 
     def __repr__(self) -> str:
@@ -203,6 +214,7 @@ class Held:
 
     Args:
         holding: of the node.
+        ports: the node's out-ports.
         turn: of the call; None: its results need not wait for others.
         retries: whether it may be tried again.
 
@@ -213,55 +225,60 @@ class Held:
 
     __slots__ = (
         "_bytes",
-        "_context",
-        "_dropped",
-        "_ended",
-        "_error",
+        "_context",  # of the call: what leaves later belongs to it all the same (see `lineage`)
+        "_discarded",  # port -> items that nobody will read: they need not be kept
+        "_dropped",  # whether nothing of it leaves
+        "_ended",  # whether the call has: `leave` sends what is kept
+        "_error",  # of what leaves while the call goes on
         "_holding",
-        "_kept",
-        "_late",
-        "_leaving",
-        "_loop",
-        "_node",
-        "_places",
-        "_retries",
-        "_straight",
+        "_kept",  # port, item and its bytes, in the order of the sends
+        "_late",  # sends that did not find room and are not done: others must not overtake them
+        "_leaving",  # sends what is kept while the call goes on
+        "_most",  # items that may be kept now
+        "_most_bytes",
+        "_places",  # of the sends that wait; only the first may go on
+        "_retries",  # whether it may still be tried again
+        "_straight",  # whether nothing is kept any more
         "_turn",
-        "_turns",
-        "_unread",
         "final",
         "ports",
     )
 
-    goes_straight: ClassVar[bool] = True
-    """Whether nothing is kept any more when it may leave."""
+    ports: Mapping[str, Any]
 
     def __init__(self, holding: Holding, ports: Mapping[str, OutPort], turn: Turn | None, *, retries: bool) -> None:
-        self.ports: Mapping[str, Any] = {name: HeldPort(self, port) for name, port in ports.items()}
+        self.ports = {name: HeldPort(self, port) for name, port in ports.items()}
         self.final = False
         self._holding = holding
-        self._node = holding.node
         self._turn = turn
         self._retries = retries
-        self._kept: deque[tuple[Any, Any, int]] = deque()  # port, item and its bytes, in the order of the sends
-        self._unread: Counter[Any] = Counter()  # port -> items that nobody will read, which need not be kept
+        self._kept: deque[tuple[Any, Any, int]] = deque()
+        self._discarded: Counter[OutPort] | None = None
         self._bytes = 0
-        self._places: deque[_Place] = deque()  # of sends that wait; only the first may go on
-        self._late = 0  # sends that did not find room and are not done: others must not overtake them
+        self._places: deque[_Place] = deque()
+        self._late = 0
         self._straight = False
-        self._ended = False  # the call has: `leave` sends what is kept
+        self._ended = False
         self._dropped = False
-        self._leaving: asyncio.Task[None] | None = None  # sends what is kept, while the call goes on
-        self._error: BaseException | None = None  # of that
-        self._loop = asyncio.get_running_loop()
-        self._turns = turns()
-        self._context = contextvars.copy_context()  # what leaves later belongs to the call all the same (see `lineage`)
+        self._leaving: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+        self._context = copy_context()
         if turn is not None:
             turn.held = self
+        self._set_room()
 
     @property
     def _may_leave(self) -> bool:
         return not self._retries and (self._turn is None or self._turn.due)
+
+    def _set_room(self) -> None:
+        """Sets how much may be kept."""
+        if self._may_leave:  # nothing more: what is kept leaves first
+            self._most = self._most_bytes = 0
+        elif self._turn is not None and not self._turn.due:
+            self._most, self._most_bytes = AHEAD_ITEMS, self._holding.ahead_bytes
+        else:
+            self._most, self._most_bytes = ATTEMPT_ITEMS, ATTEMPT_BYTES
 
     # -- sending
 
@@ -271,33 +288,53 @@ class Held:
             if self._straight:
                 done: Awaitable[None] = port.send(item)
                 return done
-            if self._has_room() and not self._node.unread and perf_counter() - self._turns.turned <= SLICE_S:
+            holding = self._holding
+            if (
+                len(self._kept) < self._most
+                and self._bytes < self._most_bytes
+                and not holding.over
+                and perf_counter() - holding.turns.turned <= SLICE_S
+            ):
                 self._keep(port, item)
                 return DONE
         self._late += 1
         return _LateSend(self, port, item)
+
+    def discard(self, port: OutPort) -> Awaitable[None]:
+        """What `send` does on a port that was never connected."""
+        if self._straight:
+            return port.send(None)
+        if perf_counter() - self._holding.turns.turned > SLICE_S or self._holding.over:
+            self._late += 1
+            return _LateSend(self, port, None)
+        self._count_discarded(port)
+        return DONE
 
     async def send_later(self, port: Any, item: Any) -> None:
         """The same, of a `send` that has to wait, or to let the loop turn."""
         place = _Place()
         self._places.append(place)
         done: Awaitable[None] = DONE
+        turned = self._holding.turns
         try:
-            if perf_counter() - self._turns.turned > SLICE_S:
+            if perf_counter() - turned.turned > SLICE_S:
                 await asyncio.sleep(0)
-                self._turns.turned = perf_counter()
+                turned.turned = perf_counter()
             while True:
                 if self._places[0] is place:
-                    self._check()
+                    self._refuse_if_over()
                     if self._straight:
                         done = port.send(item)
                         break
-                    if self._has_room() or self._dropped:
+                    if self._dropped or port.unread:
+                        self._count_discarded(port)
+                        break
+                    if len(self._kept) < self._most and self._bytes < self._most_bytes:
                         self._keep(port, item)
                         break
                     if self._make_room():
                         continue
-                place.future = self._loop.create_future()
+                place.future = self._holding.loop.create_future()
                 self._holding.waiting.add(self)
                 await place.future
         finally:
@@ -322,62 +359,53 @@ class Held:
         if self._places:
             self._places[0].wake()
 
-    def _check(self) -> None:
-        """Raises what ends a `send`."""
+    def _refuse_if_over(self) -> None:
         if self._error is not None:
             raise self._error
-        if self._node.unread and not self._dropped and (refusal := self._node.refusal()) is not None:
+        if self._holding.over and not self._dropped and (refusal := self._holding.node.refusal()) is not None:
             raise refusal
-
-    def _has_room(self) -> bool:
-        if self._dropped:
-            return True
-        if self._may_leave:  # what is kept leaves first: then it goes straight
-            return False
-        if self._turn is not None and not self._turn.due:
-            return len(self._kept) < AHEAD_ITEMS and self._bytes < self._holding.ahead_bytes
-        return len(self._kept) < ATTEMPT_ITEMS and self._bytes < ATTEMPT_BYTES
 
     def _make_room(self) -> bool:
         """At the bound. Whether there may be room now."""
         if self._retries and (self._turn is None or self._turn.due):
             self.final = True
             self._retries = False
+            self._set_room()
             self._holding.tell_of_final_attempt()
             self._begin_to_leave()
             return True
         return False
 
     def _keep(self, port: Any, item: Any) -> None:
-        if self._dropped:
-            return
-        if port.unread:
-            self._unread[port] += 1
-            return
         size = weight(item)
         self._bytes += size
         self._kept.append((port, item if port.guard is None else port.guard.given(item), size))
+
+    def _count_discarded(self, port: OutPort) -> None:
+        if self._discarded is None:
+            self._discarded = Counter()
+        self._discarded[port] += 1
 
     # -- leaving
 
     def turn_came(self) -> None:
         """The calls before this one have ended."""
         if not self._ended and not self._dropped:
+            self._set_room()
             if self._may_leave:
                 self._begin_to_leave()
             self.wake()  # of an attempt: it may keep more now
 
     def _begin_to_leave(self) -> None:
         """From now on what is sent leaves, after what is kept."""
-        if self._kept or self._unread:
-            self._leaving = self._loop.create_task(self._leave_beside_the_call(), context=self._context)
+        if self._kept or self._discarded:
+            self._leaving = self._holding.loop.create_task(self._leave_beside_the_call(), context=self._context)
         else:
-            self._straight = self.goes_straight
+            self._straight = True
 
     async def _leave_beside_the_call(self) -> None:
         try:
             await self._send_kept()
-            self._straight = self.goes_straight
         except BaseException as error:  # raised where the call sends next, or when it ends
             self._error = error
         finally:
@@ -385,14 +413,19 @@ class Held:
             self.wake()
 
     async def _send_kept(self) -> None:
-        while self._kept:
-            port, item, size = self._kept.popleft()
+        """Sends what is kept; what is sent from then on goes straight."""
+        kept = self._kept
+        while kept:
+            port, item, size = kept.popleft()
             self._bytes -= size
-            await port.send(item)
-        while self._unread:
-            port, count = self._unread.popitem()
+            done = port.send(item)
+            if done is not DONE:
+                await done
+        while self._discarded:
+            port, count = self._discarded.popitem()
             for _ in range(count):
-                await port.send(None)  # counted, and discarded
+                await port.send(None)
+        self._straight = True
 
     async def leave(self) -> None:
         """Sends what is kept, when it is the call's turn: the call has ended.
@@ -400,32 +433,25 @@ class Held:
         Raises:
             CancelledError: nobody reads any more, or the run is ending.
 
-        Cancelled: what is kept is dropped.
+        Cancelled: what is kept stays, and is to be dropped.
         """
         self._ended = True
-        try:
-            if self._turn is not None:
-                await self._turn.wait()
-            self._retries = False
-            if self._leaving is not None:
-                await self._leaving
-            if self._error is not None:
-                raise self._error
-            await self._finish()
-        except BaseException:
-            await self.drop()
-            raise
-
-    async def _finish(self) -> None:
-        if not self._straight:
-            await self._send_kept()
-            self._straight = True  # of tasks that the call has left behind
+        if self._turn is not None and not self._turn.due:
+            await self._turn.wait()
+        self._retries = False
+        if self._leaving is not None:
+            await self._leaving
+        if self._error is not None:
+            raise self._error
+        await self._send_kept()
+        if self._places:  # of tasks that the call has left behind
             self.wake()
 
     async def drop(self) -> None:
         """Drops what is kept, and what is sent from now on: the attempt has failed, or the run is ending."""
         self._dropped = True
         self._straight = False
+        self._most = 0
         self._forget_kept()
         leaving, self._leaving = self._leaving, None
         if leaving is not None:
@@ -433,15 +459,15 @@ class Held:
             await asyncio.gather(leaving, return_exceptions=True)  # which a second cancellation does not cut short
         self.wake()
 
-    def _forget_kept(self) -> None:
-        self._kept.clear()
-        self._unread.clear()
-        self._bytes = 0
-
     def fail(self) -> None:
         """The call has failed for good, and the run goes on without its item. Of an attempt nothing leaves."""
         if self._retries:
             self._forget_kept()
+
+    def _forget_kept(self) -> None:
+        self._kept.clear()
+        self._discarded = None
+        self._bytes = 0
 
 
 class _LateSend(Pending):

@@ -55,8 +55,6 @@ class NumberedCall(Held):
 
     __slots__ = ("_finishing", "_number", "_results", "_soon")
 
-    goes_straight = False
-
     def __init__(
         self,
         holding: Holding,
@@ -70,29 +68,28 @@ class NumberedCall(Held):
         self.ports = {name: _NumberedPort(self, name, guard) for name, guard in guards.items()}
         self._results = results
         self._number = number
-        self._soon = False  # whether the loop's next turn sends what is kept
+        self._soon: asyncio.Handle | None = None  # sends what is kept, on the loop's next turn
         self._finishing = False  # whether the last messages are on their way: nothing may come between them
 
-    def _has_room(self) -> bool:
-        if self._may_leave and not self._dropped:
-            return len(self._kept) < MESSAGE_ITEMS and self._bytes < MESSAGE_BYTES
-        return super()._has_room()
+    def _set_room(self) -> None:
+        super()._set_room()
+        if self._may_leave:
+            self._most, self._most_bytes = MESSAGE_ITEMS, MESSAGE_BYTES
 
     def _make_room(self) -> bool:
-        if self._may_leave and self._leaving is None:
-            self._begin_to_leave()
-            return False
-        return super()._make_room()
+        if not self._may_leave:
+            return super()._make_room()
+        self._begin_to_leave()
+        return False
 
     def _keep(self, port: Any, item: Any) -> None:
         super()._keep(port, item)
-        if self._may_leave and not self._soon and self._leaving is None:
-            self._soon = True
-            self._loop.call_soon(self._begin_to_leave)
+        if self._soon is None and not self._retries:
+            self._soon = self._holding.loop.call_soon(self._begin_to_leave)
 
     def _begin_to_leave(self) -> None:
-        self._soon = False
-        if self._leaving is None and not self._finishing:
+        self._soon = None
+        if self._kept and self._leaving is None and not self._finishing:
             super()._begin_to_leave()
 
     async def _send_kept(self) -> None:
@@ -101,7 +98,16 @@ class NumberedCall(Held):
             self.wake()  # there is room for as much again
             await self._results.send((self._number, message, False))
 
-    async def _finish(self) -> None:
+    async def leave(self) -> None:
+        self._ended = True
+        self._retries = False
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        if self._leaving is not None:
+            await self._leaving
+        if self._error is not None:
+            raise self._error
         self._finishing = True
         message = self._message()
         while self._kept:
@@ -109,15 +115,22 @@ class NumberedCall(Held):
             message = self._message()
         await self._results.send((self._number, message, True))
         self._finishing = False
-        self._begin_to_leave()  # what tasks have sent meanwhile that the call has left behind
-        self.wake()
+        if self._places or self._kept:  # of tasks that the call has left behind
+            self._set_room()
+            self._begin_to_leave()
+            self.wake()
 
     def _message(self) -> list[tuple[str, Any]]:
         """Takes what the next message holds out of what is kept."""
+        kept = self._kept
+        if len(kept) == 1:
+            port, item, _ = kept.popleft()
+            self._bytes = 0
+            return [(port.name, item)]
         sends: list[tuple[str, Any]] = []
         size = 0
-        while self._kept and len(sends) < MESSAGE_ITEMS and size < MESSAGE_BYTES:
-            port, item, its = self._kept.popleft()
+        while kept and len(sends) < MESSAGE_ITEMS and size < MESSAGE_BYTES:
+            port, item, its = kept.popleft()
             size += its
             sends.append((port.name, item))
         self._bytes -= size

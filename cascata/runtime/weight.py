@@ -29,10 +29,10 @@ def weight(item: Any, levels: int = _LEVELS) -> int:
         levels: how deep to look into containers.
     """
     kind = type(item)
+    if kind in _PLAIN:
+        return sys.getsizeof(item)
     try:
         size = sys.getsizeof(item)
-        if kind in _PLAIN:
-            return size
         nbytes = getattr(item, "nbytes", None) if hasattr(kind, "nbytes") else None  # asks no `__getattr__` of a user
         if type(nbytes) is int:
             return max(size, nbytes)
