@@ -137,6 +137,7 @@ class Holding:
         ahead_bytes: the share of one call in `AHEAD_BYTES`.
         waiting: those with a `send` that waits.
         over: whether the node is to stop.
+        when_over: done then, for who waits for something else than a `send` of its own.
         loop: in which it runs.
         turns: of the loop.
     """
@@ -148,6 +149,7 @@ class Holding:
         self.waiting: set[Held] = set()
         self.over = False
         self.loop = asyncio.get_running_loop()
+        self.when_over: asyncio.Future[None] = self.loop.create_future()
         self.turns = turns()
         self._told = False
 
@@ -155,6 +157,7 @@ class Holding:
         """Looks whether the node is to stop; then what its calls send is refused, and so is what waits."""
         if not self.over and self.node.unread:
             self.over = True
+            self.when_over.set_result(None)
         if self.over:
             for held in list(self.waiting):
                 held.wake()

@@ -265,7 +265,7 @@ class Node:
             if self.end is not None:
                 await self.end.held()
             elif self.spec.role == "reorders":
-                await run_reordering(self)
+                await run_reordering(self, calls.holding.when_over)
             elif self.spec.triggers:
                 await run_triggers(self, calls)
             else:

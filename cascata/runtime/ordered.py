@@ -158,8 +158,13 @@ class _NumberedPort:
         return f"<out-port {self.name}, in order>"
 
 
-async def run_reordering(node: Node) -> None:
+async def run_reordering(node: Node, over: asyncio.Future[None]) -> None:
     """Sends the members' results in the order of their numbers.
+
+    Args:
+        node: which does that.
+        over: done when the node is to stop, which its own sends do not tell while the member whose turn it is sends
+            nothing and the others wait for room.
 
     A task per member takes its next message and waits for its turn: no more than that is taken. The messages of the
     call whose turn it is are sent on as they come.
@@ -216,7 +221,10 @@ async def run_reordering(node: Node) -> None:
     try:
         pending: set[asyncio.Future[None]] = set(tasks)
         while pending:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({*pending, over}, return_when=asyncio.FIRST_COMPLETED)
+            if over in done and (refusal := node.refusal()) is not None:
+                raise refusal
+            pending -= done
             for task in done:
                 task.result()  # also of one that was stopped: its next number would never come
     finally:

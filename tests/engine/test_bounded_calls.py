@@ -504,6 +504,31 @@ def test_so_is_one_in_a_thread(engine: Options, notes: Notes, flags: list[Flag])
     assert notes.read()[0] == ("ended", 1)
 
 
+@component
+@inport("number", capacity=2)
+async def SecondMemberWaits(number: In[int], out: Out[int], notes: In[Notes], waits: In[Flag], over: In[Flag]) -> None:
+    """The member that has the first item ends when the other one has, which sends without end."""
+    try:
+        if number == 0:
+            await over.wait()
+            return
+        for each in itertools.count():
+            if each == ordered.MESSAGE_ITEMS:
+                waits.set()
+            await out.send(each)
+    finally:
+        notes.add(("ended", number))
+        over.set()
+
+
+def test_so_is_a_member_of_an_ordered_group(engine: Options, notes: Notes, flags: list[Flag]) -> None:
+    graph = waiting_for_its_turn(SecondMemberWaits * 2, notes, flags)
+    graph.calls.over < flags[1]
+    graph.calls.ordered()
+    graph.run(**engine, timeout=LIMIT_S)
+    assert notes.read() == [("ended", 1), ("ended", 0)]
+
+
 def never_its_turn(calls: Any, notes: Notes, flags: list[Flag]) -> Graph:
     graph = waiting_for_its_turn(calls, notes, flags)
     graph.other.flag < flags[3]  # which nobody sets
