@@ -18,10 +18,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, closing
 from typing import TYPE_CHECKING, Any, Final
 
-from ..channel.base import DONE
 from ..model import ComponentSpec
+from .held import ATTEMPT_BYTES, ATTEMPT_ITEMS, SEND_LESS, Held, Holding, Order, Turn
 from .lineage import Taken
-from .ordered import RESULTS, Collected
+from .ordered import RESULTS, NumberedCall
 from .outport import PlainPort
 from .returned import sending
 from .stopping import StoppingEvent
@@ -37,6 +37,11 @@ Send = Callable[[Any], Awaitable[None]]
 
 LONGEST_PAUSE_S: Final = 60.0
 """Seconds between two attempts, at most, however often the pause was doubled."""
+
+_SENT_TOO_MUCH: Final = (
+    f"it was not tried again: it had sent {ATTEMPT_ITEMS} items or {ATTEMPT_BYTES >> 20} MB, as much as an attempt may "
+    f"hold back, so that what it sent had to leave. {SEND_LESS}"
+)
 
 
 def bind(spec: ComponentSpec, varying: Sequence[str], fixed: Mapping[str, Any]) -> Callable[..., Any]:
@@ -90,6 +95,9 @@ class Calls:
                 thread = CallThread(f"{node.name}-{index}")
                 stack.push_async_callback(thread.close)
                 self._threads.append(thread)
+        self.holding = Holding(node, self._concurrency, node.losses.forget)
+        """What calls have sent that may not leave yet."""
+        self._order = Order() if self._ordered else None
         self._running: deque[asyncio.Task[None]] = deque()
         self._free = asyncio.Semaphore(self._concurrency)
         self._handover: Handover | None = None
@@ -207,43 +215,91 @@ class Calls:
 
     # -- timeout and retries
 
-    def _attempts(
-        self, varying: Sequence[str], ports: Sequence[str], outports: Mapping[str, Any] | None = None
-    ) -> Callable[..., Awaitable[bool]]:
+    def _attempts(self, varying: Sequence[str], ports: Sequence[str]) -> Callable[..., Awaitable[None]]:
         """Calls with `timeout` and `retries`. What an attempt sent leaves only when it succeeded.
 
+        An attempt that has sent as much as it may hold back is the last one: what it sent leaves, and so does what it
+        sends from then on.
+
         Returns:
-            A function that returns whether the call succeeded; it did not when the run goes on without its items.
+            A function that makes a call, and returns when all that it sent has left. When it has failed and the run
+            goes on without its items, what it sent before it failed leaves, unless that was held back for a retry.
         """
-        targets = self._node.outports if outports is None else outports
+        targets = self._node.outports
         count = len(ports)
 
         async def attempt(
-            *items: Any, thread: CallThread | None = None, edges: Sequence[Mapping[int, int]] | None = None
-        ) -> bool:
+            *items: Any,
+            thread: CallThread | None = None,
+            edges: Sequence[Mapping[int, int]] | None = None,
+            turn: Turn | None = None,
+            hold: Callable[[], Held] | None = None,
+        ) -> None:
             for number in itertools.count(1):
-                held = {name: HeldPort(port) for name, port in targets.items()} if self._retries else {}
+                held: Held | None = None
+                if hold is not None:
+                    held = hold()
+                elif self._retries or (turn is not None and not turn.due):
+                    held = Held(self.holding, targets, turn, retries=self._retries > 0)
+                driven = self._drive(varying, targets if held is None else held.ports, thread)
+                again = False
                 try:
-                    await self._once(*self._drive(varying, held or targets, thread), items, ports)
-                except BaseException as error:
-                    if number > self._retries or not isinstance(error, Exception):
-                        if number > 1:
-                            error.add_note(f"this was the last of {number} attempts")
-                        given = dict(zip(ports, items[:count], strict=True))
-                        if not await self._node.failures.take(error, given, number, edges):
-                            raise
-                        return False
-                    from random import uniform  # most runs have no retries: they need not load it
+                    try:
+                        await self._once(*driven, items, ports)
+                    except BaseException as error:
+                        final = held is not None and held.final
+                        again = number <= self._retries and isinstance(error, Exception) and not final
+                        if not again:
+                            given = dict(zip(ports, items[:count], strict=True))
+                            if not await self._goes_on(error, given, number, edges, final=final):
+                                raise
+                            if held is not None:
+                                held.fail()
+                    if held is not None and not again:
+                        await held.leave()
+                except BaseException:
+                    if held is not None:
+                        await held.drop()
+                    raise
+                if not again:
+                    return
+                if held is not None:
+                    await held.drop()
+                from random import uniform  # most runs have no retries: they need not load it
 
-                    pause = min(self._backoff * 2.0 ** min(number - 1, 64), LONGEST_PAUSE_S)
-                    await asyncio.sleep(pause * uniform(0.5, 1.0))
-                else:
-                    for port in held.values():
-                        await port.let_go()
-                    break
-            return True
+                pause = min(self._backoff * 2.0 ** min(number - 1, 64), LONGEST_PAUSE_S)
+                await asyncio.sleep(pause * uniform(0.5, 1.0))
 
         return attempt
+
+    async def _goes_on(
+        self,
+        error: BaseException,
+        given: Mapping[str, Any],
+        attempts: int,
+        edges: Sequence[Mapping[int, int]] | None,
+        *,
+        final: bool,
+    ) -> bool:
+        """Whether the run goes on without the items of a call that has failed for good.
+
+        Args:
+            error: of its last attempt.
+            given: its items, by port.
+            attempts: how many there were.
+            edges: those that its items came on.
+            final: whether there could have been more, had it sent less.
+        """
+        node = self._node
+        if final:
+            node.remark = _SENT_TOO_MUCH
+            error.add_note(_SENT_TOO_MUCH)
+        elif attempts > 1:
+            error.add_note(f"this was the last of {attempts} attempts")
+        goes_on = await node.failures.take(error, given, attempts, edges)
+        if goes_on:
+            node.remark = ""
+        return goes_on
 
     async def _once(
         self, call: Callable[..., Awaitable[Any]], give: Send, items: Sequence[Any], ports: Sequence[str]
@@ -284,20 +340,24 @@ class Calls:
     # -- members of an ordered group
 
     def _in_order(self, varying: Sequence[str], ports: Sequence[str]) -> Callable[..., Awaitable[None]]:
-        """Calls with the item of a numbered one, and sends all that the call sent together, with the number."""
-        send = self._node.outports[RESULTS].send
+        """Calls with the item of a numbered one; what a call sends leaves with the number, and so does its end."""
         node = self._node
+        results = node.outports[RESULTS]
         guards = {port.name: node.host.guard(node.name, port.name) for port in self._spec.outports}
+        attempt = self._attempts(varying, ports)
+        retries = self._retries > 0
 
         async def call(numbered: tuple[int, Any], *others: Any) -> None:
             number, item = numbered
-            collected = Collected(guards)
+
+            def hold() -> Held:
+                return NumberedCall(self.holding, results, number, guards, retries=retries)
+
             try:
-                succeeded = await self._attempts(varying, ports, collected.ports)(item, *others)
+                await attempt(item, *others, hold=hold)
             except BaseException:
                 self._node.in_hand = {ports[0]: item}
                 raise
-            await send((number, collected.sends if succeeded else []))
 
         return call
 
@@ -310,29 +370,24 @@ class Calls:
         lineage = self._node.host.lineage
         journal = self._node.journal
 
+        order = self._order
+        attempt = self._attempts(varying, ports)
+
         async def work(
             items: tuple[Any, ...],
             edges: Sequence[Mapping[int, int]],
-            before: asyncio.Task[None] | None,
+            turn: Turn | None,
             taken: Taken | None,
             begun: int,
         ) -> None:
-            held = {name: HeldPort(port) for name, port in self._node.outports.items()} if self._ordered else None
             thread = idle.popleft() if idle else None
             try:
-                try:
-                    succeeded = await self._attempts(varying, ports, held)(*items, thread=thread, edges=edges)
-                finally:
-                    if thread is not None:
-                        idle.append(thread)
-                if held is not None:
-                    if before is not None:
-                        await asyncio.wait([before])  # also of one that failed: the next one waits for this one
-                    for port in held.values() if succeeded else ():
-                        await port.let_go()
+                await attempt(*items, thread=thread, edges=edges, turn=turn)
+                if turn is not None and order is not None:
+                    order.leave(turn)
                 if journal is not None:
                     await journal.end(begun)
-            except BaseException as error:
+            except BaseException as error:  # no other call gets its turn any more: the node ends
                 if self._failed is None:
                     self._failed = error
                     self._node.in_hand = given = dict(zip(ports, items[:count], strict=True))
@@ -340,6 +395,8 @@ class Calls:
                 if self._consuming is not None:
                     self._consuming.cancel()
             finally:
+                if thread is not None:
+                    idle.append(thread)
                 self._free.release()
                 if taken is not None:
                     taken.give_back()
@@ -351,11 +408,11 @@ class Calls:
             edges = self._node.failures.edges_of(ports)  # before others are taken
             await self._free.acquire()
             begun = 0 if journal is None else await journal.begin()  # what waits for its call is not in hand
-            before = self._running[-1] if self._running else None
+            turn = None if order is None else order.enter()
             taken = None if lineage is None else lineage.current
             if taken is not None:
                 taken.hold()
-            task = asyncio.ensure_future(work(items, edges, before, taken, begun))
+            task = asyncio.ensure_future(work(items, edges, turn, taken, begun))
             self._running.append(task)
             task.add_done_callback(self._running.remove)
             task.add_done_callback(lambda _: self._node.rested())
@@ -403,25 +460,6 @@ class Calls:
             await asyncio.gather(*running, return_exceptions=True)  # which a second cancellation does not cut short
         if self._failed is not None:
             raise self._failed
-
-
-class HeldPort:
-    """Keeps what a call sends until it is known that it may leave."""
-
-    def __init__(self, port: Any) -> None:
-        self._port = port
-        self.guard = port.guard
-        self._items: list[Any] = []
-
-    def send(self, item: Any) -> Awaitable[None]:
-        self._items.append(item if self.guard is None else self.guard.given(item))
-        return DONE
-
-    async def let_go(self) -> None:
-        """Sends what was kept."""
-        items, self._items = self._items, []
-        for item in items:
-            await self._port.send(item)
 
 
 async def _nothing(value: Any) -> None:

@@ -115,6 +115,7 @@ class IdleWatch:
         self._worker.board.set_beat(self._worker.index)
         self._worker.publish()
         self._worker.look_at_cycles()
+        self._worker.look_at_sends()
         self._worker.publish_ends()
         report = self.report()
         if report is None:

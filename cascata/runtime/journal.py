@@ -164,7 +164,7 @@ class NodeJournal:
             number, items = numbered[0], {port: numbered[1]}
         await node.failures.lose(death, items, edges)
         if number is not None:
-            await node.outports[RESULTS].send((number, []))
+            await node.outports[RESULTS].send((number, [], True))
         await self._flush()
 
     async def _flush(self) -> None:

@@ -133,6 +133,8 @@ class Node:
         """edge -> items of it that were taken only to be dropped."""
         self.in_hand: Mapping[str, Any] | None = None
         """The items that the failed call had, by port; None before a failure."""
+        self.remark = ""
+        """What else is to be said of the failed call."""
         self.in_hand_s = 0.0
         self.starved_s = 0.0
         self._sent_before = 0
@@ -157,7 +159,7 @@ class Node:
             return OutPort(port, spec.name, writers[port], refusal, forgotten, guard, stamping, outlived)
 
         self.outports = {
-            port: outport(port, self._refusal, host.guard(spec.name, port)) for port in writers if port != ERRORS
+            port: outport(port, self.refusal, host.guard(spec.name, port)) for port in writers if port != ERRORS
         }
         # Who reads failures no more does not stop the node: what it sends there is discarded.
         self.failures = Failures(self, outport(ERRORS, lambda: None) if ERRORS in writers else None)
@@ -291,13 +293,18 @@ class Node:
         """Whether calls of the runner are under way beside its loops."""
         return self._calls is not None and self._calls.running
 
+    @property
+    def waits_for_turns(self) -> int:
+        """Calls of the runner that have sent all that they may before their turn."""
+        return 0 if self._calls is None else len(self._calls.holding.waiting)
+
     async def _consume(self, calls: Calls) -> None:
         self._calls = calls
         try:
             if self.end is not None:
                 await self.end.held()
             elif self.spec.role == "reorders":
-                await run_reordering(self)
+                await run_reordering(self, calls.holding.when_over)
             elif self.spec.triggers:
                 await run_triggers(self, calls)
             else:
@@ -314,7 +321,12 @@ class Node:
 
     # -- what happens to it
 
-    def _refusal(self) -> BaseException | None:
+    @property
+    def unread(self) -> bool:
+        """Whether what it sends is refused: nobody reads its results any more, or it is to stop."""
+        return self._stopping or (bool(self._results) and all(writer.closed for writer in self._results))
+
+    def refusal(self) -> BaseException | None:
         """What a send to an edge without readers raises: nothing, as long as another edge of this node is read."""
         if not self._stopping and any(not writer.closed for writer in self._results):
             return None
@@ -329,7 +341,7 @@ class Node:
     def _outlived(self, port: str, edge: int) -> BaseException | None:
         """What a send raises when the node has ended, although somebody still read."""
         if not self._over or self.stopped or self.host.cancelling:
-            return self._refusal()
+            return self.refusal()
         self.losses.miss(port, edge)
         return Stopped(f"{self.name} has ended: what its tasks send now is lost")
 
@@ -353,7 +365,9 @@ class Node:
         """
         if self.stopped or self.host.cancelling:
             return None
-        held = {name: port.unawaited for name, port in self.outports.items()} if ended else {}
+        held = Counter({name: port.unawaited for name, port in self.outports.items()} if ended else {})
+        if ended and self._calls is not None:
+            held += self._calls.holding.unawaited
         words = self.losses.in_words(self.name, held)
         if words is None:
             return None
@@ -392,6 +406,12 @@ class Node:
             self.end.stop()
         for port in self.outports.values():
             port.stop()
+        self.look()
+
+    def look(self) -> None:
+        """Ends the sends that wait for something else than room, if the node is to stop. Called now and then."""
+        if self._calls is not None:
+            self._calls.holding.look()
 
     def drain(self) -> None:
         """As `stop`, since the run is stopped: what its runner sends when it knows of that is sent."""
@@ -428,12 +448,13 @@ class Node:
             where = " on " + ", ".join(f"{port}={bounded_repr(item)}" for port, item in items.items())
         else:
             where = f" while {self.doing}" if items is None else ""
+        remark = f" ({self.remark})" if self.remark else ""
         skipping = ""
         if self.spec.triggers:
             skipping = f', `{self.name}.errors >> port` routes what fails, and `on_error="skip"` goes on without it'
         result = ComponentError(
             f"node {self.name!r} ({self.spec.component.name}) failed on worker {self.host.index}{where}: "
-            f"{in_words(error)}. The original error is the cause of this one; "
+            f"{in_words(error)}{remark}. The original error is the cause of this one; "
             f'`graph.run(engine="inline")` runs the graph in this process, where a debugger works{skipping}',
             node=self.name,
             worker=self.host.index,

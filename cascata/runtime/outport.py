@@ -112,6 +112,11 @@ class OutPort:
         return self._discarded() + self._fanned()
 
     @property
+    def unread(self) -> bool:
+        """Whether it discards what is sent: it was never connected, or all of its readers have ended."""
+        return all(writer.closed for writer in self.writers)
+
+    @property
     def unawaited(self) -> int:
         """Items whose `send` had to wait, and that nobody has awaited yet."""
         return max(0, sum(writer.unawaited for writer in self.writers) - self._doubled())

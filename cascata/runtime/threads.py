@@ -57,7 +57,7 @@ class CallThread:
         self._thread.start()
         self.aborted = threading.Event()
         """Set when the node is cancelled: the next `send` in the thread raises."""
-        self._awaited: Future[Any] | None = None
+        self._awaited: set[Future[Any]] = set()  # what threads of the call wait for in the loop
 
     def _work(self) -> None:
         while (given := self._calls.get()) is not None:
@@ -77,7 +77,8 @@ class CallThread:
     async def run(self, call: Callable[[], Any]) -> Any:
         """Makes a call in the thread and waits for it.
 
-        Cancelled, however often: its next `send` raises, and it is waited for. Its state is not torn down under it.
+        Cancelled, however often: its next `send` raises, and so does one that waits; the call is waited for. Its state
+        is not torn down under it.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         self.aborted.clear()
@@ -89,8 +90,8 @@ class CallThread:
             if future.done():
                 raise
             self.aborted.set()
-            if self._awaited is not None:
-                self._awaited.cancel()
+            for awaited in self._awaited.copy():
+                awaited.cancel()
             await _outlast(future)
             future.exception()
             raise
@@ -102,7 +103,8 @@ class CallThread:
             CancelledError: the call was cancelled meanwhile.
             BaseException: what the coroutine raises.
         """
-        self._awaited = awaited = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        awaited = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        self._awaited.add(awaited)
         if self.aborted.is_set():
             awaited.cancel()
         try:
@@ -110,7 +112,7 @@ class CallThread:
         except CancelledError:
             raise Stopped("the run is ending") from None
         finally:
-            self._awaited = None
+            self._awaited.discard(awaited)
 
     async def close(self) -> None:
         """Ends the thread, which makes no call now."""
@@ -234,7 +236,7 @@ class BlockingPort:
             )
         if self._thread.aborted.is_set():
             raise Stopped(f"out-port {self.name}: the run is ending")
-        refused = asyncio.run_coroutine_threadsafe(self._sent(item), self._loop).result()
+        refused = self._thread.await_in_loop(self._sent(item))
         if refused is not None:
             raise refused
 

@@ -408,6 +408,12 @@ class Worker:
 
     # -- for the idle watch
 
+    def look_at_sends(self) -> None:
+        """Ends sends that wait for something else than room, of nodes whose readers have ended."""
+        for node in self.nodes:
+            if not node.has_ended:
+                node.look()
+
     def channel_of(self, edge: int) -> int:
         return self._spec.edges[edge].channel
 
@@ -541,4 +547,12 @@ class Worker:
 
     def doing(self) -> str:
         """What each node is doing, in words."""
-        return "; ".join(f"{node.name}: {node.doing}" for node in self.nodes) or "nothing"
+        return "; ".join(f"{node.name}: {self._doing(node)}" for node in self.nodes) or "nothing"
+
+    @staticmethod
+    def _doing(node: Node) -> str:
+        waits = node.waits_for_turns
+        if not waits:
+            return node.doing
+        calls = "a call waits for its turn" if waits == 1 else f"{waits} calls wait for their turn"
+        return f"{node.doing} ({calls} to send: those before have not ended)"
