@@ -205,7 +205,7 @@ def _still_being_made() -> str | None:
             f"freeze_support()`; where `sys.executable` is no interpreter, name one by `multiprocess.set_executable`"
         )
     for package in _PACKAGES:
-        process = sys.modules.get(f"{package}.process")
+        process = loaded(f"{package}.process")
         if process is not None and getattr(process.current_process(), "_inheriting", False):
             return (
                 f"a child of {package} that is being set up imports what it needs of its parent, and must not begin "
