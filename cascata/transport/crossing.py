@@ -138,8 +138,6 @@ class CrossingWriter(LateWriter):
 
         def look(item: Any) -> Any:
             nonlocal ahead, credits, spare, step
-            if get_ident() != thread:  # frames are sent in the loop's thread
-                return self.later(item)
             if not credits and (
                 self.over
                 or self.unbegun
@@ -256,7 +254,7 @@ class CrossingWriter(LateWriter):
             armed = True
             turns.errands += 1
             turns.flushes.append(flush)
-            call_soon(turn)
+            (call_soon if get_ident() == thread else self._loop.call_soon_threadsafe)(turn)
 
         def turn() -> None:
             nonlocal armed
