@@ -15,7 +15,7 @@ import gc
 import sys
 import threading
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Any, Final
@@ -38,6 +38,37 @@ _NOT_AT_STAKE: Final = frozenset(
 _ARCHIVES: Final = frozenset({"gzip", "bz2", "lzma", "zipfile", "shelve"})
 
 
+class _Exits:
+    """What a forked worker has registered by `atexit`: there, that module holds what the program is to do."""
+
+    def __init__(self) -> None:
+        self._calls: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
+
+    def register(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        """As `atexit.register`."""
+        self._calls.append((function, args, kwargs))
+        return function
+
+    def unregister(self, function: Callable[..., Any]) -> None:
+        """As `atexit.unregister`."""
+        self._calls = [each for each in self._calls if each[0] != function]
+
+    def run(self) -> None:
+        """Calls all, the last one first. What one raises is printed, and the others are called."""
+        while self._calls:
+            function, args, kwargs = self._calls.pop()
+            try:
+                function(*args, **kwargs)
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+
+
+_exits: Final = _Exits()
+
+_kept: Final[list[Any]] = []
+"""What the program's objects have to do at their end, which a forked worker must neither do nor let go of."""
+
+
 def begin_after_fork() -> None:
     """Forgets what the program has to do at its end: it is the program's to do, not its forked worker's.
 
@@ -45,9 +76,12 @@ def begin_after_fork() -> None:
     """
     gc.freeze()
     threading.current_thread()._daemonic = False  # type: ignore[attr-defined]  # it is the main thread now
-    atexit._clear()
+    # What the program has registered is kept as it is, and not called: to let go of it would end objects of C
+    # libraries that do not outlive a fork.
+    atexit.register, atexit.unregister = _exits.register, _exits.unregister
     if (weakref := sys.modules.get("weakref")) is not None:
-        weakref.finalize._registry.clear()
+        _kept.append(weakref.finalize._registry)
+        weakref.finalize._registry = {}
         weakref.finalize._registered_with_atexit = False
     if (logging := sys.modules.get("logging")) is not None:
         logging._handlerList.clear()
@@ -91,7 +125,10 @@ def finish(modules: Iterable[str]) -> None:
         modules: where components come from: what their globals hold is let go of.
     """
     threading._shutdown()  # type: ignore[attr-defined]  # threads that are no daemons are waited for
-    atexit._run_exitfuncs()
+    if atexit.register == _exits.register:
+        _exits.run()
+    else:
+        atexit._run_exitfuncs()
     save_files()
     made = gc.get_objects()  # what is frozen was there before, and is not this process's to end
     if any(_saves(kind) for kind in set(map(type, made))):

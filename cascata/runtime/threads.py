@@ -58,6 +58,7 @@ class CallThread:
         self.aborted = threading.Event()
         """Set when the node is cancelled: the next `send` in the thread raises."""
         self._awaited: set[Future[Any]] = set()  # what threads of the call wait for in the loop
+        self._call: asyncio.Future[Any] | None = None  # the one that was made last
 
     def _work(self) -> None:
         while (given := self._calls.get()) is not None:
@@ -81,6 +82,7 @@ class CallThread:
         is not torn down under it.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
+        self._call = future
         self.aborted.clear()
         context = contextvars.copy_context()  # log records made there belong to the same node
         self._calls.put((lambda: context.run(call), future))
@@ -115,9 +117,10 @@ class CallThread:
             self._awaited.discard(awaited)
 
     async def close(self) -> None:
-        """Ends the thread, which makes no call now."""
+        """Ends the thread. One whose call is left behind ends after it: nobody waits for that."""
         self._calls.put(None)
-        self._thread.join()
+        if self._call is None or self._call.done():
+            self._thread.join()
 
 
 class Handover:

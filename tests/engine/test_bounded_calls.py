@@ -101,7 +101,11 @@ def test_a_call_that_sends_without_end_is_stopped_when_its_reader_has_enough(
 ) -> None:
     monkeypatch.setattr(held, "ATTEMPT_ITEMS", 100)  # a `send` in a thread takes its time
     graph = until_enough(ENDLESS[form, way], group="group" in way)
-    assert list(graph.stream([0, 1, 2], engine="inline", timeout=LIMIT_S)) == [0, 1, 2]
+    came = list(graph.stream([0, 1, 2], engine="inline", timeout=LIMIT_S))
+    if "unordered" in way:
+        assert len(came) == 3  # of whichever call was faster
+    else:
+        assert came == [0, 1, 2]
 
 
 @pytest.mark.parametrize("way", ["concurrency", "both", "group"])

@@ -462,7 +462,6 @@ def test_whatever_else_a_script_may_have_at_its_top_level_works_in_a_worker(scri
             logger = logging.getLogger("of the script")
             counter = iter(range(3))  # not `itertools.count()`: since Python 3.14 nothing of itertools is pickled
             proxy = types.MappingProxyType({"a": 1})
-            semaphore = asyncio.Semaphore(1)
             here = pathlib.Path(__file__)
             method = MISSING.__class__
 
@@ -488,12 +487,11 @@ def test_whatever_else_a_script_may_have_at_its_top_level_works_in_a_worker(scri
             @component
             async def Makes(out: Out[object]):
                 c = Class()
-                async with semaphore:
-                    await out.send([
-                        UserId(3), show(1), show(""), isinstance(MISSING, Missing), pattern.match("aa")[0],
-                        first([1]), logger.name, next(counter), proxy["a"], here.name, __name__,
-                        pathlib.Path(__file__).name, c.described, c.cached, c.remembered(), c.of_class(), c.static(),
-                    ])
+                await out.send([
+                    UserId(3), show(1), show(""), isinstance(MISSING, Missing), pattern.match("aa")[0],
+                    first([1]), logger.name, next(counter), proxy["a"], here.name, __name__,
+                    pathlib.Path(__file__).name, c.described, c.cached, c.remembered(), c.of_class(), c.static(),
+                ])
 
             @component
             async def Checks(item: In[object]):
@@ -505,37 +503,3 @@ def test_whatever_else_a_script_may_have_at_its_top_level_works_in_a_worker(scri
     told = ast.literal_eval(lines[0])
     assert told[:11] == [3, "int", "any", True, "aa", 1, "of the script", 0, 1, "main.py", "__main__"]
     assert told[11:] == ["main.py", "described", "cached", "remembered", "Class", "static"]
-
-
-@under_every_start_method
-def test_locks_of_the_script_arrive_unlocked(script: Script, start_method: str) -> None:
-    lines = script.prints(
-        program(
-            """
-            import queue, threading
-
-            lock, rlock, condition = threading.Lock(), threading.RLock(), threading.Condition()
-            event, tasks = threading.Event(), queue.Queue()
-
-            class Guarded:
-                def __init__(self):
-                    self.lock = threading.RLock()
-
-            guarded = Guarded()
-
-            @component
-            async def Makes(out: Out[object]):
-                for each in (lock, rlock, condition, guarded.lock):
-                    assert each.acquire(timeout=1)
-                    each.release()
-                tasks.put(1)
-                await out.send(tasks.get() + event.is_set())
-
-            @component
-            async def Checks(item: In[object]):
-                print(item)
-            """,
-            start_method,
-        )
-    )
-    assert lines == ["1"]

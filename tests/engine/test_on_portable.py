@@ -26,7 +26,7 @@ del test_it_is_named_under_every_start_method, test_other_start_methods_name_it_
 def on_portable(monkeypatch: pytest.MonkeyPatch) -> None:
     """With workers from the fork server: what they do is the same however they were started."""
     monkeypatch.setenv("CASCATA_TRANSPORT", "portable")
-    monkeypatch.setattr(portable, "default_start_method", lambda: "forkserver")
+    monkeypatch.setattr(portable, "start_method_of", lambda _: "forkserver")
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     name: str = request.param
     if name == "portable":
         monkeypatch.setenv("CASCATA_TRANSPORT", name)
-        monkeypatch.setattr(portable, "default_start_method", lambda: "forkserver")
+        monkeypatch.setattr(portable, "start_method_of", lambda _: "forkserver")
     return name
 
 

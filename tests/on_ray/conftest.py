@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any, Final
@@ -33,7 +34,9 @@ def cluster() -> Iterator[Any]:
         initialize_head=True,
         head_node_args={"num_cpus": 8, "resources": {"left": 4, "lens": 1}, "include_dashboard": False},
     )
+    before = signal.getsignal(signal.SIGTERM)
     ray.init(address=made.address, logging_level=logging.WARNING)
+    signal.signal(signal.SIGTERM, before)  # Ray's own would count as the program's for all other tests in this process
     try:
         yield made
     finally:
