@@ -224,6 +224,7 @@ class Calls:
         Returns:
             A function that makes a call, and returns when all that it sent has left. When it has failed and the run
             goes on without its items, what it sent before it failed leaves, unless that was held back for a retry.
+            What it sent before the stop of the run ended it leaves in any case.
         """
         targets = self._node.outports
         count = len(ports)
@@ -252,6 +253,8 @@ class Calls:
                         if not again:
                             given = dict(zip(ports, items[:count], strict=True))
                             if not await self._goes_on(error, given, number, edges, final=final):
+                                if held is not None and held.due and self._node.drained_by(error):
+                                    await held.leave()  # what it has sent is in flight: nothing is tried again
                                 raise
                             if held is not None:
                                 held.fail()

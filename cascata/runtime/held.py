@@ -274,7 +274,12 @@ class Held:
 
     @property
     def _may_leave(self) -> bool:
-        return not self._retries and (self._turn is None or self._turn.due)
+        return not self._retries and self.due
+
+    @property
+    def due(self) -> bool:
+        """Whether it is the turn of the call."""
+        return self._turn is None or self._turn.due
 
     def _set_room(self) -> None:
         """Sets how much may be kept."""
@@ -382,7 +387,7 @@ class Held:
 
     def _make_room(self) -> bool:
         """At the bound. Whether there may be room now."""
-        if self._retries and (self._turn is None or self._turn.due):
+        if self._retries and self.due:
             self.final = True
             self._retries = False
             self._set_room()

@@ -270,6 +270,10 @@ class Node:
         """Whether an error is that of a node which was stopped: it has ended, and leaves its state as at any end."""
         return isinstance(error, asyncio.CancelledError) and self.stopped and not self.host.cancelling
 
+    def drained_by(self, error: BaseException) -> bool:
+        """Whether an error is that of a node which the stop of the run has ended: what it has sent still leaves."""
+        return self._draining and self._stopped_by(error)
+
     async def _fixed(self, stack: AsyncExitStack) -> dict[str, Any]:
         """Makes the parameters that are the same for every call, out-ports left aside."""
         fixed: dict[str, Any] = {}

@@ -10,6 +10,7 @@ import _thread
 import asyncio
 import itertools
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from cascata import BlockingOut, Graph, In, Out, Sink, Source, State, component,
 from cascata.components import Take
 from cascata.errors import ComponentError, RunTimeout
 from cascata.runtime import held, ordered
-from tests.engine.parts import Count, Flag, Notes, keep
+from tests.engine.parts import Count, Flag, Keep, Notes, keep
 
 Options = dict[str, Any]
 
@@ -638,22 +639,54 @@ async def EndlessAttempt(number: Out[int], flag: In[Flag], notes: In[Notes]) -> 
                 flag.set()
     finally:
         notes.add("ended")
+        await number.send(-1)
 
 
-def test_stop_ends_an_attempt_of_a_source(engine: Options, notes: Notes, flags: list[Flag]) -> None:
+@component(retries=1)
+async def AttemptThatWaits(number: Out[int], flag: In[Flag], notes: In[Notes]) -> None:
+    """Waits for ever, and for something else than a send."""
+    try:
+        for each in range(6):
+            await number.send(each)
+        flag.set()
+        await asyncio.Event().wait()
+    finally:
+        notes.add("ended")
+        await number.send(-1)
+
+
+@component(retries=1, thread=True)
+def EndlessAttemptInThread(number: BlockingOut[int], flag: In[Flag], notes: In[Notes]) -> None:
+    try:
+        for each in itertools.count():
+            number.send(each)
+            time.sleep(0.001)
+            if each == 5:
+                flag.set()
+    finally:
+        notes.add("ended")
+        number.send(-1)
+
+
+@pytest.mark.parametrize("source", [EndlessAttempt, AttemptThatWaits, EndlessAttemptInThread])
+def test_what_an_attempt_of_a_source_has_sent_when_it_is_stopped_arrives(
+    engine: Options, notes: Notes, flags: list[Flag], source: Any
+) -> None:
     graph = Graph()
-    graph.endless = EndlessAttempt
-    graph.endless.flag < flags[0]
-    graph.endless.notes < notes
-    graph.count = CountItems
-    graph.count.notes < notes
-    graph.endless.number.connect(graph.count.items, batch="all")
+    graph.source = source
+    graph.source.flag < flags[0]
+    graph.source.notes < notes
+    graph.keep = Keep
+    graph.keep.notes < notes
+    graph.source.number >> graph.keep.item
     graph.start(**engine, timeout=LIMIT_S)
     flags[0].wait_blocking()
-    graph.stop()
+    graph.stop(within=1.0 if source is AttemptThatWaits else 5.0)
     report = graph.join()
-    assert notes.read()[0] == "ended"
-    assert report.nodes["endless"].sent == 0  # the attempt never succeeded
+    ended, *arrived = notes.read()
+    assert ended == "ended"
+    assert arrived == [*range(len(arrived) - 1), -1]
+    assert len(arrived) == report.nodes["source"].sent > 5
 
 
 # -- calls that wait for one another
