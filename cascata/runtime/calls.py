@@ -253,8 +253,7 @@ class Calls:
                         if not again:
                             given = dict(zip(ports, items[:count], strict=True))
                             if not await self._goes_on(error, given, number, edges, final=final):
-                                if held is not None and held.due and self._node.drained_by(error):
-                                    await held.leave()  # what it has sent is in flight: nothing is tried again
+                                await self._let_leave(held, error)
                                 raise
                             if held is not None:
                                 held.fail()
@@ -274,6 +273,11 @@ class Calls:
                 await asyncio.sleep(pause * uniform(0.5, 1.0))
 
         return attempt
+
+    async def _let_leave(self, held: Held | None, error: BaseException) -> None:
+        """Ended by the stop of the run, an attempt is not tried again, and what it has sent is in flight."""
+        if held is not None and held.due and self._node.drained_by(error):
+            await held.leave()
 
     async def _goes_on(
         self,

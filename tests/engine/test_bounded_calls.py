@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pytest
 
-from cascata import BlockingOut, Graph, In, Out, Sink, Source, State, component, inport
+from cascata import BlockingOut, Graph, In, Out, Sink, Source, State, Stream, component, inport
 from cascata.components import Take
 from cascata.errors import ComponentError, RunTimeout
 from cascata.runtime import held, ordered
@@ -687,6 +687,88 @@ def test_what_an_attempt_of_a_source_has_sent_when_it_is_stopped_arrives(
     assert ended == "ended"
     assert arrived == [*range(len(arrived) - 1), -1]
     assert len(arrived) == report.nodes["source"].sent > 5
+
+
+@component
+async def TakesWhen(items: Stream[Any], flag: In[Flag], notes: In[Notes]) -> None:
+    await flag.wait()
+    taken = [item async for item in items]
+    notes.add((len(taken), taken[-1], taken[:-1] == [*range(len(taken) - 1)]))
+
+
+@component(retries=1)
+async def BeyondTheBound(number: Out[Any], flag: In[Flag], go_on: In[Flag]) -> None:
+    """What it has sent is leaving while it sends on, when it is stopped."""
+    try:
+        for each in itertools.count():
+            if each == held.ATTEMPT_ITEMS:
+                flag.set()
+            await number.send(each)
+    finally:
+        go_on.set()
+        await number.send("bye")
+
+
+@component(retries=1)
+async def EndsAndLeaves(number: Out[Any], flag: In[Flag], go_on: In[Flag]) -> None:
+    """What it has sent is leaving when it is stopped, and it has ended."""
+    for each in range(1000):
+        await number.send(each)
+    await number.send("bye")
+    flag.set()
+
+
+@pytest.mark.parametrize("source", [BeyondTheBound, EndsAndLeaves])
+def test_what_is_leaving_when_a_source_is_stopped_arrives_and_so_does_what_it_sends_then(
+    engine: Options, notes: Notes, flags: list[Flag], source: Any
+) -> None:
+    graph = Graph()
+    graph.source = source
+    graph.source.flag < flags[0]
+    graph.source.go_on < flags[1]
+    graph.takes = TakesWhen
+    graph.takes.flag < flags[1]
+    graph.takes.notes < notes
+    graph.source.number >> graph.takes.items
+    graph.start(**engine, timeout=LIMIT_S)
+    flags[0].wait_blocking()
+    graph.stop(within=5.0)
+    if source is EndsAndLeaves:
+        flags[1].set()
+    report = graph.join()
+    ((count, last, in_order),) = notes.read()
+    assert (last, in_order) == ("bye", True)
+    assert count == report.nodes["source"].sent > 1000
+
+
+@component(retries=1)
+async def LeavesATaskBehind(
+    number: In[int], out: Out[int], unread: Out[int], tasks: State[list[asyncio.Task[None]]] = State(list)
+) -> None:
+    """The task sends while what nobody reads is counted."""
+
+    async def send() -> None:
+        for each in range(20):
+            await out.send(each)
+            await asyncio.sleep(0)
+
+    if number == 0:
+        for each in range(9_000):
+            await unread.send(each)
+        tasks.value.append(asyncio.create_task(send()))
+    else:
+        await tasks.value[0]
+
+
+def test_what_a_task_sends_that_a_call_has_left_behind_leaves_though_much_else_is_discarded(notes: Notes) -> None:
+    graph = Graph()
+    graph.count = Count
+    graph.count.upto < 2
+    graph.leaves = LeavesATaskBehind
+    graph.count.number >> graph.leaves.number
+    keep(graph, graph.leaves.out, notes)
+    graph.run(engine="inline", timeout=LIMIT_S)
+    assert notes.read() == [*range(20)]
 
 
 # -- calls that wait for one another
