@@ -412,7 +412,7 @@ class Calls:
             self._consuming = asyncio.current_task()
             if self._failed is not None:
                 raise self._failed
-            edges = self._node.failures.edges_of(ports)  # before others are taken
+            edges = self._node.failures.edges_in_hand(ports)  # before others are taken
             await self._free.acquire()
             begun = 0 if journal is None else await journal.begin()  # what waits for its call is not in hand
             turn = None if order is None else order.enter()
