@@ -64,7 +64,7 @@ def test_a_size_that_a_class_computes_itself_is_not_asked_for() -> None:
 def test_what_tells_its_bytes_weighs_so_much() -> None:
     array = np.zeros((100, 100))
     assert array.nbytes <= weight(array) <= array.nbytes + 200
-    assert weight(memoryview(array)) >= array.nbytes
+    assert weight(memoryview(bytes(1000))) >= 1000
     assert weight("word" * 100) == sys.getsizeof("word" * 100)
 
 
