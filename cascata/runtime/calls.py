@@ -242,7 +242,7 @@ class Calls:
                     held = hold()
                 elif self._retries or (turn is not None and not turn.due):
                     held = Held(self.holding, targets, turn, retries=self._retries > 0)
-                driven = self._drive(varying, targets if held is None else held.ports, thread)
+                driven = self._drive(varying, targets if held is None else held.ports(), thread)
                 again = False
                 try:
                     try:

@@ -232,7 +232,6 @@ class Held:
         retries: whether it may be tried again.
 
     Attributes:
-        ports: what the runner gets for the out-ports.
         final: whether it has sent so much that it is tried no more, though it might have been.
     """
 
@@ -253,15 +252,13 @@ class Held:
         "_resumed",  # whether what leaves was refused by the stop of the run, and leaves all the same
         "_retries",  # whether it may still be tried again
         "_straight",  # whether nothing is kept any more
+        "_targets",
         "_turn",
         "final",
-        "ports",
     )
 
-    ports: Mapping[str, Any]
-
     def __init__(self, holding: Holding, ports: Mapping[str, OutPort], turn: Turn | None, *, retries: bool) -> None:
-        self.ports = {name: HeldPort(self, port) for name, port in ports.items()}
+        self._targets = ports
         self.final = False
         self._holding = holding
         self._turn = turn
@@ -285,6 +282,10 @@ class Held:
     @property
     def _may_leave(self) -> bool:
         return not self._retries and self.due
+
+    def ports(self) -> Mapping[str, Any]:
+        """What the runner gets for the out-ports. They hold this, and are not held here: it is freed at once."""
+        return {name: HeldPort(self, port) for name, port in self._targets.items()}
 
     @property
     def due(self) -> bool:

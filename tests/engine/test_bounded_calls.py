@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import gc
 import itertools
 import threading
 import time
@@ -846,3 +847,41 @@ def test_each_caller_gets_its_answer(engine: Options, answers: Any) -> None:
     graph.source.out >> graph.answers.question
     graph.answers.answer >> graph.sink.inp
     asyncio.run(main())
+
+
+# -- what stays in the memory
+
+
+@component(concurrency=3)
+async def SecondIsQuick(number: In[int], out: Out[int]) -> None:
+    await asyncio.sleep(0.001 * (number % 3))
+    await out.send(number)
+
+
+@component(retries=1)
+async def Attempts(number: In[int], out: Out[int]) -> None:
+    await out.send(number)
+
+
+@pytest.mark.parametrize("calls", [SecondIsQuick, Attempts, AnswersAlone * 2])
+def test_nothing_of_what_a_call_kept_waits_for_the_garbage_collector(notes: Notes, calls: Any) -> None:
+    graph = Graph()
+    graph.count = Count
+    graph.count.upto < 30
+    graph.calls = calls
+    if isinstance(calls, type):
+        graph.count.number >> graph.calls.number
+        keep(graph, graph.calls.out, notes)
+    else:
+        graph.count.number >> graph.calls.question
+        graph.calls.ordered()
+        keep(graph, graph.calls.answer, notes)
+    gc.collect()
+    gc.disable()
+    try:
+        graph.run(engine="inline", timeout=LIMIT_S)
+        left = [each for each in gc.get_objects() if isinstance(each, held.Held | held.Turn)]
+    finally:
+        gc.enable()
+    assert len(notes.read()) == 30
+    assert left == []
