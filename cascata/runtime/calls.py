@@ -224,6 +224,7 @@ class Calls:
         Returns:
             A function that makes a call, and returns when all that it sent has left. When it has failed and the run
             goes on without its items, what it sent before it failed leaves, unless that was held back for a retry.
+            What it sent before the stop of the run ended it leaves in any case.
         """
         targets = self._node.outports
         count = len(ports)
@@ -241,7 +242,7 @@ class Calls:
                     held = hold()
                 elif self._retries or (turn is not None and not turn.due):
                     held = Held(self.holding, targets, turn, retries=self._retries > 0)
-                driven = self._drive(varying, targets if held is None else held.ports, thread)
+                driven = self._drive(varying, targets if held is None else held.ports(), thread)
                 again = False
                 try:
                     try:
@@ -252,6 +253,7 @@ class Calls:
                         if not again:
                             given = dict(zip(ports, items[:count], strict=True))
                             if not await self._goes_on(error, given, number, edges, final=final):
+                                await self._let_leave(held, error)
                                 raise
                             if held is not None:
                                 held.fail()
@@ -271,6 +273,11 @@ class Calls:
                 await asyncio.sleep(pause * uniform(0.5, 1.0))
 
         return attempt
+
+    async def _let_leave(self, held: Held | None, error: BaseException) -> None:
+        """Ended by the stop of the run, an attempt is not tried again, and what it has sent is in flight."""
+        if held is not None and held.due and self._node.drained_by(error):
+            await held.leave()
 
     async def _goes_on(
         self,
@@ -405,7 +412,7 @@ class Calls:
             self._consuming = asyncio.current_task()
             if self._failed is not None:
                 raise self._failed
-            edges = self._node.failures.edges_of(ports)  # before others are taken
+            edges = self._node.failures.edges_in_hand(ports)  # before others are taken
             await self._free.acquire()
             begun = 0 if journal is None else await journal.begin()  # what waits for its call is not in hand
             turn = None if order is None else order.enter()

@@ -60,7 +60,7 @@ class Failures:
             error: what the runner raised.
             items: those in hand, by port.
             attempts: how often it was tried.
-            edges: what `edges_of` gave when the items were taken; None: they are the last that were.
+            edges: what `edges_in_hand` gave when the items were taken; None: they are the last that were.
             skip: whether `on_error="skip"` is for them.
 
         Cancelled while it waits for room in the in-port that reads failures: this one is lost, with the run.
@@ -158,6 +158,10 @@ class Failures:
     def note(self, edges: Sequence[Mapping[int, int]] | None) -> None:
         """The next call has items that came on these edges, one mapping for each port; None: those taken last."""
         self._noted = edges
+
+    def edges_in_hand(self, ports: Sequence[str]) -> Sequence[Mapping[int, int]]:
+        """The same of the call that begins now: those that were noted for it, else `edges_of`."""
+        return self.edges_of(ports) if self._noted is None else self._noted
 
     def edges_of(self, ports: Sequence[str] | Mapping[str, Any]) -> Sequence[Mapping[int, int]]:
         """For each of the ports, the edges of the item that was taken last, with how many items of each are in it."""

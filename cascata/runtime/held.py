@@ -31,7 +31,7 @@ from .. import log
 from ..channel.base import DONE, Pending
 from ..channel.given import Guard
 from ..channel.turns import SLICE_S, turns
-from .outport import OutPort
+from .outport import OutPort, Stopped
 from .weight import weight
 
 __all__ = [
@@ -75,13 +75,20 @@ class Sender(Protocol):
     def refusal(self) -> BaseException | None:
         """What a refused `send` raises."""
 
+    @property
+    def unwinding(self) -> bool:
+        """Whether its runner has been told that the run is stopped, so that what it sends is sent again."""
+
+    def unwinds(self) -> bool:
+        """Its runner is told so now; whether what it sends is sent."""
+
 
 class Turn:
     """Of one call: whether those that began before it have ended.
 
     Attributes:
         due: whether they have.
-        held: what the call keeps now; told when the turn comes.
+        held: what the call keeps now; told when the turn comes, and not known here from then on.
     """
 
     __slots__ = ("_coming", "due", "held")
@@ -96,8 +103,9 @@ class Turn:
         self.due = True
         if self._coming is not None and not self._coming.done():
             self._coming.set_result(None)
-        if self.held is not None:
-            self.held.turn_came()
+        held, self.held = self.held, None
+        if held is not None:
+            held.turn_came()
 
     async def wait(self) -> None:
         """Waits until it is due. For one task."""
@@ -224,7 +232,6 @@ class Held:
         retries: whether it may be tried again.
 
     Attributes:
-        ports: what the runner gets for the out-ports.
         final: whether it has sent so much that it is tried no more, though it might have been.
     """
 
@@ -242,17 +249,16 @@ class Held:
         "_most",  # items that may be kept now
         "_most_bytes",
         "_places",  # of the sends that wait; only the first may go on
+        "_resumed",  # whether what leaves was refused by the stop of the run, and leaves all the same
         "_retries",  # whether it may still be tried again
         "_straight",  # whether nothing is kept any more
+        "_targets",
         "_turn",
         "final",
-        "ports",
     )
 
-    ports: Mapping[str, Any]
-
     def __init__(self, holding: Holding, ports: Mapping[str, OutPort], turn: Turn | None, *, retries: bool) -> None:
-        self.ports = {name: HeldPort(self, port) for name, port in ports.items()}
+        self._targets = ports
         self.final = False
         self._holding = holding
         self._turn = turn
@@ -265,16 +271,26 @@ class Held:
         self._straight = False
         self._ended = False
         self._dropped = False
+        self._resumed = False
         self._leaving: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
         self._context = copy_context()
-        if turn is not None:
+        if turn is not None and not turn.due:
             turn.held = self
         self._set_room()
 
     @property
     def _may_leave(self) -> bool:
-        return not self._retries and (self._turn is None or self._turn.due)
+        return not self._retries and self.due
+
+    def ports(self) -> Mapping[str, Any]:
+        """What the runner gets for the out-ports. They hold this, and are not held here: it is freed at once."""
+        return {name: HeldPort(self, port) for name, port in self._targets.items()}
+
+    @property
+    def due(self) -> bool:
+        """Whether it is the turn of the call."""
+        return self._turn is None or self._turn.due
 
     def _set_room(self) -> None:
         """Sets how much may be kept."""
@@ -375,14 +391,17 @@ class Held:
             self._places[0].wake()
 
     def _refuse_if_over(self) -> None:
-        if self._error is not None:
-            raise self._error
+        if (error := self._error) is not None:
+            told = self._holding.node.unwinding  # by a cancellation
+            self._resume()
+            if not told:
+                raise error
         if self._holding.over and not self._dropped and (refusal := self._holding.node.refusal()) is not None:
             raise refusal
 
     def _make_room(self) -> bool:
         """At the bound. Whether there may be room now."""
-        if self._retries and (self._turn is None or self._turn.due):
+        if self._retries and self.due:
             self.final = True
             self._retries = False
             self._set_room()
@@ -430,23 +449,52 @@ class Held:
     async def _send_kept(self) -> None:
         """Sends what is kept; what is sent from then on goes straight."""
         kept = self._kept
-        while kept:
-            port, item, size = kept.popleft()
-            self._bytes -= size
-            done = port.send(item)
-            if done is not DONE:
-                await done
-        while self._discarded:
-            port, count = self._discarded.popitem()
-            for _ in range(count):
+        while kept or self._discarded:  # tasks that the call has left behind may send meanwhile
+            if kept:
+                port, item, size = kept.popleft()
+                self._bytes -= size
+                done = port.send(item)
+                if done is not DONE:
+                    await self._left(done, port, item, size)
+            elif self._discarded:
+                port = next(iter(self._discarded))
+                self._discarded[port] -= 1
+                if not self._discarded[port]:
+                    del self._discarded[port]
                 await port.send(None)
         self._straight = True
+
+    async def _left(self, done: Awaitable[None], port: OutPort, item: Any, size: int) -> None:
+        try:
+            await done
+        except Stopped:
+            if len(port.writers) == 1:  # else one of them may have taken it
+                self._kept.appendleft((port, item, size))
+                self._bytes += size
+            raise
+
+    def _resume(self) -> None:
+        """What was leaving has failed. Once, when that was since the run is stopped, it goes on leaving all the same.
+
+        The stop is told to the call by who calls this, and what it sends then leaves as well (see `Node.unwinds`).
+
+        Raises:
+            BaseException: nothing leaves any more.
+        """
+        error = self._error
+        if error is None:
+            return
+        if not isinstance(error, Stopped) or self._resumed or not self._holding.node.unwinds():
+            raise error
+        self._resumed = True  # refused again, nobody reads any more
+        self._error = None
+        self._begin_to_leave()
 
     async def leave(self) -> None:
         """Sends what is kept, when it is the call's turn: the call has ended.
 
         Raises:
-            CancelledError: nobody reads any more, or the run is ending.
+            CancelledError: nobody reads any more, or the run is ending. When it is stopped, all that is kept has left.
 
         Cancelled: what is kept stays, and is to be dropped.
         """
@@ -454,13 +502,22 @@ class Held:
         if self._turn is not None and not self._turn.due:
             await self._turn.wait()
         self._retries = False
-        if self._leaving is not None:
-            await self._leaving
-        if self._error is not None:
-            raise self._error
-        await self._send_kept()
+        refused: BaseException | None = None
+        while not self._straight:
+            if self._leaving is not None:
+                await self._leaving
+            elif self._error is None:
+                try:
+                    await self._send_kept()
+                except Stopped as error:
+                    self._error = error
+            if self._error is not None:
+                refused = self._error
+                self._resume()
         if self._places:  # of tasks that the call has left behind
             self.wake()
+        if refused is not None:  # the call was not told
+            raise refused
 
     async def drop(self) -> None:
         """Drops what is kept, and what is sent from now on: the attempt has failed, or the run is ending."""

@@ -107,8 +107,9 @@ class Taken:
         """One of those who hold it is done."""
         self._holds -= 1
         if not self._holds:
-            if self.ending is not None:
-                self.ending(self)
+            ending, self.ending = self.ending, None  # who keeps this keeps no items alive
+            if ending is not None:
+                ending(self)
             self._lineage.owe(self.tags, self._balance)
 
     def settle(self) -> int:

@@ -101,7 +101,8 @@ class Node:
         self.stopped = False
         self._stopping = False
         self._draining = False  # whether it is stopped since the run is, and not since nobody reads
-        self._unwinding = False  # whether its runner has been told so, and runs to its end
+        self.unwinding = False
+        """Whether its runner has been told so, and runs to its end."""
         self._interrupted = False  # whether it was told by a cancellation
         self._has_worked = False
         self.has_begun = False
@@ -270,6 +271,10 @@ class Node:
         """Whether an error is that of a node which was stopped: it has ended, and leaves its state as at any end."""
         return isinstance(error, asyncio.CancelledError) and self.stopped and not self.host.cancelling
 
+    def drained_by(self, error: BaseException) -> bool:
+        """Whether an error is that of a node which the stop of the run has ended: what it has sent still leaves."""
+        return self._draining and self._stopped_by(error)
+
     async def _fixed(self, stack: AsyncExitStack) -> dict[str, Any]:
         """Makes the parameters that are the same for every call, out-ports left aside."""
         fixed: dict[str, Any] = {}
@@ -421,17 +426,18 @@ class Node:
             self._draining = True
             self.stop()
 
-    def unwinds(self) -> None:
-        """Its runner has been told that it was stopped. What its `finally` blocks send is sent."""
-        if self._draining and not self._unwinding:
-            self._unwinding = True
+    def unwinds(self) -> bool:
+        """Its runner has been told that it was stopped. Whether since the run is: what it sends then is sent."""
+        if self._draining and not self.unwinding:
+            self.unwinding = True
             self._stopping = False
             for port in self.outports.values():
                 port.resume()
+        return self.unwinding
 
     def interrupt(self) -> bool:
         """Whether its task is to be cancelled, since it was stopped and has come to no `send`."""
-        ends = self._unwinding or self._has_worked or self.end is not None
+        ends = self.unwinding or self._has_worked or self.end is not None
         if ends or self.stopping is not None or (self._calls is not None and self._calls.in_threads):
             return False
         self.stopped = self._interrupted = self._draining = True

@@ -53,7 +53,7 @@ class NumberedCall(Held):
         retries: whether the attempt may be tried again.
     """
 
-    __slots__ = ("_finishing", "_number", "_results", "_soon")
+    __slots__ = ("_finishing", "_guards", "_number", "_results", "_soon")
 
     def __init__(
         self,
@@ -65,11 +65,14 @@ class NumberedCall(Held):
         retries: bool,
     ) -> None:
         super().__init__(holding, {}, None, retries=retries)
-        self.ports = {name: _NumberedPort(self, name, guard) for name, guard in guards.items()}
+        self._guards = guards
         self._results = results
         self._number = number
         self._soon: asyncio.Handle | None = None  # sends what is kept, on the loop's next turn
         self._finishing = False  # whether the last messages are on their way: nothing may come between them
+
+    def ports(self) -> Mapping[str, Any]:
+        return {name: _NumberedPort(self, name, guard) for name, guard in self._guards.items()}
 
     def _set_room(self) -> None:
         super()._set_room()

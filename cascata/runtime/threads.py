@@ -217,7 +217,9 @@ class BlockingPort:
         unwinds: called when a send was refused: the runner is on its way to its end.
     """
 
-    def __init__(self, name: str, send: Callable[[Any], Any], thread: CallThread, unwinds: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, send: Callable[[Any], Any], thread: CallThread, unwinds: Callable[[], object]
+    ) -> None:
         self.name = name
         self._send = send
         self._unwinds = unwinds
@@ -247,7 +249,8 @@ class BlockingPort:
         try:
             await self._send(item)
         except asyncio.CancelledError as error:  # returned: a future would turn it into a cancellation of its own
-            self._unwinds()
+            if isinstance(error, Stopped):  # and not the time limit of the call
+                self._unwinds()
             return error
         return None
 

@@ -93,16 +93,21 @@ def run_triggers(node: Node, calls: Calls) -> Coroutine[Any, Any, None]:
 def _run_group(
     node: Node, ports: tuple[str, ...], call: Callable[..., Awaitable[Any]], give: Send, lock: asyncio.Lock | None
 ) -> Coroutine[Any, Any, None]:
-    if node.takes_with_others:
+    lineage = node.host.lineage
+    zips = (
+        lineage is not None
+        and len(ports) > 1
+        and node.journal is None
+        and len(ports_on_the_way(node.spec, lineage.way, ports)) == len(ports)
+    )
+    if node.takes_with_others and not zips:  # else the edges of each partner are noted when it comes
         call = node.failures.noting(ports, call)
-    if node.host.lineage is not None:
-        call = node.host.lineage.calling(node, ports, call, give)
+    if lineage is not None:
+        call = lineage.calling(node, ports, call, give)
+        if zips:
+            return _Zip(node, ports, call, give, lineage, lock or asyncio.Lock()).run()
     if len(ports) == 1:
         return _run_single(node, ports[0], node.readers[ports[0]], call, give, lock)
-    if node.host.lineage is not None and node.journal is None:
-        lineage = node.host.lineage
-        if len(ports_on_the_way(node.spec, lineage.way, ports)) == len(ports):
-            return _Zip(node, ports, call, give, lineage, lock or asyncio.Lock()).run()
     return _run_zipped(node, ports, [node.readers[port] for port in ports], call, give, lock)
 
 

@@ -1,21 +1,24 @@
 """About how many bytes an item holds, for whoever keeps items: cheap rather than exact.
 
-Counted are `nbytes` of arrays and memoryviews, `sys.getsizeof` of everything else, and what lists, tuples, dicts and
-plain objects hold, two levels deep. Of a long container only some values are looked at, and stand for all. What is
-behind `__slots__`, in sets, or deeper is not seen. Nothing here raises.
+Counted are `nbytes` of arrays and memoryviews, `memory_usage()` of data frames, `sys.getsizeof` of everything else, and
+what lists, tuples, dicts and plain objects hold, two levels deep. Of a container only some values are looked at, and
+stand for all, so that no item takes longer than some tens of microseconds. What is behind `__slots__`, in sets, or
+deeper is not seen. Nothing here raises.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from itertools import islice
+from types import FunctionType
 from typing import Any, Final
 
 __all__ = ["weight"]
 
 _LEVELS: Final = 2
-_LOOKED_AT: Final = 32
-"""Values of a container that are looked at."""
+_LOOKED_AT: Final = (0, 4, 8)
+"""Values of a container that are looked at, by the levels that are left."""
 
 _PLAIN: Final = frozenset({bool, bytes, bytearray, complex, float, int, str, type(None)})
 """Types whose `sys.getsizeof` says all."""
@@ -32,27 +35,48 @@ def weight(item: Any, levels: int = _LEVELS) -> int:
     if kind in _PLAIN:
         return sys.getsizeof(item)
     try:
-        size = sys.getsizeof(item)
+        if kind is list or kind is tuple:
+            return sys.getsizeof(item) + (_of_list(item, levels) if levels else 0)
+        if kind is dict:
+            return sys.getsizeof(item) + (_of_dict(item, levels) if levels else 0)
         nbytes = getattr(item, "nbytes", None) if hasattr(kind, "nbytes") else None  # asks no `__getattr__` of a user
         if type(nbytes) is int:
-            return max(size, nbytes)
+            return max(object.__sizeof__(item), nbytes)
+        if type(kind.__sizeof__) is FunctionType:  # it may do anything: that of a data frame looks at every string
+            size = object.__sizeof__(item)
+            if hasattr(kind, "memory_usage"):
+                return size + int(item.memory_usage().sum())
+        else:
+            size = sys.getsizeof(item)
         if not levels:
             return size
-        if kind is dict:
-            return size + _of_all(list(islice(item.values(), _LOOKED_AT)), len(item), levels)
         if isinstance(item, list | tuple):
-            step = -(-len(item) // _LOOKED_AT) or 1
-            return size + _of_all(item[::step], len(item), levels)
+            return size + _of_list(item, levels)
         inner = item.__dict__ if hasattr(kind, "__dictoffset__") and kind.__dictoffset__ else None
         if type(inner) is dict:
-            return size + _of_all(list(islice(inner.values(), _LOOKED_AT)), len(inner), levels)
+            return size + _of_dict(inner, levels)
     except Exception:  # a user's class may do anything
         return 0
     return size
 
 
-def _of_all(some: Any, count: int, levels: int) -> int:
+def _of_list(values: Sequence[Any], levels: int) -> int:
     """What all values weigh, by some of them."""
+    most = _LOOKED_AT[levels]
+    count = len(values)
+    return _of_some(values if count <= most else values[:: -(-count // most)], count, levels - 1)
+
+
+def _of_dict(values: Mapping[Any, Any], levels: int) -> int:
+    most = _LOOKED_AT[levels]
+    count = len(values)
+    return _of_some(list(values.values() if count <= most else islice(values.values(), most)), count, levels - 1)
+
+
+def _of_some(some: Sequence[Any], count: int, levels: int) -> int:
     if not some:
         return 0
-    return sum(weight(each, levels - 1) for each in some) * count // len(some)
+    size = 0
+    for each in some:
+        size += sys.getsizeof(each) if type(each) in _PLAIN else weight(each, levels)
+    return size * count // len(some)

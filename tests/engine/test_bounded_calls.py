@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import gc
 import itertools
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Final
 
 import pytest
 
-from cascata import BlockingOut, Graph, In, Out, Sink, Source, State, component, inport
+from cascata import BlockingOut, Graph, In, Out, Sink, Source, State, Stream, component, inport
 from cascata.components import Take
 from cascata.errors import ComponentError, RunTimeout
 from cascata.runtime import held, ordered
-from tests.engine.parts import Count, Flag, Notes, keep
+from tests.engine.parts import Count, Flag, Keep, Notes, keep
 
 Options = dict[str, Any]
 
@@ -642,22 +644,136 @@ async def EndlessAttempt(number: Out[int], flag: In[Flag], notes: In[Notes]) -> 
                 flag.set()
     finally:
         notes.add("ended")
+        await number.send(-1)
 
 
-def test_stop_ends_an_attempt_of_a_source(engine: Options, notes: Notes, flags: list[Flag]) -> None:
+@component(retries=1)
+async def AttemptThatWaits(number: Out[int], flag: In[Flag], notes: In[Notes]) -> None:
+    """Waits for ever, and for something else than a send."""
+    try:
+        for each in range(6):
+            await number.send(each)
+        flag.set()
+        await asyncio.Event().wait()
+    finally:
+        notes.add("ended")
+        await number.send(-1)
+
+
+@component(retries=1, thread=True)
+def EndlessAttemptInThread(number: BlockingOut[int], flag: In[Flag], notes: In[Notes]) -> None:
+    try:
+        for each in itertools.count():
+            number.send(each)
+            time.sleep(0.001)
+            if each == 5:
+                flag.set()
+    finally:
+        notes.add("ended")
+        number.send(-1)
+
+
+@pytest.mark.parametrize("source", [EndlessAttempt, AttemptThatWaits, EndlessAttemptInThread])
+def test_what_an_attempt_of_a_source_has_sent_when_it_is_stopped_arrives(
+    engine: Options, notes: Notes, flags: list[Flag], source: Any
+) -> None:
     graph = Graph()
-    graph.endless = EndlessAttempt
-    graph.endless.flag < flags[0]
-    graph.endless.notes < notes
-    graph.count = CountItems
-    graph.count.notes < notes
-    graph.endless.number.connect(graph.count.items, batch="all")
+    graph.source = source
+    graph.source.flag < flags[0]
+    graph.source.notes < notes
+    graph.keep = Keep
+    graph.keep.notes < notes
+    graph.source.number >> graph.keep.item
     graph.start(**engine, timeout=LIMIT_S)
     flags[0].wait_blocking()
-    graph.stop()
+    graph.stop(within=1.0 if source is AttemptThatWaits else 5.0)
     report = graph.join()
-    assert notes.read()[0] == "ended"
-    assert report.nodes["endless"].sent == 0  # the attempt never succeeded
+    ended, *arrived = notes.read()
+    assert ended == "ended"
+    assert arrived == [*range(len(arrived) - 1), -1]
+    assert len(arrived) == report.nodes["source"].sent > 5
+
+
+@component
+async def TakesWhen(items: Stream[Any], flag: In[Flag], notes: In[Notes]) -> None:
+    await flag.wait()
+    taken = [item async for item in items]
+    notes.add((len(taken), taken[-1], taken[:-1] == [*range(len(taken) - 1)]))
+
+
+@component(retries=1)
+async def BeyondTheBound(number: Out[Any], flag: In[Flag], go_on: In[Flag]) -> None:
+    """What it has sent is leaving while it sends on, when it is stopped."""
+    try:
+        for each in itertools.count():
+            if each == held.ATTEMPT_ITEMS:
+                flag.set()
+            await number.send(each)
+    finally:
+        go_on.set()
+        await number.send("bye")
+
+
+@component(retries=1)
+async def EndsAndLeaves(number: Out[Any], flag: In[Flag], go_on: In[Flag]) -> None:
+    """What it has sent is leaving when it is stopped, and it has ended."""
+    for each in range(1000):
+        await number.send(each)
+    await number.send("bye")
+    flag.set()
+
+
+@pytest.mark.parametrize("source", [BeyondTheBound, EndsAndLeaves])
+def test_what_is_leaving_when_a_source_is_stopped_arrives_and_so_does_what_it_sends_then(
+    engine: Options, notes: Notes, flags: list[Flag], source: Any
+) -> None:
+    graph = Graph()
+    graph.source = source
+    graph.source.flag < flags[0]
+    graph.source.go_on < flags[1]
+    graph.takes = TakesWhen
+    graph.takes.flag < flags[1]
+    graph.takes.notes < notes
+    graph.source.number >> graph.takes.items
+    graph.start(**engine, timeout=LIMIT_S)
+    flags[0].wait_blocking()
+    graph.stop(within=5.0)
+    if source is EndsAndLeaves:
+        flags[1].set()
+    report = graph.join()
+    ((count, last, in_order),) = notes.read()
+    assert (last, in_order) == ("bye", True)
+    assert count == report.nodes["source"].sent > 1000
+
+
+@component(retries=1)
+async def LeavesATaskBehind(
+    number: In[int], out: Out[int], unread: Out[int], tasks: State[list[asyncio.Task[None]]] = State(list)
+) -> None:
+    """The task sends while what nobody reads is counted."""
+
+    async def send() -> None:
+        for each in range(20):
+            await out.send(each)
+            await asyncio.sleep(0)
+
+    if number == 0:
+        for each in range(9_000):
+            await unread.send(each)
+        tasks.value.append(asyncio.create_task(send()))
+    else:
+        await tasks.value[0]
+
+
+def test_what_a_task_sends_that_a_call_has_left_behind_leaves_though_much_else_is_discarded(notes: Notes) -> None:
+    graph = Graph()
+    graph.count = Count
+    graph.count.upto < 2
+    graph.leaves = LeavesATaskBehind
+    graph.count.number >> graph.leaves.number
+    keep(graph, graph.leaves.out, notes)
+    graph.run(engine="inline", timeout=LIMIT_S)
+    assert notes.read() == [*range(20)]
 
 
 # -- calls that wait for one another
@@ -735,3 +851,41 @@ def test_each_caller_gets_its_answer(engine: Options, answers: Any) -> None:
     graph.source.out >> graph.answers.question
     graph.answers.answer >> graph.sink.inp
     asyncio.run(main())
+
+
+# -- what stays in the memory
+
+
+@component(concurrency=3)
+async def SecondIsQuick(number: In[int], out: Out[int]) -> None:
+    await asyncio.sleep(0.001 * (number % 3))
+    await out.send(number)
+
+
+@component(retries=1)
+async def Attempts(number: In[int], out: Out[int]) -> None:
+    await out.send(number)
+
+
+@pytest.mark.parametrize("calls", [SecondIsQuick, Attempts, AnswersAlone * 2])
+def test_nothing_of_what_a_call_kept_waits_for_the_garbage_collector(notes: Notes, calls: Any) -> None:
+    graph = Graph()
+    graph.count = Count
+    graph.count.upto < 30
+    graph.calls = calls
+    if isinstance(calls, type):
+        graph.count.number >> graph.calls.number
+        keep(graph, graph.calls.out, notes)
+    else:
+        graph.count.number >> graph.calls.question
+        graph.calls.ordered()
+        keep(graph, graph.calls.answer, notes)
+    gc.collect()
+    gc.disable()
+    try:
+        graph.run(engine="inline", timeout=LIMIT_S)
+        left = [each for each in gc.get_objects() if isinstance(each, held.Held | held.Turn)]
+    finally:
+        gc.enable()
+    assert len(notes.read()) == 30
+    assert left == []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -276,5 +278,35 @@ def test_calls_need_one_source_and_one_sink() -> None:
         async with graph.open(engine="inline") as live:
             with pytest.raises(CascataError, match=r"one source and one sink.*this one has 1 and 2"):
                 await live.call(1)
+
+    asyncio.run(main())
+
+
+class Item:
+    """That tells when it is gone."""
+
+
+@component
+async def LeavesATaskBehind(
+    x: In[Any], y: Out[int], tasks: State[list[asyncio.Task[Any]]] = State(list), before: State[list[int]] = State(list)
+) -> None:
+    tasks.value.append(asyncio.create_task(asyncio.Event().wait()))
+    await y.send(1)
+
+
+def test_an_item_is_not_kept_in_the_memory_by_a_task_that_its_call_has_left_behind() -> None:
+    graph = through(LeavesATaskBehind)
+
+    async def main() -> None:
+        async with graph.open(engine="inline") as live:
+            item = Item()
+            gone = weakref.ref(item)
+            calling = live.call(item)
+            del item
+            assert await calling == 1
+            del calling
+            assert await live.call(None) == 1  # a loop has the item that it took last
+            gc.collect()
+            assert gone() is None
 
     asyncio.run(main())

@@ -393,6 +393,53 @@ def zipping(left: Any) -> Graph:
     return graph
 
 
+@component
+async def OnlyEven(x: In[int], y: Out[int]) -> None:
+    if x % 2 == 0:
+        await y.send(x)
+
+
+@component
+async def OnlyOdd(x: In[int], y: Out[int]) -> None:
+    if x % 2:
+        await y.send(x)
+
+
+@component
+async def AfterAll(x: In[int], y: Out[int]) -> None:
+    """Gives the other port of the zip time to have all of its items."""
+    await asyncio.sleep(0.05)
+    await y.send(x)
+
+
+async def fails_for_even(left: In[int], right: In[int], y: Out[int]) -> None:
+    if left % 2 == 0:
+        raise ValueError(left)
+    await y.send(left)
+
+
+@pytest.mark.parametrize("options", [{}, {"concurrency": 3}, {"concurrency": 3, "ordered": False}, {"retries": 1}])
+def test_a_failed_zip_is_counted_on_the_edges_of_its_own_items(options: Any) -> None:
+    graph = Graph()
+    graph.source, graph.even, graph.odd, graph.after, graph.sink = Source(), OnlyEven, OnlyOdd, AfterAll, Sink()
+    graph.fails = component(backoff=0.0, **options)(fails_for_even)
+    for name in ("even", "odd", "after"):
+        graph.source.out >> getattr(graph, name).x
+    graph.even.y >> graph.fails.left
+    graph.odd.y >> graph.fails.left
+    graph.after.y >> graph.fails.right
+    graph.fails.y >> graph.sink.inp
+
+    async def main() -> Any:
+        async with graph.open(**INLINE) as live:
+            answers = await asyncio.gather(*map(live.call, range(8)), return_exceptions=True)
+            assert [type(each) for each in answers] == [ComponentError, int] * 4
+        return live.report
+
+    failed = {edge.source: edge.failed for edge in asyncio.run(main()).edges if edge.target.startswith("fails.")}
+    assert failed == {"even.y": 4, "odd.y": 0, "after.y": 4}
+
+
 def test_a_zip_joins_items_of_one_call_whatever_was_dropped_failed_or_overtaken_before(engine: Options) -> None:
     async def main() -> None:
         async with zipping(DropsOrFails * 3).open(**engine) as live:
