@@ -161,7 +161,8 @@ class PortableRun(StationedRun):
             return self._outcome(board, wall_s, "processes", self._method)
         finally:
             executor.shutdown()
-            board.close()  # a traceback that somebody keeps would keep its memory
+            if not plan.caller:  # a caller's part that nobody waited for may count still
+                board.close()  # a traceback that somebody keeps would keep its memory
 
     def _server(self) -> Any:
         """Of the start methods that another system does not have, forkserver needs a server."""
