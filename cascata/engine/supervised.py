@@ -267,6 +267,7 @@ class SupervisedRun(ABC):
                 if worker < len(self._plan.workers):
                     self._kill(worker)
                 elif self._caller is not None:
+                    self._caller.send(b"cancel")  # when its loop turns again: nothing else would end its nodes
                     self._caller.abandon()
             case supervisor.RestartWorker(worker, death, times):
                 tell_of_restart(self._plan.workers[worker], death, times)
