@@ -42,6 +42,7 @@ from .stationed import StationedRun
 from .supervised import cannot_start
 from .watch import WorkerWatch
 from .worker_life import modules_of
+from .worker_sigterm import held_back
 
 __all__ = ["PortableRun"]
 
@@ -213,7 +214,8 @@ class PortableRun(StationedRun):
                 """In a thread: a fork server may not answer."""
                 problem: BaseException | None = None
                 try:
-                    process.start()
+                    with held_back():
+                        process.start()
                 except BaseException as error:  # whatever it is: nobody else would tell
                     problem = error
                 try:

@@ -188,6 +188,7 @@ async def _run(
             os._exit(1)  # the parent is gone
 
     threading.Thread(target=obey_to_the_end, name="cascata-control", daemon=True).start()
+    word.listens()
     telling = asyncio.ensure_future(teller.keep_telling())
     await worker.run()
     telling.cancel()

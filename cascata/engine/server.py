@@ -32,6 +32,7 @@ from typing import Final, NoReturn
 from ..errors import CascataError
 from . import importing
 from .inherited import join_trackers, loaded, trackers
+from .worker_sigterm import held_back
 
 __all__ = ["ServedWorker", "ServerEnded", "boot", "main", "needed", "request"]
 
@@ -82,13 +83,14 @@ class _Booted:
             # sys.path goes along twice: for the import of `main` itself, and for what it imports.
             start = f"import sys, gc; gc.disable(); sys.path[:] = {sys.path!r}; {program}"
             flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
-            self.process = subprocess.Popen(  # noqa: S603  # ours
-                [self.executable, *flags, "-c", start],
-                pass_fds=[fd for fd in (far.fileno(), stderr) if fd >= 0],
-                stderr=self._said if self._said >= 0 else None,
-                restore_signals=False,
-                env=os.environ | {importing.BOOTS: "1"},
-            )
+            with held_back():
+                self.process = subprocess.Popen(  # noqa: S603  # ours
+                    [self.executable, *flags, "-c", start],
+                    pass_fds=[fd for fd in (far.fileno(), stderr) if fd >= 0],
+                    stderr=self._said if self._said >= 0 else None,
+                    restore_signals=False,
+                    env=os.environ | {importing.BOOTS: "1"},
+                )
         except BaseException:
             self.close()
             raise
@@ -403,11 +405,12 @@ def main(control_fd: int, stderr: int, path: list[str]) -> None:
         _take_stderr(stderr)
     woken_r, woken_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    terminated = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # its program ends it
+    # Its program ends it. Blocked as well, it waits in a child until that has a handler for it (see `worker_sigterm`).
+    terminated = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # The program may block or ignore SIGCHLD; what it does with it is no business of its workers'.
     signal.signal(signal.SIGCHLD, lambda *_: None)  # only to wake `poll`
     signal.set_wakeup_fd(woken_w)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.pthread_sigmask(signal.SIG_SETMASK, (signal.SIGTERM,))
     status: dict[int, int] = {}
     with socket.socket(fileno=control_fd) as control:
         poll = select.poll()

@@ -187,6 +187,7 @@ async def _run(
     threading.Thread(
         target=obey, args=(connection, loop, worker, reporter, {}, word), name="cascata-control", daemon=True
     ).start()
+    word.listens()
     await worker.run()
     hub.close()
     tell_end(reporter)

@@ -227,3 +227,41 @@ graph.run(num_workers=2, grace={GRACE_S})
     running.signal(signal.SIGTERM)
     assert running.end(2 * GRACE_S + LATE_S)[0] == 143
     assert "as asked" in running.errors()
+
+
+BEGINS: Final = """
+class Slow:
+    def __reduce__(self):
+        return load, ()
+
+def load():
+    import time
+    print("loading", flush=True)
+    time.sleep(0.3)
+
+@component
+async def Given(value: In[Slow | None], out: Out[str]):
+    await out.send("given")
+
+graph.given = Given
+graph.given.value < Slow()
+graph.given.out >> graph.prints.item
+import cascata.log; cascata.log.show("INFO")
+"""
+
+
+@pytest.mark.parametrize("moment", ["when a worker loads", "when all have just been asked for"])
+@pytest.mark.parametrize("start_method", ["forkserver", "spawn", "fork", "portable"])
+def test_sigterm_to_the_group_drains_a_run_whose_workers_begin(program: Any, start_method: str, moment: str) -> None:
+    if start_method == "fork" and moment == "when a worker loads":
+        pytest.skip("what is forked loads nothing")
+    environment = {"CASCATA_TRANSPORT": "portable"} if start_method == "portable" else {}
+    options = {"num_workers": 2, "grace": GRACE_S} | ({} if environment else {"start_method": start_method})
+    running = program(
+        IDLE + BEGINS + f"graph.start(**{options})\nprint('asked for', flush=True)\ngraph.join()\n", **environment
+    )
+    running.lines_until("loading" if moment == "when a worker loads" else "asked for")
+    running.signal_group(signal.SIGTERM)
+    code, _ = running.end(2 * GRACE_S + LATE_S)
+    assert code == 143
+    assert "SIGTERM: the run was stopped\n" in running.errors()  # with its report: nobody died
