@@ -365,11 +365,21 @@ def test_a_death_while_the_run_drains_is_a_death() -> None:
 # --- stop, cancel, kill -----------------------------------------------------------------------------
 
 
-def test_stop_drains_every_worker_that_has_not_finished() -> None:
+def test_stop_tells_every_worker_also_one_that_has_finished_and_waits_for_a_word_since_it_got_sigterm() -> None:
     run = supervisor()
     run.handle(Finished(1))
-    assert run.handle(StopAsked()) == [DrainWorker(0), DrainWorker(2), SetTimer(GRACE / 2)]
+    assert run.handle(StopAsked()) == [DrainWorker(0), DrainWorker(1), DrainWorker(2), SetTimer(GRACE / 2)]
     assert (run.phase, run.state) == (Phase.DRAINING, "draining")
+
+
+def test_a_stop_while_a_run_is_cancelled_tells_those_that_were_not_told_of_its_end() -> None:
+    run = supervisor()
+    run.handle(Finished(1))
+    assert run.handle(CancelAsked()) == [CancelWorker(0), CancelWorker(2), SetTimer(GRACE)]
+    assert run.handle(StopAsked()) == [DrainWorker(1)]
+    assert run.phase is Phase.CANCELLING
+    run.handle(KillAsked())
+    assert run.handle(StopAsked()) == []
 
 
 def test_a_drained_run_has_succeeded() -> None:
@@ -412,11 +422,13 @@ def test_a_further_stop_gives_the_run_its_own_time_from_then_on() -> None:
     assert EndSources(0) in run.handle(GraceOver())
 
 
-def test_a_stop_leaves_a_run_alone_that_has_only_to_exit() -> None:
+def test_a_stop_changes_nothing_of_a_run_that_has_only_to_exit() -> None:
     run = supervisor()
     for worker in range(3):
         run.handle(Finished(worker))
+    assert run.handle(StopAsked()) == [DrainWorker(0), DrainWorker(1), DrainWorker(2)]
     assert run.handle(StopAsked()) == []
+    assert run.phase is Phase.RUNNING
     assert run.handle(GraceOver()) == [KillWorker(0), KillWorker(1), KillWorker(2)]
 
 

@@ -265,3 +265,30 @@ def test_sigterm_to_the_group_drains_a_run_whose_workers_begin(program: Any, sta
     code, _ = running.end(2 * GRACE_S + LATE_S)
     assert code == 143
     assert "SIGTERM: the run was stopped\n" in running.errors()  # with its report: nobody died
+
+
+SAVES: Final = """
+@component
+async def Saves(out: Out[str]):
+    import atexit
+    def save():
+        import os, time
+        os.write(1, b"saving" + bytes([10]))
+        time.sleep(1.5)
+        os.write(1, b"saved" + bytes([10]))
+    atexit.register(save)
+    await out.send("sent")
+
+graph.saves = Saves
+graph.saves.out >> graph.prints.item
+"""
+
+
+@pytest.mark.parametrize("transport", ["", "portable"])
+def test_sigterm_to_the_group_lets_a_worker_save_that_has_finished(program: Any, transport: str) -> None:
+    running = program(IDLE + SAVES + f"graph.run(num_workers=3, grace={GRACE_S})\n", CASCATA_TRANSPORT=transport)
+    running.lines_until("saving")
+    running.signal_group(signal.SIGTERM)
+    code, rest = running.end(2 * GRACE_S + LATE_S)
+    assert (code, running.errors()) == (143, "")
+    assert "saved" in rest.splitlines()
