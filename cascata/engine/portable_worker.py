@@ -184,8 +184,7 @@ async def _run(
 
     def obey_to_the_end() -> None:
         obey(connection, loop, worker, reporter, others, word)
-        if not loop.is_closed():
-            os._exit(1)  # the parent is gone
+        os._exit(1)  # the parent is gone, also when the nodes have ended and what they leave is being saved
 
     threading.Thread(target=obey_to_the_end, name="cascata-control", daemon=True).start()
     word.listens()
