@@ -270,7 +270,7 @@ class ProcessRun(SupervisedRun):
             with held_back():
                 process.start()
         except BaseException as problem:  # whatever it is: nobody else would tell
-            if isinstance(problem, BlockingIOError) and self._method == "forkserver":
+            if isinstance(problem, server.ServerBusy):
                 asyncio.get_running_loop().call_later(AGAIN_S, self._ask_for, handle)
                 return True
             self._cannot_start(handle.index, problem)

@@ -34,7 +34,7 @@ from . import importing
 from .inherited import join_trackers, loaded, trackers
 from .worker_sigterm import held_back
 
-__all__ = ["ServedWorker", "ServerEnded", "boot", "main", "needed", "request"]
+__all__ = ["ServedWorker", "ServerBusy", "ServerEnded", "boot", "main", "needed", "request"]
 
 
 _MOST_FDS: Final = 250
@@ -221,7 +221,7 @@ def request(fds: Sequence[int]) -> tuple[int, int, int]:
     status = -1
     try:
         while status < 0:
-            with contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(ServerBusy):
                 status, booted = _ask(_PROCESS, [data_r, *fds])
                 break
             time.sleep(_AGAIN_S)
@@ -252,7 +252,7 @@ def _ask(kind: bytes, fds: Sequence[int]) -> tuple[int, _Booted]:
         An fd to read its pid and then its exit code from, and the server that was asked.
 
     Raises:
-        BlockingIOError: the server has not read what it was asked before: ask again later.
+        ServerBusy: the server has not read what it was asked before: ask again later.
         OSError: the server could not be started or reached.
     """
     with _server.lock:
@@ -267,15 +267,19 @@ def _ask(kind: bytes, fds: Sequence[int]) -> tuple[int, _Booted]:
             socket.send_fds(booted.control, [told], [status_w, *shared.values(), *fds])
         except BaseException as problem:
             os.close(status_r)
-            if isinstance(problem, OSError) and problem.errno == errno.ETOOMANYREFS:
-                # What it has not read yet holds as many fds as this user may have on their way.
-                raise BlockingIOError(*problem.args) from problem
+            # Or what it has not read yet holds as many fds as this user may have on their way.
+            if isinstance(problem, OSError) and problem.errno in (errno.EAGAIN, errno.ETOOMANYREFS):
+                raise ServerBusy from problem
             if isinstance(problem, BrokenPipeError | ConnectionResetError):
                 raise ServerEnded(booted) from problem
             raise
         finally:
             os.close(status_w)
     return status_r, booted
+
+
+class ServerBusy(Exception):
+    """The server takes no more requests now. No `OSError`: a fork that the system refuses has the same number."""
 
 
 class ServerEnded(CascataError):
@@ -316,7 +320,7 @@ class ServedWorker:
         """Asks for it; does not wait until it is there.
 
         Raises:
-            BlockingIOError: the server does not take more requests now.
+            ServerBusy: the server does not take more requests now.
             OSError: the server could not be started or reached.
         """
         _flush()  # what was printed before comes before what the worker prints

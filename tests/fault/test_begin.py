@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -11,6 +13,7 @@ from typing import Any, Final
 
 import pytest
 
+from cascata.engine import server
 from cascata.engine.boot import is_portable
 from tests.engine.conftest import environment_with
 from tests.fault.begin import ENTRIES, FAULTS, PLACES, Cell, cells
@@ -183,3 +186,17 @@ def test_a_worker_has_no_signal_blocked_and_hears_of_its_children(script: Any) -
         g.run(num_workers=1, start_method=method, timeout=20)
     """
     assert script.prints(program) == ["set() 3"] * 3
+
+
+def test_a_server_that_the_system_cannot_fork_is_not_asked_for_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")  # as at `ulimit -u`
+
+    monkeypatch.setattr(server, "_server", server._Server())
+    monkeypatch.setattr(subprocess, "Popen", refused)
+    control, far = socket.socketpair()
+    with control, far, server.needed():
+        with pytest.raises(BlockingIOError):
+            server.ServedWorker(far.fileno()).start()
+        with pytest.raises(BlockingIOError):
+            server.request([])
