@@ -83,6 +83,8 @@ class SupervisedRun(ABC):
         self._begun_by = importing.begun_by()
         self._watch: WorkerWatch | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._over: supervisor.GraceOver | None = None
+        """What it will hand in. One of a timer before may be among the events still: its time does not count."""
         self._forgetful: frozenset[int] = frozenset()
         """Parts that do not know what was on its way to them when a run is broken off."""
         self._doing: dict[int, str] = {}
@@ -249,6 +251,8 @@ class SupervisedRun(ABC):
         with progress_of(self._spec, board, totals, wanted=self._options.progress):
             while self._supervisor.phase is not supervisor.Phase.OVER:
                 event = await self._events.get()
+                if isinstance(event, supervisor.GraceOver) and event is not self._over:
+                    continue
                 # Told by memory, not by a message, which could come after what the worker did as soon as it was ready.
                 ready = [supervisor.Ready(worker) for worker in sorted(self._supervisor.booting) if board.beat(worker)]
                 for each in (*ready, event):
@@ -291,8 +295,8 @@ class SupervisedRun(ABC):
             case supervisor.SetTimer(seconds):
                 if self._timer is not None:
                     self._timer.cancel()
-                loop = asyncio.get_running_loop()
-                self._timer = loop.call_later(seconds, self._events.put_nowait, supervisor.GraceOver())
+                over = self._over = supervisor.GraceOver()
+                self._timer = asyncio.get_running_loop().call_later(seconds, self._events.put_nowait, over)
             case supervisor.DescribeWorkers(seconds):
                 self._spawn(self._describe(seconds))
             case supervisor.Finish():

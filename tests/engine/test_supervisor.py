@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import signal
 
@@ -9,6 +10,7 @@ import pytest
 
 from cascata import Graph
 from cascata.engine.cycles import separate
+from cascata.engine.supervised import SupervisedRun
 from cascata.engine.supervisor import (
     REPORT_S,
     RESTARTS,
@@ -49,6 +51,9 @@ from cascata.engine.supervisor import (
 )
 from cascata.errors import ComponentError, DeadlockError, RunTimeout, WorkerDied
 from cascata.model import GraphSpec, Plan
+from cascata.observe.board import Board, BoardShape
+from cascata.observe.report import RunReport
+from cascata.options import RunOptions
 from cascata.runtime.idle import IdleReport, Rest
 from tests.engine.parts import Count, Keep, Notes, Pass
 
@@ -909,3 +914,45 @@ def test_what_a_restarted_worker_sent_before_is_no_reason_to_wait_for_it() -> No
         Rest({}, {2: 7}, frozenset({2})), {}, {"keep": frozenset({1})}, {"keep": "waiting for items"}, 7
     )
     assert run.handle(Idle(2, report)) == [ConfirmIdle(2, 1)]
+
+
+# --- who carries it out -----------------------------------------------------------------------------
+
+
+class Driven(SupervisedRun):
+    """A run without workers: what it is instructed goes nowhere."""
+
+    async def main(self) -> RunReport:
+        raise NotImplementedError
+
+    def _send(self, worker: int, command: bytes) -> None: ...
+
+    def _kill(self, worker: int) -> None: ...
+
+    def _end_writing(self, channel: int) -> None: ...
+
+    def _end_reading(self, channel: int) -> None: ...
+
+    def _grow(self, channel: int, capacity: int, extra: int) -> None: ...
+
+
+def test_a_timer_that_has_been_replaced_is_not_heard_although_its_time_was_over_just_before() -> None:
+    async def main() -> None:
+        spec, plan = specified(), Plan(WORKERS, {}, frozenset({0, 1}))
+        run = Driven(spec, plan, RunOptions.of({}, "run"))
+        loop = run._begin()
+        run._carry_out(SetTimer(0))
+        while run._events.empty():  # noqa: ASYNC110  # its time passes
+            await asyncio.sleep(0)
+        run._carry_out(SetTimer(3600))
+        board = Board(BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), len(plan.parts)))
+        supervising = loop.create_task(run._supervise(board))
+        run.post(StopAsked(1.0))
+        while run._supervisor.phase is Phase.RUNNING:
+            await asyncio.sleep(0)
+        assert run._supervisor.phase is Phase.DRAINING
+        assert run._timer is not None
+        run._timer.cancel()
+        supervising.cancel()
+
+    asyncio.run(main())
