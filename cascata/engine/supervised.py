@@ -185,7 +185,7 @@ class SupervisedRun(ABC):
 
         Raises:
             RunTimeout: it has not come back within the run's `timeout`.
-            CancelledError: the run was cancelled meanwhile.
+            CancelledError: the run was cancelled meanwhile; or stopped, and the time of the stop is over.
             BaseException: what it raises.
         """
         loop = asyncio.get_running_loop()
@@ -209,17 +209,26 @@ class SupervisedRun(ABC):
             thread = threading.Thread(target=run, name="cascata-begin", daemon=True)
             thread.start()
         later: list[supervisor.Event] = []
+        until: float | None = None  # the end of a stop's time
         try:
             while not done.done():
                 heard = asyncio.ensure_future(self._events.get())
                 waits: list[asyncio.Future[Any]] = [done, heard]
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                left = None if until is None else until - loop.time()
+                await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 if not heard.done():
                     heard.cancel()
-                    break
+                    if done.done():
+                        break
+                    log.warning("the run was stopped, and had not begun: it was still %s", what)
+                    raise asyncio.CancelledError
                 match heard.result():
                     case event if done.done():
                         later.append(event)
+                    case supervisor.StopAsked(within, unhurried) as event:
+                        later.append(event)
+                        if not unhurried:
+                            until = loop.time() + (self._options.grace if within is None else within)
                     case supervisor.CancelAsked() | supervisor.KillAsked():
                         raise asyncio.CancelledError
                     case supervisor.TimedOut(seconds):
