@@ -58,6 +58,10 @@ class _Sigterm:
         """Whether the next signal is our own."""
         self.pid = os.getpid()
 
+    def after_fork(self) -> None:
+        """Neither the runs of the parent nor a signal that came to it are matters of a forked child."""
+        self.__init__()  # type: ignore[misc]  # as new
+
     def handle(self, number: int, frame: FrameType | None) -> None:  # as `signal` calls it
         if self.pid != os.getpid():  # a forked process: what runs is not its own
             _default_action()
@@ -104,7 +108,8 @@ class _Sigterm:
 
 
 _sigterm: Final = _Sigterm()
-os.register_at_fork(after_in_child=_sigterm.runs.clear)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_sigterm.after_fork)
 
 
 def _default_action() -> None:

@@ -292,3 +292,17 @@ def test_sigterm_to_the_group_lets_a_worker_save_that_has_finished(program: Any,
     code, rest = running.end(2 * GRACE_S + LATE_S)
     assert (code, running.errors()) == (143, "")
     assert "saved" in rest.splitlines()
+
+
+def test_a_child_that_is_forked_when_sigterm_has_come_begins_anew(script: Any) -> None:
+    program = """
+    import os
+    from cascata.engine.sigterm import _sigterm
+
+    _sigterm.came, _sigterm.times, _sigterm.kicked = 1.0, 3, True
+    if (pid := os.fork()) == 0:
+        print(_sigterm.came, _sigterm.times, _sigterm.kicked, _sigterm.pid == os.getpid(), flush=True)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    """
+    assert script.prints(program) == ["None 0 False True"]
