@@ -138,7 +138,6 @@ def main(connection: Any) -> None:
     except (EOFError, OSError):
         os._exit(1)
     asyncio.run(_run(setup, spec, connection, reporter, teller, station, addresses, word))
-    importing.work_is_over()
     del spec
     finish(("__main__", *setup.modules))
     flush_streams()

@@ -135,7 +135,6 @@ def main(control: Any, spec: GraphSpec | None) -> None:
         journal = restart.open_journal(fds[setup.journal_fd], spec, setup.nodes)
         os.close(fds[setup.journal_fd])
     asyncio.run(_run(setup, spec, board, connection, reporter, journal, word))
-    importing.work_is_over()
     spec = None
     finish(("__main__", *setup.modules))
     flush_streams()
