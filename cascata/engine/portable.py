@@ -206,18 +206,20 @@ class PortableRun(StationedRun):
         """
         try:
             handle = self._handles[index] = _Handle(index, executor)
-            process = self._process(index, handle.far)
+            far = handle.far
+            process = self._process(index, far)
             setup = self._setup(index, shape, death)
             loop = asyncio.get_running_loop()
 
             def start() -> None:
-                """In a thread: a fork server may not answer."""
+                """In a thread: a fork server may not answer. Meanwhile the run may end, and must leave `far` open."""
                 problem: BaseException | None = None
                 try:
                     with held_back():
                         process.start()
                 except BaseException as error:  # whatever it is: nobody else would tell
                     problem = error
+                far.close()
                 try:
                     loop.call_soon_threadsafe(self._has_started, handle, process, problem, setup, payload)
                 except RuntimeError:  # the loop is closed: the run did not wait
@@ -225,6 +227,7 @@ class PortableRun(StationedRun):
                         _kill_and_close(process)
 
             threading.Thread(target=start, name="cascata-start", daemon=True).start()
+            handle.far = None
         except BaseException as problem:  # whatever it is: nobody else would tell
             self._cannot_start(index, problem)
             return False
@@ -241,7 +244,6 @@ class PortableRun(StationedRun):
             self._cannot_start(handle.index, problem)
             return
         handle.process = process
-        handle.far.close()
         handle.heard = self._spawn(self._listen(handle))
         self._spawn(self._bury(handle))
         try:
