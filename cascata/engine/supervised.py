@@ -56,6 +56,23 @@ def cannot_start(worker: int, method: str, problem: BaseException) -> CascataErr
     return error
 
 
+def _raise_if_it_ends(event: supervisor.Event, what: str) -> None:
+    """Ends a run that has not begun, and is still doing something (`what`, in words), if an event is to end it.
+
+    Raises:
+        RunTimeout: its time is over.
+        CancelledError: it was cancelled.
+    """
+    match event:
+        case supervisor.CancelAsked() | supervisor.KillAsked():
+            raise asyncio.CancelledError
+        case supervisor.TimedOut(seconds):
+            raise RunTimeout(
+                f"the run did not end within its timeout of {seconds:g} s: it had not begun, but was still {what}. "
+                f"Give it more time (`timeout=`), or none (`timeout=None`)"
+            )
+
+
 class SupervisedRun(ABC):
     """One run on workers. `main` is its whole life; `post` tells it something, from any thread.
 
@@ -222,22 +239,12 @@ class SupervisedRun(ABC):
                         break
                     log.warning("the run was stopped, and had not begun: it was still %s", what)
                     raise asyncio.CancelledError
-                match heard.result():
-                    case event if done.done():
-                        later.append(event)
-                    case supervisor.StopAsked(within, unhurried) as event:
-                        later.append(event)
-                        if not unhurried:
-                            until = loop.time() + (self._options.grace if within is None else within)
-                    case supervisor.CancelAsked() | supervisor.KillAsked():
-                        raise asyncio.CancelledError
-                    case supervisor.TimedOut(seconds):
-                        raise RunTimeout(
-                            f"the run did not end within its timeout of {seconds:g} s: it had not begun, but was still "
-                            f"{what}. Give it more time (`timeout=`), or none (`timeout=None`)"
-                        )
-                    case event:
-                        later.append(event)
+                event = heard.result()
+                if not done.done():
+                    _raise_if_it_ends(event, what)
+                if isinstance(event, supervisor.StopAsked) and not event.unhurried:
+                    until = loop.time() + (self._options.grace if event.within is None else event.within)
+                later.append(event)
         finally:
             done.cancel()
         thread.join()  # it has told its result, and ends

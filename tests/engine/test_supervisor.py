@@ -948,7 +948,7 @@ def test_a_timer_that_has_been_replaced_is_not_heard_although_its_time_was_over_
         board = Board(BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), len(plan.parts)))
         supervising = loop.create_task(run._supervise(board))
         run.post(StopAsked(1.0))
-        while run._supervisor.phase is Phase.RUNNING:
+        while run._supervisor.phase is Phase.RUNNING:  # noqa: ASYNC110  # nobody would set an event
             await asyncio.sleep(0)
         assert run._supervisor.phase is Phase.DRAINING
         assert run._timer is not None

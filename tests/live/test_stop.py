@@ -199,7 +199,7 @@ def test_who_holds_the_ends_is_told_of_an_end_that_did_not_wait_for_it(
             until = time.monotonic() + 10
             while live.run._run is not None and live.run._run._thread.is_alive():
                 assert time.monotonic() < until
-                time.sleep(0.01)  # not awaited: this loop must not turn
+                time.sleep(0.01)  # noqa: ASYNC251  # this loop must not turn
             assert any(isinstance(each, ChannelClosed) for each in await asyncio.wait_for(sending, 5))
             assert [value async for value in live.sink] == []
             with pytest.raises(ChannelClosed):
