@@ -82,6 +82,16 @@ async def streamed(**options):
         async for value in values:
             print(value)
 
+async def nested(**options):
+    async with fed.open(**options) as outer:
+        await outer.source.send("kept")
+        async with fed.open(**options) as inner:
+            async for value in inner.sink:
+                print(value)
+        async for value in outer.sink:
+            print("outer", value)
+    print("not reached")
+
 async def both(**options):
     await asyncio.gather(graph.run_async(**options), graph.run_async(**options))
 
@@ -306,3 +316,39 @@ def test_a_child_that_is_forked_when_sigterm_has_come_begins_anew(script: Any) -
     os.waitpid(pid, 0)
     """
     assert script.prints(program) == ["None 0 False True"]
+
+
+@pytest.mark.parametrize("options", [{"num_workers": 1}, {"engine": "inline"}], ids=["processes", "inline"])
+def test_sigterm_does_not_lose_what_the_block_around_another_one_has_to_read(
+    program: Any, options: dict[str, Any]
+) -> None:
+    running = program(IDLE + f"asyncio.run(nested(**{options | {'grace': GRACE_S}}))\n")
+    lines = sigterm(running, "nested", group=True)
+    assert "not reached" not in lines
+    assert {"outer kept", "outer last"} <= set(lines)
+
+
+def test_sigterm_ends_a_loop_in_which_one_task_blocks_and_another_has_a_run(program: Any) -> None:
+    running = program(
+        IDLE
+        + f"""
+async def held(ready, **options):
+    async with fed.open(**options) as live:
+        print(await anext(aiter(live.sink)))
+        ready.set()
+        await asyncio.sleep(60)
+
+async def main():
+    options = {{"engine": "inline", "grace": {GRACE_S}}}
+    ready = asyncio.Event()
+    task = asyncio.create_task(held(ready, **options))
+    await ready.wait()
+    graph.run(**options)  # in this very loop: the other task cannot go on meanwhile
+
+asyncio.run(main())
+"""
+    )
+    running.lines_until("running", 2)
+    running.signal(signal.SIGTERM)
+    code, _ = running.end(2 * GRACE_S + LATE_S)
+    assert code == 143
