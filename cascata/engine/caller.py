@@ -131,6 +131,8 @@ class Caller:
         if reporter is None or self._loop.is_closed():
             self.abandon()
         elif worker is None:  # it begins in the loop's next turn
+            if self._task is not None and self._task.done():
+                return  # it could not begin, which it has told
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self.send, command)
         elif command == b"describe":

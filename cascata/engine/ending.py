@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from .. import log
 from ..errors import CascataError, in_words
+from . import importing
 
 __all__ = ["begin_after_fork", "finish", "save_files"]
 
@@ -125,6 +126,7 @@ def finish(modules: Iterable[str]) -> None:
         modules: where components come from: what their globals hold is let go of.
     """
     threading._shutdown()  # type: ignore[attr-defined]  # threads that are no daemons are waited for
+    importing.work_is_over()  # they are the nodes', and may run graphs; what follows has no business with that
     if atexit.register == _exits.register:
         _exits.run()
     else:

@@ -21,7 +21,7 @@ class WorkerHandle:
     Args:
         index: of the worker.
         connection: this process's end of the control connection.
-        far: the worker's end; closed here when the worker has it.
+        far: the worker's end; closed here when the worker has it. None when somebody else closes it.
 
     Attributes:
         process: of `multiprocess`, or as one; None before it was started.
@@ -30,7 +30,8 @@ class WorkerHandle:
 
     def __init__(self, index: int, connection: Any, far: Any) -> None:
         self.index = index
-        self.connection, self.far = connection, far
+        self.connection = connection
+        self.far: Any = far
         # A process forked from this one must not seem to be the workers' parent.
         forked.private(self.connection.fileno())
         self.process: Any = None
@@ -65,7 +66,8 @@ class WorkerHandle:
         """Lets go of everything; the process is gone."""
         forked.unprivate(self.connection.fileno())
         self.connection.close()
-        self.far.close()
+        if self.far is not None:
+            self.far.close()
         if self.process is not None:
             try:
                 self.process.close()

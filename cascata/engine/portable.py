@@ -42,6 +42,7 @@ from .stationed import StationedRun
 from .supervised import cannot_start
 from .watch import WorkerWatch
 from .worker_life import modules_of
+from .worker_sigterm import held_back
 
 __all__ = ["PortableRun"]
 
@@ -161,7 +162,8 @@ class PortableRun(StationedRun):
             return self._outcome(board, wall_s, "processes", self._method)
         finally:
             executor.shutdown()
-            board.close()  # a traceback that somebody keeps would keep its memory
+            if not plan.caller:  # a caller's part that nobody waited for may count still
+                board.close()  # a traceback that somebody keeps would keep its memory
 
     def _server(self) -> Any:
         """Of the start methods that another system does not have, forkserver needs a server."""
@@ -204,17 +206,20 @@ class PortableRun(StationedRun):
         """
         try:
             handle = self._handles[index] = _Handle(index, executor)
-            process = self._process(index, handle.far)
+            far = handle.far
+            process = self._process(index, far)
             setup = self._setup(index, shape, death)
             loop = asyncio.get_running_loop()
 
             def start() -> None:
-                """In a thread: a fork server may not answer."""
+                """In a thread: a fork server may not answer. Meanwhile the run may end, and must leave `far` open."""
                 problem: BaseException | None = None
                 try:
-                    process.start()
+                    with held_back():
+                        process.start()
                 except BaseException as error:  # whatever it is: nobody else would tell
                     problem = error
+                far.close()
                 try:
                     loop.call_soon_threadsafe(self._has_started, handle, process, problem, setup, payload)
                 except RuntimeError:  # the loop is closed: the run did not wait
@@ -222,6 +227,7 @@ class PortableRun(StationedRun):
                         _kill_and_close(process)
 
             threading.Thread(target=start, name="cascata-start", daemon=True).start()
+            handle.far = None
         except BaseException as problem:  # whatever it is: nobody else would tell
             self._cannot_start(index, problem)
             return False
@@ -238,7 +244,6 @@ class PortableRun(StationedRun):
             self._cannot_start(handle.index, problem)
             return
         handle.process = process
-        handle.far.close()
         handle.heard = self._spawn(self._listen(handle))
         self._spawn(self._bury(handle))
         try:

@@ -138,7 +138,6 @@ def main(connection: Any) -> None:
     except (EOFError, OSError):
         os._exit(1)
     asyncio.run(_run(setup, spec, connection, reporter, teller, station, addresses, word))
-    importing.work_is_over()
     del spec
     finish(("__main__", *setup.modules))
     flush_streams()
@@ -184,10 +183,10 @@ async def _run(
 
     def obey_to_the_end() -> None:
         obey(connection, loop, worker, reporter, others, word)
-        if not loop.is_closed():
-            os._exit(1)  # the parent is gone
+        os._exit(1)  # the parent is gone, also when the nodes have ended and what they leave is being saved
 
     threading.Thread(target=obey_to_the_end, name="cascata-control", daemon=True).start()
+    word.listens()
     telling = asyncio.ensure_future(teller.keep_telling())
     await worker.run()
     telling.cancel()

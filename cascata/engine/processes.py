@@ -43,6 +43,7 @@ from .open_files import make_room_for_fds
 from .supervised import SupervisedRun, cannot_start
 from .watch import WorkerWatch, gives_stacks, state_of
 from .worker_life import modules_of
+from .worker_sigterm import held_back
 
 __all__ = ["ProcessRun"]
 
@@ -266,9 +267,10 @@ class ProcessRun(SupervisedRun):
             return False  # it was killed meanwhile
         process = self._process(handle.index, handle.far.fileno())
         try:
-            process.start()
+            with held_back():
+                process.start()
         except BaseException as problem:  # whatever it is: nobody else would tell
-            if isinstance(problem, BlockingIOError) and self._method == "forkserver":
+            if isinstance(problem, server.ServerBusy):
                 asyncio.get_running_loop().call_later(AGAIN_S, self._ask_for, handle)
                 return True
             self._cannot_start(handle.index, problem)

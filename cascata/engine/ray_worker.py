@@ -14,6 +14,7 @@ constructors.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import queue
 import sys
@@ -204,7 +205,7 @@ class WorkerActor:
             except BaseException as error:  # a fault of this house; raised, Ray would keep it to itself
                 self._reporter.failed(error)
                 self._reporter.send("finished")
-        importing.work_is_over()
+        atexit.register(importing.work_is_over)  # comes before what modules have registered, after the nodes' threads
         self._station.close()
         flush_streams()
         self._wire.inbox.put(None)

@@ -115,15 +115,14 @@ class Run:
         sigterm.watch(self)
         try:
             begin(self._thread)
-        except CascataError:
-            _active.discard(self)
-            raise
-        except KeyboardInterrupt:  # it began meanwhile, or never will: nobody else can end it in order
-            self.cancel()
-            wait([self.future], timeout=self._grace)
-            raise
-        except BaseException:  # there are no more threads to be had
-            _active.discard(self)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):  # it began meanwhile, or never will: nobody else can end it
+                self.cancel()
+                wait([self.future], timeout=self._grace)
+            if self._thread.ident is None:  # there are no more threads to be had
+                _active.discard(self)
+                self.future.set_exception(error)
+                sigterm.over(self, self.future)
             raise
 
     def _live(self) -> None:

@@ -32,8 +32,9 @@ from typing import Final, NoReturn
 from ..errors import CascataError
 from . import importing
 from .inherited import join_trackers, loaded, trackers
+from .worker_sigterm import held_back
 
-__all__ = ["ServedWorker", "ServerEnded", "boot", "main", "needed", "request"]
+__all__ = ["ServedWorker", "ServerBusy", "ServerEnded", "boot", "main", "needed", "request"]
 
 
 _MOST_FDS: Final = 250
@@ -82,13 +83,14 @@ class _Booted:
             # sys.path goes along twice: for the import of `main` itself, and for what it imports.
             start = f"import sys, gc; gc.disable(); sys.path[:] = {sys.path!r}; {program}"
             flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
-            self.process = subprocess.Popen(  # noqa: S603  # ours
-                [self.executable, *flags, "-c", start],
-                pass_fds=[fd for fd in (far.fileno(), stderr) if fd >= 0],
-                stderr=self._said if self._said >= 0 else None,
-                restore_signals=False,
-                env=os.environ | {importing.BOOTS: "1"},
-            )
+            with held_back():
+                self.process = subprocess.Popen(  # noqa: S603  # ours
+                    [self.executable, *flags, "-c", start],
+                    pass_fds=[fd for fd in (far.fileno(), stderr) if fd >= 0],
+                    stderr=self._said if self._said >= 0 else None,
+                    restore_signals=False,
+                    env=os.environ | {importing.BOOTS: "1"},
+                )
         except BaseException:
             self.close()
             raise
@@ -219,7 +221,7 @@ def request(fds: Sequence[int]) -> tuple[int, int, int]:
     status = -1
     try:
         while status < 0:
-            with contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(ServerBusy):
                 status, booted = _ask(_PROCESS, [data_r, *fds])
                 break
             time.sleep(_AGAIN_S)
@@ -250,7 +252,7 @@ def _ask(kind: bytes, fds: Sequence[int]) -> tuple[int, _Booted]:
         An fd to read its pid and then its exit code from, and the server that was asked.
 
     Raises:
-        BlockingIOError: the server has not read what it was asked before: ask again later.
+        ServerBusy: the server has not read what it was asked before: ask again later.
         OSError: the server could not be started or reached.
     """
     with _server.lock:
@@ -265,15 +267,19 @@ def _ask(kind: bytes, fds: Sequence[int]) -> tuple[int, _Booted]:
             socket.send_fds(booted.control, [told], [status_w, *shared.values(), *fds])
         except BaseException as problem:
             os.close(status_r)
-            if isinstance(problem, OSError) and problem.errno == errno.ETOOMANYREFS:
-                # What it has not read yet holds as many fds as this user may have on their way.
-                raise BlockingIOError(*problem.args) from problem
+            # Or what it has not read yet holds as many fds as this user may have on their way.
+            if isinstance(problem, OSError) and problem.errno in (errno.EAGAIN, errno.ETOOMANYREFS):
+                raise ServerBusy from problem
             if isinstance(problem, BrokenPipeError | ConnectionResetError):
                 raise ServerEnded(booted) from problem
             raise
         finally:
             os.close(status_w)
     return status_r, booted
+
+
+class ServerBusy(Exception):
+    """The server takes no more requests now. No `OSError`: a fork that the system refuses has the same number."""
 
 
 class ServerEnded(CascataError):
@@ -314,7 +320,7 @@ class ServedWorker:
         """Asks for it; does not wait until it is there.
 
         Raises:
-            BlockingIOError: the server does not take more requests now.
+            ServerBusy: the server does not take more requests now.
             OSError: the server could not be started or reached.
         """
         _flush()  # what was printed before comes before what the worker prints
@@ -403,11 +409,12 @@ def main(control_fd: int, stderr: int, path: list[str]) -> None:
         _take_stderr(stderr)
     woken_r, woken_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    terminated = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # its program ends it
+    # Its program ends it. Blocked as well, it waits in a child until that has a handler for it (see `worker_sigterm`).
+    terminated = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # The program may block or ignore SIGCHLD; what it does with it is no business of its workers'.
     signal.signal(signal.SIGCHLD, lambda *_: None)  # only to wake `poll`
     signal.set_wakeup_fd(woken_w)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.pthread_sigmask(signal.SIG_SETMASK, (signal.SIGTERM,))
     status: dict[int, int] = {}
     with socket.socket(fileno=control_fd) as control:
         poll = select.poll()

@@ -25,7 +25,18 @@ from .. import log
 from ..interrupts import HEARD_S
 from ..observe.report import RunReport
 
-__all__ = ["EXIT_ON_SIGTERM", "give_back", "handler_of_the_program", "install", "leave", "leave_async", "over", "watch"]
+__all__ = [
+    "EXIT_ON_SIGTERM",
+    "entered",
+    "give_back",
+    "handler_of_the_program",
+    "install",
+    "leave",
+    "leave_async",
+    "left",
+    "over",
+    "watch",
+]
 
 EXIT_ON_SIGTERM: Final = 128 + signal.SIGTERM
 
@@ -56,7 +67,13 @@ class _Sigterm:
         self.times = 0
         self.kicked = False
         """Whether the next signal is our own."""
+        self.blocks: dict[object, asyncio.Task[object] | None] = {}
+        """The open runs whose blocks have been entered and not left, each with the task that did."""
         self.pid = os.getpid()
+
+    def after_fork(self) -> None:
+        """Neither the runs of the parent nor a signal that came to it are matters of a forked child."""
+        self.__init__()  # type: ignore[misc]  # as new
 
     def handle(self, number: int, frame: FrameType | None) -> None:  # as `signal` calls it
         if self.pid != os.getpid():  # a forked process: what runs is not its own
@@ -104,7 +121,8 @@ class _Sigterm:
 
 
 _sigterm: Final = _Sigterm()
-os.register_at_fork(after_in_child=_sigterm.runs.clear)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_sigterm.after_fork)
 
 
 def _default_action() -> None:
@@ -165,6 +183,16 @@ def over(run: Run, ended: Future[RunReport] | asyncio.Future[RunReport]) -> None
             _sigterm.kick()
 
 
+def entered(block: object) -> None:
+    """The current task has entered the block of an open run."""
+    _sigterm.blocks[block] = asyncio.current_task()
+
+
+def left(block: object) -> None:
+    """The block has been left."""
+    _sigterm.blocks.pop(block, None)
+
+
 def give_back() -> None:
     """As `leave`, where nothing can be raised: if SIGTERM came, the main thread is told a little later."""
     if _sigterm.came is None and not _sigterm.runs:
@@ -174,12 +202,14 @@ def give_back() -> None:
 def leave() -> None:
     """A run is over that the caller has waited for. After a SIGTERM: waits for all others, and ends the program.
 
+    In a running loop it does not wait: runs may need that loop to come to their end. They are cancelled with it.
+
     Raises:
         SystemExit: SIGTERM came.
     """
     if not _in_main_thread():
         return
-    while _sigterm.came is not None and _sigterm.runs:
+    while _sigterm.came is not None and _sigterm.runs and asyncio._get_running_loop() is None:
         time.sleep(HEARD_S / 10)
     _told()
 
@@ -188,8 +218,10 @@ async def leave_async() -> None:
     """As `leave`, in a running loop. It ends by the exception, and its tasks are cancelled, this one as well.
 
     Raised in a task, `SystemExit` would be that of this task alone to those who wait for it.
+
+    A task that is in a block of an open run still has to read what that gives: the end of the block comes here again.
     """
-    if not _in_main_thread():
+    if not _in_main_thread() or asyncio.current_task() in _sigterm.blocks.values():
         return
     while _sigterm.came is not None and _sigterm.runs:  # noqa: ASYNC110  # they end in threads of their own
         await asyncio.sleep(HEARD_S / 10)

@@ -56,6 +56,23 @@ def cannot_start(worker: int, method: str, problem: BaseException) -> CascataErr
     return error
 
 
+def _raise_if_it_ends(event: supervisor.Event, what: str) -> None:
+    """Ends a run that has not begun, and is still doing something (`what`, in words), if an event is to end it.
+
+    Raises:
+        RunTimeout: its time is over.
+        CancelledError: it was cancelled.
+    """
+    match event:
+        case supervisor.CancelAsked() | supervisor.KillAsked():
+            raise asyncio.CancelledError
+        case supervisor.TimedOut(seconds):
+            raise RunTimeout(
+                f"the run did not end within its timeout of {seconds:g} s: it had not begun, but was still {what}. "
+                f"Give it more time (`timeout=`), or none (`timeout=None`)"
+            )
+
+
 class SupervisedRun(ABC):
     """One run on workers. `main` is its whole life; `post` tells it something, from any thread.
 
@@ -83,6 +100,8 @@ class SupervisedRun(ABC):
         self._begun_by = importing.begun_by()
         self._watch: WorkerWatch | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._over: supervisor.GraceOver | None = None
+        """What it will hand in. One of a timer before may be among the events still: its time does not count."""
         self._forgetful: frozenset[int] = frozenset()
         """Parts that do not know what was on its way to them when a run is broken off."""
         self._doing: dict[int, str] = {}
@@ -183,7 +202,7 @@ class SupervisedRun(ABC):
 
         Raises:
             RunTimeout: it has not come back within the run's `timeout`.
-            CancelledError: the run was cancelled meanwhile.
+            CancelledError: the run was cancelled meanwhile; or stopped, and the time of the stop is over.
             BaseException: what it raises.
         """
         loop = asyncio.get_running_loop()
@@ -207,26 +226,25 @@ class SupervisedRun(ABC):
             thread = threading.Thread(target=run, name="cascata-begin", daemon=True)
             thread.start()
         later: list[supervisor.Event] = []
+        until: float | None = None  # the end of a stop's time
         try:
             while not done.done():
                 heard = asyncio.ensure_future(self._events.get())
                 waits: list[asyncio.Future[Any]] = [done, heard]
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                left = None if until is None else until - loop.time()
+                await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 if not heard.done():
                     heard.cancel()
-                    break
-                match heard.result():
-                    case event if done.done():
-                        later.append(event)
-                    case supervisor.CancelAsked() | supervisor.KillAsked():
-                        raise asyncio.CancelledError
-                    case supervisor.TimedOut(seconds):
-                        raise RunTimeout(
-                            f"the run did not end within its timeout of {seconds:g} s: it had not begun, but was still "
-                            f"{what}. Give it more time (`timeout=`), or none (`timeout=None`)"
-                        )
-                    case event:
-                        later.append(event)
+                    if done.done():
+                        break
+                    log.warning("the run was stopped, and had not begun: it was still %s", what)
+                    raise asyncio.CancelledError
+                event = heard.result()
+                if not done.done():
+                    _raise_if_it_ends(event, what)
+                if isinstance(event, supervisor.StopAsked) and not event.unhurried:
+                    until = loop.time() + (self._options.grace if event.within is None else event.within)
+                later.append(event)
         finally:
             done.cancel()
         thread.join()  # it has told its result, and ends
@@ -249,6 +267,8 @@ class SupervisedRun(ABC):
         with progress_of(self._spec, board, totals, wanted=self._options.progress):
             while self._supervisor.phase is not supervisor.Phase.OVER:
                 event = await self._events.get()
+                if isinstance(event, supervisor.GraceOver) and event is not self._over:
+                    continue
                 # Told by memory, not by a message, which could come after what the worker did as soon as it was ready.
                 ready = [supervisor.Ready(worker) for worker in sorted(self._supervisor.booting) if board.beat(worker)]
                 for each in (*ready, event):
@@ -267,6 +287,7 @@ class SupervisedRun(ABC):
                 if worker < len(self._plan.workers):
                     self._kill(worker)
                 elif self._caller is not None:
+                    self._caller.send(b"cancel")  # when its loop turns again: nothing else would end its nodes
                     self._caller.abandon()
             case supervisor.RestartWorker(worker, death, times):
                 tell_of_restart(self._plan.workers[worker], death, times)
@@ -290,8 +311,8 @@ class SupervisedRun(ABC):
             case supervisor.SetTimer(seconds):
                 if self._timer is not None:
                     self._timer.cancel()
-                loop = asyncio.get_running_loop()
-                self._timer = loop.call_later(seconds, self._events.put_nowait, supervisor.GraceOver())
+                over = self._over = supervisor.GraceOver()
+                self._timer = asyncio.get_running_loop().call_later(seconds, self._events.put_nowait, over)
             case supervisor.DescribeWorkers(seconds):
                 self._spawn(self._describe(seconds))
             case supervisor.Finish():

@@ -170,6 +170,7 @@ class Supervisor:
         self._overdue_on: dict[int, CascataError] = {}  # workers that are killed to be replaced
         self._finished: set[int] = set()
         self._killed: set[int] = set()
+        self._told: set[int] = set()  # workers that know of an end: they were told to drain or to cancel
         self._timeout: float | None = None
         placed = {node: worker for worker, nodes in enumerate(plan.parts) for node in nodes}
         self._placed = placed
@@ -360,15 +361,19 @@ class Supervisor:
 
     def _stop(self, asked: StopAsked) -> list[Instruction]:
         draining = self.phase is Phase.DRAINING
-        if not (draining or self.phase is Phase.RUNNING) or not self.at_work:
-            return []
-        if asked.unhurried and (draining or not self._with_sources & self.at_work):
+        goes_on = (draining or self.phase is Phase.RUNNING) and bool(self.at_work)
+        if asked.unhurried and (draining or not goes_on or not self._with_sources & self.at_work):
             return []  # a stop is under way already, or what goes on comes to its end by itself
+        # Also who has finished, and who undoes its state: if SIGTERM came to all processes, each waits for this word.
+        untold = sorted(self._alive - self._told - self._killed)
+        self._told.update(untold)
+        told = [DrainWorker(worker) for worker in untold]
+        if not goes_on:
+            return [*told]
         self.phase = Phase.DRAINING
         self._half = (self._grace if asked.within is None else asked.within) / 2
         self._unhurried = asked.unhurried
         self._sources_told = False
-        told = [] if draining else [DrainWorker(worker) for worker in sorted(self.at_work)]
         return [*told, SetTimer(self._half)]
 
     def _end_draining(self) -> list[Instruction]:
@@ -390,6 +395,7 @@ class Supervisor:
         # Who still boots has made no state that could be torn down, and may take seconds to hear of it.
         booting = self.booting & self._alive - self._killed
         self._killed |= booting
+        self._told |= self.at_work
         return [
             *(KillWorker(w) if w in booting else CancelWorker(w) for w in sorted(self._alive - self._finished)),
             SetTimer(self._grace),

@@ -250,4 +250,4 @@ def obey(
                     doing += f"; its event loop is blocked at\n{where_it_stands(worker, loop, thread).stack}"
                 reporter.send("doing", doing)
         except RuntimeError:
-            return  # the loop is closed: the worker has ended
+            pass  # the loop is closed: the nodes have ended, but the parent's word and its death must still be heard

@@ -135,7 +135,6 @@ def main(control: Any, spec: GraphSpec | None) -> None:
         journal = restart.open_journal(fds[setup.journal_fd], spec, setup.nodes)
         os.close(fds[setup.journal_fd])
     asyncio.run(_run(setup, spec, board, connection, reporter, journal, word))
-    importing.work_is_over()
     spec = None
     finish(("__main__", *setup.modules))
     flush_streams()
@@ -187,6 +186,7 @@ async def _run(
     threading.Thread(
         target=obey, args=(connection, loop, worker, reporter, {}, word), name="cascata-control", daemon=True
     ).start()
+    word.listens()
     await worker.run()
     hub.close()
     tell_end(reporter)

@@ -8,21 +8,42 @@ its workers must live. So a worker waits a moment for its parent's word:
                                         └── WORD_S pass ──────────> dies of it: somebody has ended this worker alone
 
 `stay` is the word of a program that has a handler of its own: that decides.
+
+A process that begins cannot hear the parent yet. Until it sets this handler SIGTERM is blocked in it (`held_back`), and
+until it reads commands the handler only notes it.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
-__all__ = ["WORD_S", "ParentsWord"]
+__all__ = ["WORD_S", "ParentsWord", "held_back"]
 
 WORD_S: Final = 0.75
 """Seconds that the parent has. Its main thread must come to run a line of Python, and its run to send a command."""
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """What this thread starts inside begins with SIGTERM blocked: it must not die of it before it can wait for a word.
+
+    A worker unblocks it when it has set its handler (`worker_life.heed_signals`).
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class ParentsWord:
@@ -30,6 +51,9 @@ class ParentsWord:
 
     def __init__(self) -> None:
         self._heard = threading.Event()
+        self._listening = False  # whether a thread reads what the parent says
+        self._came = False  # whether a signal came before
+        self._standing = False  # whether the handler stands still; the event's lock is not one for two of it
         self.ask: Callable[[], None] | None = None
         """Tells the parent of the signal; in a thread of its own."""
         signal.signal(signal.SIGTERM, self._on_sigterm)
@@ -40,10 +64,26 @@ class ParentsWord:
             self._heard.set()
         return command == b"stay"
 
+    def listens(self) -> None:
+        """A thread hands in what the parent says from now on. Called in the main thread."""
+        self._listening = True
+        if self._came:
+            self._wait_for_it()
+
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:  # as `signal` calls it
+        self._came = True
+        if self._listening:
+            self._wait_for_it()
+
+    def _wait_for_it(self) -> None:
+        if self._standing:
+            return  # one more signal
+        self._standing = True
         if not self._heard.is_set() and self.ask is not None:
-            threading.Thread(target=self.ask, name="cascata-sigterm", daemon=True).start()
+            with suppress(RuntimeError):  # there is no thread to be had: the parent may know by itself
+                threading.Thread(target=self.ask, name="cascata-sigterm", daemon=True).start()
         # It stands still: the nodes on it must not go on, and end, as if nothing had happened.
         if not self._heard.wait(WORD_S):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
+        self._standing = False

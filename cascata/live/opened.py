@@ -329,6 +329,7 @@ class Live:
             if (failure := self._failure()) is not None or not run.caller.ends.done():
                 raise failure or asyncio.CancelledError
         self._hold(run.caller.ends.result())
+        sigterm.entered(self)
         return self
 
     def _hold(self, ends: Mapping[str, Any]) -> None:
@@ -344,6 +345,7 @@ class Live:
         try:
             await self._leave(error)
         finally:
+            sigterm.left(self)
             await sigterm.leave_async()
 
     async def _leave(self, error: BaseException | None) -> None:

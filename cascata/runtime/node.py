@@ -222,8 +222,10 @@ class Node:
     def discard(self) -> None:
         """Counts what was meant for it, when it was cancelled before it had begun: then nothing of `run` has run."""
         if not self.has_ended:
-            self._close_readers()
-            self._close_writers()
+            try:
+                self._close_readers()
+            finally:  # a send that waits on one of them would wait for ever
+                self._close_writers()
 
     def _close_writers(self) -> None:
         self.failures.abandon()

@@ -9,7 +9,7 @@ import asyncio
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, Final, Protocol
 
 from .. import log
@@ -272,14 +272,15 @@ class Worker:
             raise
         finally:
             self._over = True
-            for node in self.nodes:
-                node.discard()
             watch.stop()
-            if self.lineage is not None:
-                self.lineage.tell()
-            self.deadlines.close()
             if self._again is not None:
                 self._again.cancel()
+            self.deadlines.close()
+            with ExitStack() as ends:  # each of them, whatever another one raises
+                if self.lineage is not None:
+                    ends.callback(self.lineage.tell)
+                for node in reversed(self.nodes):
+                    ends.callback(node.discard)
 
     async def _run_node(self, node: Node) -> None:
         try:

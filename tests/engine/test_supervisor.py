@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import signal
 
@@ -9,6 +10,7 @@ import pytest
 
 from cascata import Graph
 from cascata.engine.cycles import separate
+from cascata.engine.supervised import SupervisedRun
 from cascata.engine.supervisor import (
     REPORT_S,
     RESTARTS,
@@ -49,6 +51,9 @@ from cascata.engine.supervisor import (
 )
 from cascata.errors import ComponentError, DeadlockError, RunTimeout, WorkerDied
 from cascata.model import GraphSpec, Plan
+from cascata.observe.board import Board, BoardShape
+from cascata.observe.report import RunReport
+from cascata.options import RunOptions
 from cascata.runtime.idle import IdleReport, Rest
 from tests.engine.parts import Count, Keep, Notes, Pass
 
@@ -365,11 +370,21 @@ def test_a_death_while_the_run_drains_is_a_death() -> None:
 # --- stop, cancel, kill -----------------------------------------------------------------------------
 
 
-def test_stop_drains_every_worker_that_has_not_finished() -> None:
+def test_stop_tells_every_worker_also_one_that_has_finished_and_waits_for_a_word_since_it_got_sigterm() -> None:
     run = supervisor()
     run.handle(Finished(1))
-    assert run.handle(StopAsked()) == [DrainWorker(0), DrainWorker(2), SetTimer(GRACE / 2)]
+    assert run.handle(StopAsked()) == [DrainWorker(0), DrainWorker(1), DrainWorker(2), SetTimer(GRACE / 2)]
     assert (run.phase, run.state) == (Phase.DRAINING, "draining")
+
+
+def test_a_stop_while_a_run_is_cancelled_tells_those_that_were_not_told_of_its_end() -> None:
+    run = supervisor()
+    run.handle(Finished(1))
+    assert run.handle(CancelAsked()) == [CancelWorker(0), CancelWorker(2), SetTimer(GRACE)]
+    assert run.handle(StopAsked()) == [DrainWorker(1)]
+    assert run.phase is Phase.CANCELLING
+    run.handle(KillAsked())
+    assert run.handle(StopAsked()) == []
 
 
 def test_a_drained_run_has_succeeded() -> None:
@@ -412,11 +427,13 @@ def test_a_further_stop_gives_the_run_its_own_time_from_then_on() -> None:
     assert EndSources(0) in run.handle(GraceOver())
 
 
-def test_a_stop_leaves_a_run_alone_that_has_only_to_exit() -> None:
+def test_a_stop_changes_nothing_of_a_run_that_has_only_to_exit() -> None:
     run = supervisor()
     for worker in range(3):
         run.handle(Finished(worker))
+    assert run.handle(StopAsked()) == [DrainWorker(0), DrainWorker(1), DrainWorker(2)]
     assert run.handle(StopAsked()) == []
+    assert run.phase is Phase.RUNNING
     assert run.handle(GraceOver()) == [KillWorker(0), KillWorker(1), KillWorker(2)]
 
 
@@ -897,3 +914,45 @@ def test_what_a_restarted_worker_sent_before_is_no_reason_to_wait_for_it() -> No
         Rest({}, {2: 7}, frozenset({2})), {}, {"keep": frozenset({1})}, {"keep": "waiting for items"}, 7
     )
     assert run.handle(Idle(2, report)) == [ConfirmIdle(2, 1)]
+
+
+# --- who carries it out -----------------------------------------------------------------------------
+
+
+class Driven(SupervisedRun):
+    """A run without workers: what it is instructed goes nowhere."""
+
+    async def main(self) -> RunReport:
+        raise NotImplementedError
+
+    def _send(self, worker: int, command: bytes) -> None: ...
+
+    def _kill(self, worker: int) -> None: ...
+
+    def _end_writing(self, channel: int) -> None: ...
+
+    def _end_reading(self, channel: int) -> None: ...
+
+    def _grow(self, channel: int, capacity: int, extra: int) -> None: ...
+
+
+def test_a_timer_that_has_been_replaced_is_not_heard_although_its_time_was_over_just_before() -> None:
+    async def main() -> None:
+        spec, plan = specified(), Plan(WORKERS, {}, frozenset({0, 1}))
+        run = Driven(spec, plan, RunOptions.of({}, "run"))
+        loop = run._begin()
+        run._carry_out(SetTimer(0))
+        while run._events.empty():  # noqa: ASYNC110  # its time passes
+            await asyncio.sleep(0)
+        run._carry_out(SetTimer(3600))
+        board = Board(BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), len(plan.parts)))
+        supervising = loop.create_task(run._supervise(board))
+        run.post(StopAsked(1.0))
+        while run._supervisor.phase is Phase.RUNNING:  # noqa: ASYNC110  # nobody would set an event
+            await asyncio.sleep(0)
+        assert run._supervisor.phase is Phase.DRAINING
+        assert run._timer is not None
+        run._timer.cancel()
+        supervising.cancel()
+
+    asyncio.run(main())

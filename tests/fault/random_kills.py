@@ -182,8 +182,8 @@ def program(orders: int, answers: int, phase: str, *, keep_server: bool) -> None
 
 
 def tolerated(left: str, *, keep_server: bool) -> bool:
-    """What other programs have put into /dev/shm; and a kept fork server that the run has started, with its socket."""
-    servers = "gc.disable(); sys.path" in left or left.startswith("descriptor: 1 × socket:")
+    """What other programs have put into /dev/shm; and a kept fork server that the run has started, with its files."""
+    servers = "gc.disable(); sys.path" in left or left.startswith("descriptor: 1 × socket:") or "cascata-server" in left
     return left.startswith("shared memory") or (keep_server and servers)
 
 

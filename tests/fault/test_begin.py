@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import textwrap
+import threading
 from typing import Any, Final
 
 import pytest
 
+from cascata import Graph
+from cascata.engine import server, sigterm
 from cascata.engine.boot import is_portable
+from cascata.errors import CascataError
 from tests.engine.conftest import environment_with
+from tests.engine.parts import Count
 from tests.fault.begin import ENTRIES, FAULTS, PLACES, Cell, cells
 from tests.fault.conftest import Program
 
@@ -100,6 +108,29 @@ def test_ctrl_c_is_heard_while_a_constant_is_pickled_that_blocks(program: Any, s
     assert running.errors().rstrip().endswith("KeyboardInterrupt")
 
 
+def test_sigterm_ends_a_program_whose_run_has_not_begun_when_its_time_is_over(program: Any) -> None:
+    running: Program = program(SLOW + "import cascata.log; cascata.log.show(); g.run(num_workers=1, grace=0.3)")
+    running.lines_until("packing")
+    running.signal(signal.SIGTERM)
+    code, _ = running.end()
+    assert code == 143
+    assert "was still packing what its workers need" in running.errors()
+
+
+def test_a_run_whose_thread_cannot_start_is_none_that_sigterm_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    graph = Graph()
+    graph.count = Count
+    graph.count.upto < 1
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        with pytest.raises(CascataError, match="could not begin"):
+            graph.start(engine="inline")
+    assert not sigterm._sigterm.runs
+
+
 def test_a_worker_that_does_not_begin_is_named_in_the_log(script: Any) -> None:
     script.write(
         "slow.py",
@@ -183,3 +214,17 @@ def test_a_worker_has_no_signal_blocked_and_hears_of_its_children(script: Any) -
         g.run(num_workers=1, start_method=method, timeout=20)
     """
     assert script.prints(program) == ["set() 3"] * 3
+
+
+def test_a_server_that_the_system_cannot_fork_is_not_asked_for_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")  # as at `ulimit -u`
+
+    monkeypatch.setattr(server, "_server", server._Server())
+    monkeypatch.setattr(subprocess, "Popen", refused)
+    control, far = socket.socketpair()
+    with control, far, server.needed():
+        with pytest.raises(BlockingIOError):
+            server.ServedWorker(far.fileno()).start()
+        with pytest.raises(BlockingIOError):
+            server.request([])

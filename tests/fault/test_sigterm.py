@@ -82,6 +82,16 @@ async def streamed(**options):
         async for value in values:
             print(value)
 
+async def nested(**options):
+    async with fed.open(**options) as outer:
+        await outer.source.send("kept")
+        async with fed.open(**options) as inner:
+            async for value in inner.sink:
+                print(value)
+        async for value in outer.sink:
+            print("outer", value)
+    print("not reached")
+
 async def both(**options):
     await asyncio.gather(graph.run_async(**options), graph.run_async(**options))
 
@@ -227,3 +237,118 @@ graph.run(num_workers=2, grace={GRACE_S})
     running.signal(signal.SIGTERM)
     assert running.end(2 * GRACE_S + LATE_S)[0] == 143
     assert "as asked" in running.errors()
+
+
+BEGINS: Final = """
+class Slow:
+    def __reduce__(self):
+        return load, ()
+
+def load():
+    import time
+    print("loading", flush=True)
+    time.sleep(0.3)
+
+@component
+async def Given(value: In[Slow | None], out: Out[str]):
+    await out.send("given")
+
+graph.given = Given
+graph.given.value < Slow()
+graph.given.out >> graph.prints.item
+import cascata.log; cascata.log.show("INFO")
+"""
+
+
+@pytest.mark.parametrize("moment", ["when a worker loads", "when all have just been asked for"])
+@pytest.mark.parametrize("start_method", ["forkserver", "spawn", "fork", "portable"])
+def test_sigterm_to_the_group_drains_a_run_whose_workers_begin(program: Any, start_method: str, moment: str) -> None:
+    if start_method == "fork" and moment == "when a worker loads":
+        pytest.skip("what is forked loads nothing")
+    environment = {"CASCATA_TRANSPORT": "portable"} if start_method == "portable" else {}
+    options = {"num_workers": 2, "grace": GRACE_S} | ({} if environment else {"start_method": start_method})
+    running = program(
+        IDLE + BEGINS + f"graph.start(**{options})\nprint('asked for', flush=True)\ngraph.join()\n", **environment
+    )
+    running.lines_until("loading" if moment == "when a worker loads" else "asked for")
+    running.signal_group(signal.SIGTERM)
+    code, _ = running.end(2 * GRACE_S + LATE_S)
+    assert code == 143
+    assert "SIGTERM: the run was stopped\n" in running.errors()  # with its report: nobody died
+
+
+SAVES: Final = """
+@component
+async def Saves(out: Out[str]):
+    import atexit
+    def save():
+        import os, time
+        os.write(1, b"saving" + bytes([10]))
+        time.sleep(1.5)
+        os.write(1, b"saved" + bytes([10]))
+    atexit.register(save)
+    await out.send("sent")
+
+graph.saves = Saves
+graph.saves.out >> graph.prints.item
+"""
+
+
+@pytest.mark.parametrize("transport", ["", "portable"])
+def test_sigterm_to_the_group_lets_a_worker_save_that_has_finished(program: Any, transport: str) -> None:
+    running = program(IDLE + SAVES + f"graph.run(num_workers=3, grace={GRACE_S})\n", CASCATA_TRANSPORT=transport)
+    running.lines_until("saving")
+    running.signal_group(signal.SIGTERM)
+    code, rest = running.end(2 * GRACE_S + LATE_S)
+    assert (code, running.errors()) == (143, "")
+    assert "saved" in rest.splitlines()
+
+
+def test_a_child_that_is_forked_when_sigterm_has_come_begins_anew(script: Any) -> None:
+    program = """
+    import os
+    from cascata.engine.sigterm import _sigterm
+
+    _sigterm.came, _sigterm.times, _sigterm.kicked = 1.0, 3, True
+    if (pid := os.fork()) == 0:
+        print(_sigterm.came, _sigterm.times, _sigterm.kicked, _sigterm.pid == os.getpid(), flush=True)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    """
+    assert script.prints(program) == ["None 0 False True"]
+
+
+@pytest.mark.parametrize("options", [{"num_workers": 1}, {"engine": "inline"}], ids=["processes", "inline"])
+def test_sigterm_does_not_lose_what_the_block_around_another_one_has_to_read(
+    program: Any, options: dict[str, Any]
+) -> None:
+    running = program(IDLE + f"asyncio.run(nested(**{options | {'grace': GRACE_S}}))\n")
+    lines = sigterm(running, "nested", group=True)
+    assert "not reached" not in lines
+    assert {"outer kept", "outer last"} <= set(lines)
+
+
+def test_sigterm_ends_a_loop_in_which_one_task_blocks_and_another_has_a_run(program: Any) -> None:
+    running = program(
+        IDLE
+        + f"""
+async def held(ready, **options):
+    async with fed.open(**options) as live:
+        print(await anext(aiter(live.sink)))
+        ready.set()
+        await asyncio.sleep(60)
+
+async def main():
+    options = {{"engine": "inline", "grace": {GRACE_S}}}
+    ready = asyncio.Event()
+    task = asyncio.create_task(held(ready, **options))
+    await ready.wait()
+    graph.run(**options)  # in this very loop: the other task cannot go on meanwhile
+
+asyncio.run(main())
+"""
+    )
+    running.lines_until("running", 2)
+    running.signal(signal.SIGTERM)
+    code, _ = running.end(2 * GRACE_S + LATE_S)
+    assert code == 143

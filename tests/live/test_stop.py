@@ -171,3 +171,40 @@ def test_a_stop_in_another_thread_ends_a_stream_whose_iterable_blocks(
         assert time.monotonic() - began < 15
     finally:
         goes_on.set()
+
+
+@pytest.mark.parametrize("transport", ["this system's", "portable"])
+@pytest.mark.parametrize("how", ["kill", "cancel, and its grace passes"])
+def test_who_holds_the_ends_is_told_of_an_end_that_did_not_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch, flags: list[Flag], transport: str, how: str
+) -> None:
+    if transport == "portable":
+        monkeypatch.setenv("CASCATA_TRANSPORT", "portable")
+    problems: list[dict[str, Any]] = []
+    graph = Graph()
+    graph.source = Source()
+    graph.holds = Holds
+    graph.holds.taken < flags[0]
+    graph.sink = Sink()
+    graph.source.out >> graph.holds.item
+    graph.holds.out >> graph.sink.inp
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
+        async with graph.open(num_workers=1, grace=0.2) as live:
+            await live.source.send(0)
+            sending = asyncio.gather(*(live.source.send(number) for number in range(300)), return_exceptions=True)
+            await asyncio.sleep(0.05)
+            live.run.kill() if how == "kill" else live.run.cancel()
+            until = time.monotonic() + 10
+            while live.run._run is not None and live.run._run._thread.is_alive():
+                assert time.monotonic() < until
+                time.sleep(0.01)  # noqa: ASYNC251  # this loop must not turn
+            assert any(isinstance(each, ChannelClosed) for each in await asyncio.wait_for(sending, 5))
+            assert [value async for value in live.sink] == []
+            with pytest.raises(ChannelClosed):
+                await live.source.send(1)
+            await asyncio.sleep(0.3)  # what looks now and then would have complained
+
+    asyncio.run(main())
+    assert problems == []
