@@ -57,6 +57,7 @@ class OutPort:
         guard: watches what is sent, when the run has `debug=True`.
         stamping: makes of a writer a `put` that marks what belongs to calls (see `lineage`).
         outlived: as `refusal`, when the node has ended and somebody still read; None: the same.
+        goes_on: called when a `send` has to wait after an earlier one was never awaited.
     """
 
     __slots__ = ("_discarded", "_doubled", "_fanned", "_stopped", "guard", "name", "node", "send", "writers")
@@ -82,6 +83,7 @@ class OutPort:
         guard: Guard | None = None,
         stamping: Callable[[Writer], Put] | None = None,
         outlived: Callable[[int], BaseException | None] | None = None,
+        goes_on: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self.node = node
@@ -92,10 +94,11 @@ class OutPort:
         self._stopped = False
         for writer in writers:
             writer.refusal = refusal
+            writer.goes_on = goes_on
             writer.outlived = None if outlived is None else partial(outlived, writer.edge)
         puts = [writer.put if stamping is None else stamping(writer) for writer in writers]
         if not writers:
-            self.send = self._discarding(refusal, forgotten)
+            self.send = self._discarding(refusal, forgotten, goes_on)
         elif len(writers) == 1:
             self.send = puts[0]
         else:
@@ -142,7 +145,10 @@ class OutPort:
             writer.resume()
 
     def _discarding(
-        self, refusal: Callable[[], BaseException | None], forgotten: Callable[[], None]
+        self,
+        refusal: Callable[[], BaseException | None],
+        forgotten: Callable[[], None],
+        goes_on: Callable[[], None],
     ) -> Callable[[Any], Any]:
         discarded = 0
         unlooked = _UNLOOKED
@@ -154,6 +160,8 @@ class OutPort:
                 unlooked -= 1
                 discarded += 1
                 return DONE
+            if self._stopped:
+                goes_on()
             return Pending(let_the_loop_turn, never_awaited)
 
         def never_awaited() -> None:

@@ -18,6 +18,7 @@ from ..channel.batch import BatchReader
 from ..channel.given import CheckedItems, Guard, bare
 from ..channel.local import LocalChannel
 from ..channel.merge import MergedReader
+from ..channel.unawaited import Forgotten, Unawaited
 from ..errors import ComponentError, SerializationError, bounded_repr
 from ..model import MISSING, ChannelSpec, CycleSpec, EdgeSpec, GraphSpec, NodeSpec
 from ..observe.board import Board
@@ -48,7 +49,7 @@ class Links(Protocol):
     def reader(self, channel: ChannelSpec, users: int) -> Reader:
         """The receiving end for this worker, taken from by `users` nodes."""
 
-    def writer(self, edge: EdgeSpec, forgotten: Callable[[], None]) -> Writer:
+    def writer(self, edge: EdgeSpec, forgotten: Forgotten) -> Writer:
         """The sending end of an edge."""
 
 
@@ -207,10 +208,10 @@ class Worker:
         return self._spec.edges[self._spec.channels[channel].edges[0]].batch is not None
 
     def _writer(self, edge: EdgeSpec) -> Writer:
-        def forgotten() -> None:  # the writers of a node are made before it is
+        def forgotten(those: Unawaited | None = None) -> None:  # the writers of a node are made before it is
             for node in self.nodes:
                 if node.name == edge.source.node:
-                    node.losses.forget(edge.source.port)
+                    node.losses.forget(edge.source.port, those)
 
         writer: Writer
         if edge.channel in self._crossing:
