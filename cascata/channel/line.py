@@ -25,7 +25,7 @@ from .turns import SLICE_S, turns
 from .unawaited import Forgotten, Unawaited, attempt
 from .waiter import Waiter
 
-__all__ = ["LONGEST_LOOK_S", "LOOK_S", "LateWriter", "Line"]
+__all__ = ["BEGINNING_TURNS", "LONGEST_LOOK_S", "LOOK_S", "LateWriter", "Line"]
 
 LOOK_S: Final = 0.001
 """A reader says after a batch what it has taken. Should a batch suspend again and again, the channel looks for itself,
@@ -226,7 +226,7 @@ class LateWriter:
 
     @property
     def waiting(self) -> bool:
-        return self._begun > 0 or self.unbegun > 0
+        return self._begun > 0  # what somebody keeps and does not await keeps nobody waiting
 
     def later(self, item: Any) -> Pending:
         """What `put` returns when the item has to wait.

@@ -390,6 +390,11 @@ class Node:
         )
 
     @property
+    def may_begin_to_send(self) -> bool:
+        """Whether tasks may have been made just now for a `send` that nobody has awaited yet."""
+        return any(writer.unawaited for writer in self._writers)
+
+    @property
     def awaits(self) -> set[int]:
         """The channels from which an item would make it move."""
         return {channel for port in self.waits for channel in self.spec.inputs[port].channels}

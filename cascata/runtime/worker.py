@@ -16,6 +16,7 @@ from .. import log
 from ..channel.base import Reader, Writer
 from ..channel.batch import BatchReader
 from ..channel.given import CheckedItems, Guard, bare
+from ..channel.line import BEGINNING_TURNS
 from ..channel.local import LocalChannel
 from ..channel.merge import MergedReader
 from ..channel.unawaited import Forgotten, Unawaited
@@ -99,6 +100,8 @@ class _Part:
     fed: bool
     """Whether other nodes send to it."""
     looking: bool = False
+    turns: int = 0
+    """Of the loop that tasks had to begin with a `send` that was made for them."""
     ended: bool = False
     unread: bool = False
 
@@ -338,6 +341,11 @@ class Worker:
         part.looking = False
         if part.ended or not all(node.rests for node in part.nodes):
             return
+        if part.turns < BEGINNING_TURNS and any(node.may_begin_to_send for node in part.nodes):
+            part.turns += 1
+            self._look_later(part)
+            return
+        part.turns = 0
         if self.watch is not None and self.watch.somebody_may_send():
             return
         sent: dict[int, int] = {}

@@ -11,7 +11,7 @@ import pytest
 
 from cascata import Graph, In, Out, Source, State, component, inport
 from cascata.errors import ComponentError
-from tests.engine.parts import Count
+from tests.engine.parts import Count, Notes
 
 LIMIT_S = 20.0
 BAD = 3
@@ -173,3 +173,65 @@ def test_the_error_of_a_caller_that_has_sends_in_hand_is_what_is_raised() -> Non
 
     with pytest.raises(ValueError, match="cannot be parsed"):
         asyncio.run(main())
+
+
+kept: list[Any] = []
+
+
+@component
+async def InACircle(number: In[int], back: Out[int], out: Out[int]) -> None:
+    block()
+    first = back.send(number + 10)
+    if number == BAD:
+        raise ValueError("this one cannot be parsed")
+    await first
+    await out.send(number)
+
+
+@component
+async def KeepsWhatItSends(number: In[int], back: Out[int], out: Out[int]) -> None:
+    block()
+    kept.append(back.send(number + 10))
+    await out.send(number)
+
+
+@component
+async def Fewer(number: In[int], same: Out[int]) -> None:
+    if number < 20:
+        await same.send(number)
+
+
+@component
+async def KeepsFailures(failure: In[Any], notes: In[Notes]) -> None:
+    kept.append(failure)
+    notes.add(failure.item)
+
+
+def circle(sender: Any) -> Graph:
+    graph = Graph()
+    graph.count = Count
+    graph.count.upto < 6
+    graph.turns = sender
+    graph.fewer = Fewer
+    graph.reader = Narrow
+    graph.count.number >> graph.turns.number
+    graph.turns.back >> graph.fewer.number
+    graph.fewer.same >> graph.turns.number
+    graph.turns.out >> graph.reader.item
+    return graph
+
+
+def test_a_failure_that_is_kept_with_its_send_keeps_no_cycle_from_ending(notes: Notes) -> None:
+    graph = circle(InACircle)
+    graph.failures = KeepsFailures
+    graph.failures.notes < notes
+    graph.turns.errors >> graph.failures.failure
+    graph.run(engine="inline", timeout=LIMIT_S)
+    assert notes.read() == [BAD]
+    kept.clear()
+
+
+def test_a_send_that_is_kept_and_never_awaited_keeps_no_cycle_from_ending() -> None:
+    with pytest.raises(ComponentError, match=r"sent on turns\.back are lost"):
+        circle(KeepsWhatItSends).run(engine="inline", timeout=LIMIT_S)
+    kept.clear()
