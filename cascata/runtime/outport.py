@@ -190,18 +190,22 @@ class OutPort:
         doubled = 0  # puts that nobody has awaited yet, less the items of which they are
 
         def send(item: Any) -> Any:
-            nonlocal doubled, fanned
+            nonlocal doubled, fanned, unsent
             fanned += 1
             waiting: list[Any] | None = None
             full: list[Full] | None = None
-            for put in puts:
-                done = put(item)
-                if done is DONE:
-                    continue
-                if isinstance(done, Full):
-                    full = [*full, done] if full else [done]
-                else:
-                    waiting = [*waiting, done] if waiting else [done]
+            try:
+                for put in puts:
+                    done = put(item)
+                    if done is DONE:
+                        continue
+                    if isinstance(done, Full):
+                        full = [*full, done] if full else [done]
+                    else:
+                        waiting = [*waiting, done] if waiting else [done]
+            except BaseException:
+                unsent += _break_off(waiting, puts.index(put))
+                raise
             if waiting is None:
                 return DONE if full is None else full[0] if len(full) == 1 else Full.of(full)
             if len(waiting) == 1:
@@ -256,6 +260,18 @@ class OutPort:
 
     def __repr__(self) -> str:
         return f"<out-port {self.node}.{self.name}>"
+
+
+def _break_off(waiting: Sequence[Any] | None, before: int) -> bool:
+    """One put of several has raised: those before it that wait go nowhere, and nobody has forgotten them.
+
+    Returns:
+        Whether the item went out on none of the edges before.
+    """
+    waits = waiting or ()
+    for each in waits:
+        each.close()
+    return len(waits) == before
 
 
 class PlainPort:

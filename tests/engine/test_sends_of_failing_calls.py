@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cascata import Graph, In, Out, Source, State, component, inport
+from cascata import Graph, In, Out, Sink, Source, State, component, inport
 from cascata.errors import ComponentError
 from tests.engine.parts import Count, Notes
 
@@ -235,3 +235,40 @@ def test_a_send_that_is_kept_and_never_awaited_keeps_no_cycle_from_ending() -> N
     with pytest.raises(ComponentError, match=r"sent on turns\.back are lost"):
         circle(KeepsWhatItSends).run(engine="inline", timeout=LIMIT_S)
     kept.clear()
+
+
+late: list[asyncio.Task[None]] = []
+
+
+@component
+async def LeavesATask(number: In[int], log: Out[int], out: Out[int]) -> None:
+    async def send_later() -> None:
+        await asyncio.sleep(0)
+        block()
+        await out.send(number)
+
+    late.append(asyncio.get_running_loop().create_task(send_later()))
+
+
+def test_a_send_that_is_refused_on_one_of_its_edges_ends_no_other_call() -> None:
+    graph = Graph()
+    graph.numbers = Source()
+    graph.leaves = LeavesATask
+    graph.log = Narrow
+    graph.results = Sink()
+    graph.numbers.out >> graph.leaves.number
+    graph.leaves.out >> graph.log.item
+    graph.leaves.out >> graph.results.inp
+
+    async def main() -> None:
+        async with graph.open(engine="inline", timeout=LIMIT_S) as live:
+            for number in range(3):
+                with pytest.raises(Exception, match=r"leaves|nothing came") as raised:
+                    await live.call(number, timeout=LIMIT_S)
+                assert "awaited" not in str(raised.value)
+                await asyncio.gather(*late, return_exceptions=True)
+                assert late[-1].exception() is not None
+        assert live.report.nodes["leaves"].sent == 0
+
+    asyncio.run(main())
+    late.clear()
