@@ -265,8 +265,9 @@ class Writer(Protocol):
     def unawaited(self) -> int:
         """Puts that had to wait and that nobody has awaited yet, without those that are excused."""
 
-    def excuse(self) -> None:
-        """Of the puts that had to wait and that nobody has awaited, none is told as forgotten any more."""
+    goes_on: Callable[[], None]
+    """Called when a put has to wait after an earlier one was never awaited: who forgot that goes on. Set by the owner.
+    """
 
     @property
     def lost(self) -> int:

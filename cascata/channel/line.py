@@ -22,9 +22,10 @@ from typing import Any, Final
 from ..errors import CascataError, ChannelClosed
 from .base import Pending
 from .turns import SLICE_S, turns
+from .unawaited import Forgotten, Unawaited, attempt
 from .waiter import Waiter
 
-__all__ = ["LONGEST_LOOK_S", "LOOK_S", "LateWriter", "Line"]
+__all__ = ["BEGINNING_TURNS", "LONGEST_LOOK_S", "LOOK_S", "LateWriter", "Line"]
 
 LOOK_S: Final = 0.001
 """A reader says after a batch what it has taken. Should a batch suspend again and again, the channel looks for itself,
@@ -155,7 +156,7 @@ class LateWriter:
     Attributes:
         over: whether this writer takes no more.
         unbegun: puts that had to wait and were not awaited yet: later ones must not overtake them.
-        era: counted up by `excuse`; a put remembers in which it was made.
+        goes_on: called when the next put has to wait after one was forgotten.
         missed: whether somebody read when this end was closed: what is put from then on is missed.
     """
 
@@ -173,9 +174,10 @@ class LateWriter:
         "_settled",
         "_since",
         "_take",
+        "_unawaited",
         "blocked_s",
         "edge",
-        "era",
+        "goes_on",
         "lost",
         "missed",
         "outlived",
@@ -200,11 +202,11 @@ class LateWriter:
     put: Callable[[Any], Any]
     """See `Writer`."""
 
-    def __init__(self, edge: int, line: Line, forgotten: Callable[[], None]) -> None:
+    def __init__(self, edge: int, line: Line, forgotten: Forgotten) -> None:
         self.refusal: Callable[[], BaseException | None] = lambda: ChannelClosed("the channel has no reader any more")
         self.outlived: Callable[[], BaseException | None] | None = None
+        self.goes_on = _nothing
         self.edge = edge
-        self.era = 0
         self.lost = 0
         self.missed = False
         self.blocked_s = 0.0
@@ -216,14 +218,15 @@ class LateWriter:
         self._line = line
         self._forgotten = forgotten
         self._forgot = 0
-        self._excused = 0  # of the puts that nobody has awaited yet, those of earlier eras
+        self._excused = 0  # of the puts that nobody has awaited yet, those of attempts that failed
+        self._unawaited = Unawaited(None)  # those of the attempt that put last
         self._settled: asyncio.Event | None = None
         self._let_read = _nothing
         self._look_for_room: Callable[[Place], Coroutine[Any, Any, None]] | None = None
 
     @property
     def waiting(self) -> bool:
-        return self._begun > 0 or self.unbegun > 0
+        return self._begun > 0  # what somebody keeps and does not await keeps nobody waiting
 
     def later(self, item: Any) -> Pending:
         """What `put` returns when the item has to wait.
@@ -231,41 +234,60 @@ class LateWriter:
         Raises:
             CascataError: far too many puts were never awaited.
         """
+        if self._forgot:
+            if self._forgot > MOST_FORGOTTEN:
+                raise CascataError(
+                    f"more than {MOST_FORGOTTEN} calls of `send` were not awaited, and their items are lost: write "
+                    f"`await port.send(item)`"
+                )
+            self.goes_on()
         if threading.get_ident() != self._line.thread:  # put when the loop awaits it, by `run_coroutine_threadsafe`
-            return Pending(partial(self._put_in_loop, item), self._forgotten)
-        if self._forgot > MOST_FORGOTTEN:
-            raise CascataError(
-                f"more than {MOST_FORGOTTEN} calls of `send` were not awaited, and their items are lost: write "
-                f"`await port.send(item)`"
-            )
+            return Pending(partial(self._put_in_loop, item), partial(self._forget, Unawaited(attempt.get())))
         return _Late(self, item)
 
     async def _put_in_loop(self, item: Any) -> None:
         await self.put(item)
 
-    def begin(self, item: Any, era: int) -> Coroutine[Any, Any, None]:
-        """A put that was made in this era is awaited for the first time."""
+    def made(self) -> Unawaited:
+        """Those that the running attempt makes, with one more."""
+        those = self._unawaited
+        running = attempt.get()
+        if those.attempt is not running or those.excused:
+            those = self._unawaited = Unawaited(None) if running is None else running.at(self)
+        those.count += 1
+        self.unbegun += 1
+        return those
+
+    def begin(self, item: Any, those: Unawaited) -> Coroutine[Any, Any, None]:
+        """One of those is awaited for the first time."""
         self.unbegun -= 1
-        if era != self.era:
+        those.count -= 1
+        if those.excused:
             self._excused -= 1
         return self._refuse() if self.over else self._put_later(item)
 
-    def forget(self, era: int) -> None:
-        """A put that was made in this era will never be awaited."""
+    def forget(self, those: Unawaited) -> None:
+        """One of those will never be awaited."""
         self.unbegun -= 1
-        if era != self.era:
+        those.count -= 1
+        if those.excused:
             self._excused -= 1
         else:
-            self._forgot += 1
-            self._forgotten()
+            self._forget(those)
+
+    def _forget(self, those: Unawaited) -> None:
+        self._forgot += 1
+        those.forgotten += 1
+        self._forgotten(those)
 
     @property
     def unawaited(self) -> int:
         return self.unbegun - self._excused
 
-    def excuse(self) -> None:
-        self.era += 1
-        self._excused = self.unbegun
+    def excused(self, those: Unawaited) -> None:
+        """The attempt that made those has failed."""
+        self._excused += those.count
+        self._forgot -= those.forgotten
 
     async def _put_later(self, item: Any) -> None:
         line = self._line
@@ -342,21 +364,20 @@ class LateWriter:
 class _Late(Pending):
     """A put that has to wait in its writer's line."""
 
-    __slots__ = ("_era", "_item", "_writer")
+    __slots__ = ("_item", "_those", "_writer")
 
     def __init__(self, writer: LateWriter, item: Any) -> None:
         self._coroutine = None
-        self._era = writer.era
+        self._those = writer.made()
         self._writer = writer
         self._item = item
-        writer.unbegun += 1
 
     def _begun(self) -> Coroutine[Any, Any, None]:
         coroutine = self._coroutine
         if coroutine is None:
-            coroutine = self._coroutine = self._writer.begin(self._item, self._era)
+            coroutine = self._coroutine = self._writer.begin(self._item, self._those)
         return coroutine
 
     def __del__(self) -> None:
         if self._coroutine is None:
-            self._writer.forget(self._era)
+            self._writer.forget(self._those)

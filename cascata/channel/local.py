@@ -19,6 +19,7 @@ from typing import Any, Final
 from .base import DONE, Full, Tally
 from .line import LONGEST_LOOK_S, LOOK_S, LateWriter, Line
 from .turns import SLICE_S
+from .unawaited import Forgotten
 from .waiter import Waiters
 
 __all__ = ["LocalChannel", "LocalWriter"]
@@ -64,7 +65,7 @@ class LocalChannel:
         self._looking = False
         self._look_s = LOOK_S
 
-    def writer(self, edge: int = 0, forgotten: Callable[[], None] = lambda: None) -> LocalWriter:
+    def writer(self, edge: int = 0, forgotten: Forgotten = lambda _=None: None) -> LocalWriter:
         """A new writer. The channel ends when all have closed: make them all before the first is used."""
         writer = LocalWriter(self, self._line, edge, forgotten)
         self._writers.append(writer)
@@ -199,7 +200,7 @@ class LocalWriter(LateWriter):
     __slots__ = ("_closed", "_give_up", "_sent", "_shared", "channel", "put")
 
     def __init__(  # noqa: C901  # functions in a function: what `put` uses is at hand in its closure, and nowhere faster
-        self, channel: LocalChannel, line: Line, edge: int, forgotten: Callable[[], None]
+        self, channel: LocalChannel, line: Line, edge: int, forgotten: Forgotten
     ) -> None:
         super().__init__(edge, line, forgotten)
         self.channel = channel

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, closing
 from typing import TYPE_CHECKING, Any, Final
 
+from ..channel import unawaited
 from ..model import ComponentSpec
 from .held import ATTEMPT_BYTES, ATTEMPT_ITEMS, SEND_LESS, Held, Holding, Order, Turn
 from .lineage import Taken
@@ -95,7 +96,7 @@ class Calls:
                 thread = CallThread(f"{node.name}-{index}")
                 stack.push_async_callback(thread.close)
                 self._threads.append(thread)
-        self.holding = Holding(node, self._concurrency, node.losses.forget)
+        self.holding = Holding(node, self._concurrency, node.losses)
         """What calls have sent that may not leave yet."""
         self._order = Order() if self._ordered else None
         self._running: deque[asyncio.Task[None]] = deque()
@@ -236,6 +237,8 @@ class Calls:
             turn: Turn | None = None,
             hold: Callable[[], Held] | None = None,
         ) -> None:
+            whose = unawaited.Attempt()  # its sends are told from those of other calls
+            unawaited.attempt.set(whose)
             for number in itertools.count(1):
                 held: Held | None = None
                 if hold is not None:
@@ -248,6 +251,7 @@ class Calls:
                     try:
                         await self._once(*driven, items, ports)
                     except BaseException as error:
+                        self._node.excuse()
                         final = held is not None and held.final
                         again = number <= self._retries and isinstance(error, Exception) and not final
                         if not again:
@@ -264,6 +268,8 @@ class Calls:
                         await held.drop()
                     raise
                 if not again:
+                    self._node.losses.ended(whose)
+                    whose.end()
                     return
                 if held is not None:
                     await held.drop()

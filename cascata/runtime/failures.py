@@ -65,9 +65,9 @@ class Failures:
 
         Cancelled while it waits for room in the in-port that reads failures: this one is lost, with the run.
         """
+        self._node.excuse()
         if not self._takes(error, skip=skip):
             return False
-        self._node.excuse()
         self._count(items, edges)
         taken = self._taken
         if taken is not None and not self.routed:

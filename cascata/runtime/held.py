@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from contextvars import copy_context
 from time import perf_counter
 from typing import Any, Final, Protocol
@@ -31,6 +31,8 @@ from .. import log
 from ..channel.base import DONE, Pending
 from ..channel.given import Guard
 from ..channel.turns import SLICE_S, turns
+from ..channel.unawaited import Unawaited, attempt
+from .losses import Losses
 from .outport import OutPort, Stopped
 from .weight import weight
 
@@ -139,10 +141,10 @@ class Holding:
     Args:
         node: it.
         concurrency: calls in flight at once.
-        forget: called with the name of an out-port when a `send` that had to wait was never awaited.
+        losses: is told of each `send` that had to wait and was never awaited.
 
     Attributes:
-        unawaited: out-port -> items whose `send` had to wait, and that nobody has awaited yet.
+        unawaited: out-port -> items whose `send` had to wait, that nobody has awaited yet, and whose call goes on.
         ahead_bytes: the share of one call in `AHEAD_BYTES`.
         waiting: those with a `send` that waits.
         over: whether the node is to stop.
@@ -151,9 +153,9 @@ class Holding:
         turns: of the loop.
     """
 
-    def __init__(self, node: Sender, concurrency: int, forget: Callable[[str], None]) -> None:
+    def __init__(self, node: Sender, concurrency: int, losses: Losses) -> None:
         self.node = node
-        self.forget = forget
+        self.losses = losses
         self.unawaited: Counter[str] = Counter()
         self.ahead_bytes = AHEAD_BYTES // concurrency
         self.waiting: set[Held] = set()
@@ -246,6 +248,7 @@ class Held:
         "_kept",  # port, item and its bytes, in the order of the sends
         "_late",  # sends that did not find room and are not done: others must not overtake them
         "_leaving",  # sends what is kept while the call goes on
+        "_made",  # whose they are that nobody has awaited yet
         "_most",  # items that may be kept now
         "_most_bytes",
         "_places",  # of the sends that wait; only the first may go on
@@ -254,6 +257,7 @@ class Held:
         "_straight",  # whether nothing is kept any more
         "_targets",
         "_turn",
+        "_unawaited",  # out-port -> sends that did not find room and were not awaited yet
         "final",
     )
 
@@ -275,6 +279,8 @@ class Held:
         self._leaving: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
         self._context = copy_context()
+        self._made: Unawaited | None = None
+        self._unawaited: Counter[str] | None = None
         if turn is not None and not turn.due:
             turn.held = self
         self._set_room()
@@ -371,19 +377,35 @@ class Held:
     def late(self, port: Any) -> None:
         """A `send` has found no room."""
         self._late += 1
-        self._holding.unawaited[port.name] += 1
+        if self._made is None or self._unawaited is None:
+            running = attempt.get()
+            self._made = Unawaited(None) if running is None else running.at(self)
+            self._unawaited = Counter()
+        self._count_unawaited(port, 1)
+        if self._holding.losses.forgot:
+            self._holding.losses.goes_on()
+
+    def _count_unawaited(self, port: Any, more: int) -> None:
+        if self._unawaited is not None and self._made is not None and not self._made.excused:
+            self._unawaited[port.name] += more
+            self._holding.unawaited[port.name] += more
 
     def begin(self, port: Any, item: Any) -> Coroutine[Any, Any, None]:
         """A `send` that found no room is awaited, or broken off."""
-        self._holding.unawaited[port.name] -= 1
+        self._count_unawaited(port, -1)
         return self.send_later(port, item)
 
     def forgotten(self, port: Any) -> None:
         """A `send` that had to wait was never awaited."""
-        self._holding.unawaited[port.name] -= 1
+        self._count_unawaited(port, -1)
         self.forget()
-        if not self._dropped and not port.unread:
-            self._holding.forget(port.name)
+        if not self._dropped and not port.unread and self._made is not None and not self._made.excused:
+            self._holding.losses.forget(port.name, self._made)
+
+    def excused(self, those: Unawaited) -> None:  # all are of one attempt
+        """The attempt has failed: what it has not awaited was not forgotten."""
+        if self._unawaited is not None:
+            self._holding.unawaited.subtract(self._unawaited)
 
     def wake(self) -> None:
         """Lets the first `send` that waits look again."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from time import perf_counter
@@ -21,6 +21,7 @@ from ..channel.base import Reader, Writer
 from ..channel.given import Guard
 from ..channel.local import LocalWriter
 from ..channel.merge import MergedReader
+from ..channel.unawaited import Attempt, attempt
 from ..errors import ComponentError, bounded_repr, in_words
 from ..model import ERRORS, MISSING, NodeSpec, StateArgs
 from ..observe.board import DELIVERED, DROPPED_ITEMS, FAILED_ITEMS, Board
@@ -151,13 +152,14 @@ class Node:
         """When the counts were written last."""
         self._results = [writer for port, each in writers.items() if port != ERRORS for writer in each]
 
-        self.losses = Losses(spec.component, self._mark, lambda: host.lost(self))
+        self.losses = Losses(spec.component, lambda: host.lost(self))
 
         def outport(port: str, refusal: Callable[[], BaseException | None], guard: Guard | None = None) -> OutPort:
             stamping = None if host.lineage is None else partial(host.lineage.stamping, spec.name, port)
             outlived = None if port == ERRORS or spec.component.at_caller else partial(self._outlived, port)
             forgotten = partial(self.losses.forget, port)
-            return OutPort(port, spec.name, writers[port], refusal, forgotten, guard, stamping, outlived)
+            goes_on = self.losses.goes_on
+            return OutPort(port, spec.name, writers[port], refusal, forgotten, guard, stamping, outlived, goes_on)
 
         self.outports = {
             port: outport(port, self.refusal, host.guard(spec.name, port)) for port in writers if port != ERRORS
@@ -193,6 +195,7 @@ class Node:
         """
         self.has_begun = True
         log.current.set(self.where)
+        attempt.set(Attempt())
         ended = False
         try:
             await self._work()
@@ -352,15 +355,12 @@ class Node:
         self.losses.miss(port, edge)
         return Stopped(f"{self.name} has ended: what its tasks send now is lost")
 
-    def _mark(self) -> Hashable:
-        """See `Losses`."""
-        return self.received, sum(len(reader.items) for reader in self.readers.values())
-
     def excuse(self) -> None:
-        """A call of its runner has failed, and the run goes on: what it dropped by that it has not forgotten."""
-        self.losses.excuse()
-        for writer in self._results:
-            writer.excuse()
+        """The running call of its runner has failed: what it dropped by that it has not forgotten."""
+        failed = attempt.get()
+        if failed is not None:
+            self.losses.excuse(failed)
+            failed.excuse()
 
     def loss(self, *, ended: bool = False) -> ComponentError | None:
         """The error for what it has lost by a fault of its own code, if it has.
@@ -397,6 +397,11 @@ class Node:
         )
 
     @property
+    def may_begin_to_send(self) -> bool:
+        """Whether tasks may have been made just now for a `send` that nobody has awaited yet."""
+        return any(writer.unawaited for writer in self._writers)
+
+    @property
     def awaits(self) -> set[int]:
         """The channels from which an item would make it move."""
         return {channel for port in self.waits for channel in self.spec.inputs[port].channels}
@@ -417,6 +422,7 @@ class Node:
 
     def look(self) -> None:
         """Ends the sends that wait for something else than room, if the node is to stop. Called now and then."""
+        self.losses.look()
         if self._calls is not None:
             self._calls.holding.look()
 

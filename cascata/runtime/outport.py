@@ -57,6 +57,7 @@ class OutPort:
         guard: watches what is sent, when the run has `debug=True`.
         stamping: makes of a writer a `put` that marks what belongs to calls (see `lineage`).
         outlived: as `refusal`, when the node has ended and somebody still read; None: the same.
+        goes_on: called when a `send` has to wait after an earlier one was never awaited.
     """
 
     __slots__ = ("_discarded", "_doubled", "_fanned", "_stopped", "guard", "name", "node", "send", "writers")
@@ -82,6 +83,7 @@ class OutPort:
         guard: Guard | None = None,
         stamping: Callable[[Writer], Put] | None = None,
         outlived: Callable[[int], BaseException | None] | None = None,
+        goes_on: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self.node = node
@@ -92,10 +94,11 @@ class OutPort:
         self._stopped = False
         for writer in writers:
             writer.refusal = refusal
+            writer.goes_on = goes_on
             writer.outlived = None if outlived is None else partial(outlived, writer.edge)
         puts = [writer.put if stamping is None else stamping(writer) for writer in writers]
         if not writers:
-            self.send = self._discarding(refusal, forgotten)
+            self.send = self._discarding(refusal, forgotten, goes_on)
         elif len(writers) == 1:
             self.send = puts[0]
         else:
@@ -142,7 +145,10 @@ class OutPort:
             writer.resume()
 
     def _discarding(
-        self, refusal: Callable[[], BaseException | None], forgotten: Callable[[], None]
+        self,
+        refusal: Callable[[], BaseException | None],
+        forgotten: Callable[[], None],
+        goes_on: Callable[[], None],
     ) -> Callable[[Any], Any]:
         discarded = 0
         unlooked = _UNLOOKED
@@ -154,6 +160,8 @@ class OutPort:
                 unlooked -= 1
                 discarded += 1
                 return DONE
+            if self._stopped:
+                goes_on()
             return Pending(let_the_loop_turn, never_awaited)
 
         def never_awaited() -> None:
@@ -182,18 +190,22 @@ class OutPort:
         doubled = 0  # puts that nobody has awaited yet, less the items of which they are
 
         def send(item: Any) -> Any:
-            nonlocal doubled, fanned
+            nonlocal doubled, fanned, unsent
             fanned += 1
             waiting: list[Any] | None = None
             full: list[Full] | None = None
-            for put in puts:
-                done = put(item)
-                if done is DONE:
-                    continue
-                if isinstance(done, Full):
-                    full = [*full, done] if full else [done]
-                else:
-                    waiting = [*waiting, done] if waiting else [done]
+            try:
+                for put in puts:
+                    done = put(item)
+                    if done is DONE:
+                        continue
+                    if isinstance(done, Full):
+                        full = [*full, done] if full else [done]
+                    else:
+                        waiting = [*waiting, done] if waiting else [done]
+            except BaseException:
+                unsent += _break_off(waiting, puts.index(put))
+                raise
             if waiting is None:
                 return DONE if full is None else full[0] if len(full) == 1 else Full.of(full)
             if len(waiting) == 1:
@@ -248,6 +260,18 @@ class OutPort:
 
     def __repr__(self) -> str:
         return f"<out-port {self.node}.{self.name}>"
+
+
+def _break_off(waiting: Sequence[Any] | None, before: int) -> bool:
+    """One put of several has raised: those before it that wait go nowhere, and nobody has forgotten them.
+
+    Returns:
+        Whether the item went out on none of the edges before.
+    """
+    waits = waiting or ()
+    for each in waits:
+        each.close()
+    return len(waits) == before
 
 
 class PlainPort:

@@ -135,6 +135,8 @@ async def starve(node: Node, reader: Reader, port: str, *, rests: bool = True) -
     """
     for flush in node.flushes:
         flush()  # what was sent shall not wait for the turn of the loop in which this node will wait
+    if node.losses.forgot:
+        node.losses.goes_on()
     began = perf_counter()
     if began - node.published > PUBLISH_S:
         node.publish()

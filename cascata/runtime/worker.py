@@ -16,8 +16,10 @@ from .. import log
 from ..channel.base import Reader, Writer
 from ..channel.batch import BatchReader
 from ..channel.given import CheckedItems, Guard, bare
+from ..channel.line import BEGINNING_TURNS
 from ..channel.local import LocalChannel
 from ..channel.merge import MergedReader
+from ..channel.unawaited import Forgotten, Unawaited
 from ..errors import ComponentError, SerializationError, bounded_repr
 from ..model import MISSING, ChannelSpec, CycleSpec, EdgeSpec, GraphSpec, NodeSpec
 from ..observe.board import Board
@@ -48,7 +50,7 @@ class Links(Protocol):
     def reader(self, channel: ChannelSpec, users: int) -> Reader:
         """The receiving end for this worker, taken from by `users` nodes."""
 
-    def writer(self, edge: EdgeSpec, forgotten: Callable[[], None]) -> Writer:
+    def writer(self, edge: EdgeSpec, forgotten: Forgotten) -> Writer:
         """The sending end of an edge."""
 
 
@@ -98,6 +100,8 @@ class _Part:
     fed: bool
     """Whether other nodes send to it."""
     looking: bool = False
+    turns: int = 0
+    """Of the loop that tasks had to begin with a `send` that was made for them."""
     ended: bool = False
     unread: bool = False
 
@@ -207,10 +211,10 @@ class Worker:
         return self._spec.edges[self._spec.channels[channel].edges[0]].batch is not None
 
     def _writer(self, edge: EdgeSpec) -> Writer:
-        def forgotten() -> None:  # the writers of a node are made before it is
+        def forgotten(those: Unawaited | None = None) -> None:  # the writers of a node are made before it is
             for node in self.nodes:
                 if node.name == edge.source.node:
-                    node.losses.forget(edge.source.port)
+                    node.losses.forget(edge.source.port, those)
 
         writer: Writer
         if edge.channel in self._crossing:
@@ -338,6 +342,11 @@ class Worker:
         part.looking = False
         if part.ended or not all(node.rests for node in part.nodes):
             return
+        if part.turns < BEGINNING_TURNS and any(node.may_begin_to_send for node in part.nodes):
+            part.turns += 1
+            self._look_later(part)
+            return
+        part.turns = 0
         if self.watch is not None and self.watch.somebody_may_send():
             return
         sent: dict[int, int] = {}

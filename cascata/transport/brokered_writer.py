@@ -23,6 +23,7 @@ from typing import Any, Final
 from ..channel.base import DONE
 from ..channel.line import LateWriter, Line
 from ..channel.turns import SLICE_S
+from ..channel.unawaited import Forgotten
 from .broker import initial_credits
 from .budget import Purse
 from .loops import InLoop
@@ -75,7 +76,7 @@ class BrokeredWriter(LateWriter):
         again: bool = False,
         confirms: bool = False,
         bad: Callable[[Any, BaseException], None],
-        forgotten: Callable[[], None] = lambda: None,
+        forgotten: Forgotten = lambda _=None: None,
     ) -> None:
         line = Line()
         super().__init__(edge, line, forgotten)

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..channel.base import DONE
 from ..channel.line import LateWriter, Line, Place
 from ..channel.turns import SLICE_S
+from ..channel.unawaited import Forgotten
 from . import frames
 from .budget import Purse
 from .carriers import SendingCarrier
@@ -93,7 +94,7 @@ class CrossingWriter(LateWriter):
         singly: bool = False,
         spin: bool = False,
         bad: Callable[[Any, BaseException], None],
-        forgotten: Callable[[], None] = lambda: None,
+        forgotten: Forgotten = lambda _=None: None,
     ) -> None:
         line = Line()
         super().__init__(edge, line, forgotten)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from ..channel.unawaited import Forgotten
 from ..errors import SerializationError
 from ..model import ChannelSpec, EdgeSpec, GraphSpec, Plan
 from ..observe.board import FAILED_ITEMS, Board
@@ -133,7 +134,7 @@ class BrokeredEnds:
             again=self._again,
         )
 
-    def writer(self, edge: EdgeSpec, forgotten: Callable[[], None]) -> BrokeredWriter:
+    def writer(self, edge: EdgeSpec, forgotten: Forgotten) -> BrokeredWriter:
         """The sending end of an edge."""
         channel = self._spec.channels[edge.channel]
         edges = self._spec.nodes[edge.source.node].outputs[edge.source.port].edges

@@ -11,6 +11,7 @@ from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
+from ..channel.unawaited import Forgotten
 from ..errors import SerializationError
 from ..model import ChannelSpec, EdgeSpec, Endpoint, GraphSpec, Plan
 from ..observe.board import SEEN, Board
@@ -331,7 +332,7 @@ class LinkedEnds:
             spin=self._ends.spin,
         )
 
-    def writer(self, edge: EdgeSpec, forgotten: Callable[[], None]) -> CrossingWriter:
+    def writer(self, edge: EdgeSpec, forgotten: Forgotten) -> CrossingWriter:
         channel = self._spec.channels[edge.channel]
         held = self._ends.channels[channel.id]
         work: Callable[[], float] | None = None

@@ -24,7 +24,7 @@ class Local:
         self.reader = LocalChannel(capacity)
         self.writer = self.reader.writer(0, self._forget)
 
-    def _forget(self) -> None:
+    def _forget(self, _: object = None) -> None:
         self.forgotten += 1
 
     async def take(self) -> Any:

@@ -106,7 +106,7 @@ class Crossing:
             for _ in range(readers)
         ]
 
-    def _forget(self) -> None:
+    def _forget(self, _: object = None) -> None:
         self.forgotten += 1
 
     @property
@@ -182,7 +182,7 @@ class Brokered:
         self.writer = self.writers[0]
         self.reader = BrokeredReader(self.station, 0, 0, bad=unexpected)
 
-    def _forget(self) -> None:
+    def _forget(self, _: object = None) -> None:
         self.forgotten += 1
 
     async def take(self) -> Any:
