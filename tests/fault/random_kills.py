@@ -32,6 +32,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -138,8 +139,8 @@ async def call_all(options: dict[str, Any], phase: str) -> list[str]:
     return wrong_ledger(live.report, "open")
 
 
-def obey(order: Order, phase: str) -> tuple[str, list[str]]:
-    """Runs what is ordered. Returns how it ended, and what is wrong with that."""
+def obey(order: Order, phase: str) -> tuple[str, str, list[str]]:
+    """Runs what is ordered. Returns how it ended, the text of its error, and what is wrong with that."""
     options = order.options()
     try:
         if order.entry == "stream":
@@ -154,8 +155,8 @@ def obey(order: Order, phase: str) -> tuple[str, list[str]]:
             wrong = wrong_ledger(report, order.entry)
     except CascataError as error:
         kind = type(error).__name__
-        return kind, [f"{kind}: {error}"] if isinstance(error, NEVER) else []
-    return "result", wrong
+        return kind, str(error), ["that is no error of a death"] if isinstance(error, NEVER) else []
+    return "result", "", wrong
 
 
 NEVER: Final = (LedgerError, DeadlockError, ComponentError)
@@ -174,11 +175,11 @@ def program(orders: int, answers: int, phase: str, *, keep_server: bool) -> None
                 os.environ.pop("CASCATA_TRANSPORT", None)
             before = leaks.take()
             try:
-                end, wrong = obey(order, phase)
+                end, text, wrong = obey(order, phase)
             except BaseException as error:  # the lane counts whatever it is
-                end, wrong = type(error).__name__, [f"no error of cascata: {error!r}"]
+                end, text, wrong = type(error).__name__, "".join(traceback.format_exception(error)), ["not of cascata"]
             left = [each for each in leaks.left_since(before, GONE_S) if not tolerated(each, keep_server=keep_server)]
-            os.write(answers, (json.dumps([end, wrong, left]) + "\n").encode())
+            os.write(answers, (json.dumps([end, text, wrong, left]) + "\n").encode())
 
 
 def tolerated(left: str, *, keep_server: bool) -> bool:
@@ -346,7 +347,7 @@ class Lane:
         while not line.endswith(b"\n"):
             more = os.read(self.answers, 65536)
             if not more:
-                return ["died", ["the program died of it"], []]
+                return ["died", "", ["the program died of it"], []]
             line += more
         answer: list[Any] = json.loads(line)
         return answer
@@ -356,13 +357,13 @@ class Lane:
             self.found("hangs", f"{told}: {self.stacks()}")
             self.kill_all()
             return
-        end, wrong, left = answer
+        end, text, wrong, left = answer
         if struck[0] != "nobody":
             self.tally.ends[struck][end] += 1
         elif end != "result":
-            self.found("undisturbed runs that failed", f"{told}: {end} {wrong}")
+            self.found("undisturbed runs that failed", f"{told}: {end} {text} {wrong}")
         if what_is_wrong := [*wrong, *unexpected(end, struck)]:
-            self.found("wrong ends", f"{told}: {end} {what_is_wrong}")
+            self.found("wrong ends", f"{told}: {end} {what_is_wrong} {text}")
         if left:
             self.found("leftovers", f"{told}: {left}")
         if end == "died":
