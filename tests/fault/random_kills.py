@@ -119,8 +119,9 @@ def wrong_ledger(report: Any, entry: str) -> list[str]:
     if entry in {"run", "restart"}:
         nodes = report.nodes
         failed = nodes["double"].failed
-        if nodes["numbers"].sent != ITEMS or nodes["check_order"].received + failed != ITEMS:
-            wrong.append(f"{nodes['numbers'].sent} sent, {nodes['check_order'].received} arrived, {failed} failed")
+        arrived = nodes["check_order"].received  # of an item in hand, the result may have left: docs/failures.md
+        if nodes["numbers"].sent != ITEMS or not ITEMS - failed <= arrived <= ITEMS or failed > 1:
+            wrong.append(f"{nodes['numbers'].sent} sent, {arrived} arrived, {failed} failed")
         if failed and (entry == "run" or nodes["dead"].received != failed):
             wrong.append(f"{failed} failed")
     return wrong
