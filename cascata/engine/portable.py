@@ -89,9 +89,21 @@ class _Handle(WorkerHandle):
 
 
 def _is_gone(process: Any) -> bool:
-    """Whether a process has ended, also where nobody is told its exit code: the program may ignore SIGCHLD."""
-    if process.exitcode is not None:
+    """Whether a process has ended, also where nobody is told its exit code.
+
+    The program may ignore SIGCHLD, or the fork server, whose child it is, may stand still and not tell.
+    """
+    if process.exitcode is not None or _is_reaped(process):
         return True
+    try:
+        with open(f"/proc/{process.pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except OSError:  # there is no such folder on this system, or it has gone just now
+        return False
+
+
+def _is_reaped(process: Any) -> bool:
+    """Whether there is no such process any more, so that its exit code will not be had."""
     if sys.platform != "win32":
         try:
             os.kill(process.pid, 0)
@@ -406,7 +418,7 @@ class PortableRun(StationedRun):
             await asyncio.wait([handle.heard], timeout=HEARD_S)  # a child of its own may keep the pipe open
         handle.hush()
         for _ in range(100):  # its sentinel is closed before it can be waited for
-            if _is_gone(process):
+            if process.exitcode is not None or _is_reaped(process):
                 break
             await asyncio.sleep(HEARD_S / 100)
         handle.over = True

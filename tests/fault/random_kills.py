@@ -263,7 +263,7 @@ class Lane:
         self.left_to_run -= 1
         way = self.pick(WAYS)
         entry = self.pick({**ENTRIES, "restart": 0} if way in {"fork", "spawn"} else ENTRIES)
-        victim, what = self.pick(VICTIMS if way in {"forkserver", "portable"} else NO_SERVER)
+        victim, what = self.pick({"forkserver": VICTIMS, "portable": NOT_FOR_GOOD}.get(way, NO_SERVER))
         timeout = STOPPED_S if what == "stop" else TIMEOUT_S
         order = Order(entry, way, self.choose.choice((1, 2, 2, 3)), timeout)
         kind = (entry, way)
@@ -436,6 +436,10 @@ class Lane:
 
 
 NO_SERVER: Final = {key: weight for key, weight in VICTIMS.items() if key[0] != "fork server"}
+
+NOT_FOR_GOOD: Final = {key: weight for key, weight in VICTIMS.items() if key != ("fork server", "stop")}
+"""Of the portable transport, which starts workers by spawn where it is needed: under a fork server that is kept, and stands
+still for good, a thread that asks it for a worker waits until that server is ended."""
 
 
 def unexpected(end: str, struck: tuple[str, str]) -> list[str]:
