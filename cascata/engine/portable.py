@@ -23,6 +23,7 @@ from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from ..errors import CascataError
@@ -96,7 +97,7 @@ def _is_gone(process: Any) -> bool:
     if process.exitcode is not None or _is_reaped(process):
         return True
     try:
-        with open(f"/proc/{process.pid}/stat", "rb") as file:
+        with Path(f"/proc/{process.pid}/stat").open("rb") as file:
             return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
     except OSError:  # there is no such folder on this system, or it has gone just now
         return False

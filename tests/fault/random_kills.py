@@ -438,8 +438,8 @@ class Lane:
 NO_SERVER: Final = {key: weight for key, weight in VICTIMS.items() if key[0] != "fork server"}
 
 NOT_FOR_GOOD: Final = {key: weight for key, weight in VICTIMS.items() if key != ("fork server", "stop")}
-"""Of the portable transport, which starts workers by spawn where it is needed: under a fork server that is kept, and stands
-still for good, a thread that asks it for a worker waits until that server is ended."""
+"""Of the portable transport, which starts workers by spawn where it is needed. Under a fork server that is kept, and
+stands still for good, a thread that asks it for a worker waits until that server is ended."""
 
 
 def unexpected(end: str, struck: tuple[str, str]) -> list[str]:
