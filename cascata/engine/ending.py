@@ -40,7 +40,10 @@ _ARCHIVES: Final = frozenset({"gzip", "bz2", "lzma", "zipfile", "shelve"})
 
 
 class _Exits:
-    """What a forked worker has registered by `atexit`: there, that module holds what the program is to do."""
+    """What a forked worker has registered by `atexit`: there, that module holds what the program is to do.
+
+    Who took `register` out of that module before the fork registers with the program's, which a worker does not call.
+    """
 
     def __init__(self) -> None:
         self._calls: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
@@ -53,6 +56,11 @@ class _Exits:
     def unregister(self, function: Callable[..., Any]) -> None:
         """As `atexit.unregister`."""
         self._calls = [each for each in self._calls if each[0] != function]
+
+    def forget(self) -> Any:
+        """Begins anew, in a worker that a worker has forked. Returns what the other one is to call."""
+        calls, self._calls = self._calls, []
+        return calls
 
     def run(self) -> None:
         """Calls all, the last one first. What one raises is printed, and the others are called."""
@@ -79,6 +87,7 @@ def begin_after_fork() -> None:
     threading.current_thread()._daemonic = False  # type: ignore[attr-defined]  # it is the main thread now
     # What the program has registered is kept as it is, and not called: to let go of it would end objects of C
     # libraries that do not outlive a fork.
+    _kept.append(_exits.forget())
     atexit.register, atexit.unregister = _exits.register, _exits.unregister
     if (weakref := sys.modules.get("weakref")) is not None:
         _kept.append(weakref.finalize._registry)

@@ -67,8 +67,8 @@ class _Sigterm:
         self.times = 0
         self.kicked = False
         """Whether the next signal is our own."""
-        self.blocks: dict[object, asyncio.Task[object] | None] = {}
-        """The open runs whose blocks have been entered and not left, each with the task that did."""
+        self.blocks: dict[object, tuple[asyncio.Task[object] | None, asyncio.Future[RunReport]]] = {}
+        """The open runs whose blocks have been entered and not left, each with the task that did, and its end."""
         self.pid = os.getpid()
 
     def after_fork(self) -> None:
@@ -183,9 +183,9 @@ def over(run: Run, ended: Future[RunReport] | asyncio.Future[RunReport]) -> None
             _sigterm.kick()
 
 
-def entered(block: object) -> None:
-    """The current task has entered the block of an open run."""
-    _sigterm.blocks[block] = asyncio.current_task()
+def entered(block: object, ended: asyncio.Future[RunReport]) -> None:
+    """The current task has entered the block of an open run, whose end is `ended`."""
+    _sigterm.blocks[block] = asyncio.current_task(), ended
 
 
 def left(block: object) -> None:
@@ -219,9 +219,11 @@ async def leave_async() -> None:
 
     Raised in a task, `SystemExit` would be that of this task alone to those who wait for it.
 
-    A task that is in a block of an open run still has to read what that gives: the end of the block comes here again.
+    A task that is in a block of an open run which goes on still has to read what that gives: the end of the block comes
+    here again.
     """
-    if not _in_main_thread() or asyncio.current_task() in _sigterm.blocks.values():
+    now = asyncio.current_task()
+    if not _in_main_thread() or any(task is now and not ended.done() for task, ended in _sigterm.blocks.values()):
         return
     while _sigterm.came is not None and _sigterm.runs:  # noqa: ASYNC110  # they end in threads of their own
         await asyncio.sleep(HEARD_S / 10)

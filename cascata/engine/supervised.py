@@ -243,7 +243,8 @@ class SupervisedRun(ABC):
                 if not done.done():
                     _raise_if_it_ends(event, what)
                 if isinstance(event, supervisor.StopAsked) and not event.unhurried:
-                    until = loop.time() + (self._options.grace if event.within is None else event.within)
+                    within = self._options.grace if event.within is None else event.within
+                    until = min(until, loop.time() + within) if until is not None else loop.time() + within
                 later.append(event)
         finally:
             done.cancel()

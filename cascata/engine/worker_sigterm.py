@@ -39,8 +39,9 @@ def held_back() -> Iterator[None]:
     if sys.platform == "win32":
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
-    try:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:  # the call that blocks may raise what a handler raises, and have blocked
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

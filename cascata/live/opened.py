@@ -329,7 +329,7 @@ class Live:
             if (failure := self._failure()) is not None or not run.caller.ends.done():
                 raise failure or asyncio.CancelledError
         self._hold(run.caller.ends.result())
-        sigterm.entered(self)
+        sigterm.entered(self, run.ended)
         return self
 
     def _hold(self, ends: Mapping[str, Any]) -> None:

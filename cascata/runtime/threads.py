@@ -58,7 +58,7 @@ class CallThread:
         self.aborted = threading.Event()
         """Set when the node is cancelled: the next `send` in the thread raises."""
         self._awaited: set[Future[Any]] = set()  # what threads of the call wait for in the loop
-        self._call: asyncio.Future[Any] | None = None  # the one that was made last
+        self._busy = False
 
     def _work(self) -> None:
         while (given := self._calls.get()) is not None:
@@ -82,7 +82,8 @@ class CallThread:
         is not torn down under it.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._call = future
+        self._busy = True
+        future.add_done_callback(self._rest)
         self.aborted.clear()
         context = contextvars.copy_context()  # log records made there belong to the same node
         self._calls.put((lambda: context.run(call), future))
@@ -119,8 +120,11 @@ class CallThread:
     async def close(self) -> None:
         """Ends the thread. One whose call is left behind ends after it: nobody waits for that."""
         self._calls.put(None)
-        if self._call is None or self._call.done():
+        if not self._busy:
             self._thread.join()
+
+    def _rest(self, _: asyncio.Future[Any]) -> None:
+        self._busy = False
 
 
 class Handover:

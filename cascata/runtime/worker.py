@@ -341,6 +341,7 @@ class Worker:
     def _look(self, part: _Part) -> None:
         part.looking = False
         if part.ended or not all(node.rests for node in part.nodes):
+            part.turns = 0
             return
         if part.turns < BEGINNING_TURNS and any(node.may_begin_to_send for node in part.nodes):
             part.turns += 1
