@@ -253,6 +253,7 @@ class Lane:
             lambda: 0.2
         )  # seconds; learned from those that end early
         self.pid = 0
+        self.way = ""
         self.left_to_run = 0
 
     def turn(self) -> None:
@@ -261,7 +262,7 @@ class Lane:
             self.end_program()
             self.begin_program()
         self.left_to_run -= 1
-        way = self.pick(WAYS)
+        way = self.way = self.pick(WAYS)
         entry = self.pick({**ENTRIES, "restart": 0} if way in {"fork", "spawn"} else ENTRIES)
         victim, what = self.pick({"forkserver": VICTIMS, "portable": NOT_FOR_GOOD}.get(way, NO_SERVER))
         timeout = STOPPED_S if what == "stop" else TIMEOUT_S
@@ -335,7 +336,8 @@ class Lane:
             with contextlib.suppress(OSError):
                 command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
                 parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-                is_server = int(parent) == self.pid and SERVER in command
+                # Until it has become an interpreter of its own, the server has the command of its program.
+                is_server = int(parent) == self.pid and (SERVER in command or self.way in {"forkserver", "portable"})
                 if lives(pid) and "resource_tracker" not in command and is_server == (victim == "fork server"):
                     found.append(pid)
         return found
