@@ -39,8 +39,20 @@ def orphans_are_seen() -> None:
 REPEATED: Final = {"1 worker": "2 workers", "3 workers": "2 workers", "fork": "forkserver", "spawn": "forkserver"}
 """What differs between two cells of one test, and which of them is run on a further interpreter."""
 
-REPEATED_INLINE: Final = ("1 to 3 workers", "2 workers", "3 workers")
-"""The same for the language, which is a matter of loops: tests/engine shows what processes add to it."""
+REPEATED_IN: Final = {
+    "tests/language/": dict.fromkeys(("1 to 3 workers", "2 workers", "3 workers"), "inline"),
+    "tests/engine/": {"inline": "2 workers"},
+    "tests/contract/": {
+        "by calls, fetched": "by calls, one loop",
+        "by calls, one loop": "brokered, one loop",
+        **{f"{kind}, multiprocess fork": f"{kind}, one loop" for kind in ("ring", "crossing", "brokered", "public")},
+    },
+}
+"""The same in some folders: the language is a matter of loops, engines one of processes, and the contract's carriers
+differ in what they are made of, which is no matter of the interpreter."""
+
+ELSEWHERE: Final = "tests/engine/test_on_portable.py"
+"""Runs the tests of other modules again, on another carrier."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,14 +69,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("further_python"):
         return
     names = {item.nodeid for item in items}
-    left_out = [item for item in items if any(cell in names for cell in _other_cells(item.nodeid))]
+    left_out = [
+        item
+        for item in items
+        if item.nodeid.startswith(ELSEWHERE) or any(cell in names for cell in _other_cells(item.nodeid))
+    ]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]
 
 
 def _other_cells(name: str) -> Iterator[str]:
-    inline = dict.fromkeys(REPEATED_INLINE, "inline") if name.startswith("tests/language/") else {}
-    for repeated, kept in (*REPEATED.items(), *inline.items()):
+    here = next((cells for folder, cells in REPEATED_IN.items() if name.startswith(folder)), {})
+    for repeated, kept in (*REPEATED.items(), *here.items()):
         other = re.sub(rf"\b{repeated}\b", kept, name)
         if other != name:
             yield other

@@ -9,7 +9,7 @@ import pytest
 
 from tests.fault import random_kills
 
-KILLS: Final = int(os.environ.get("CASCATA_KILLS", "16"))
+KILLS: Final = int(os.environ.get("CASCATA_KILLS", "6"))
 SEED: Final = int(os.environ.get("CASCATA_KILLS_SEED", "1"))
 
 
