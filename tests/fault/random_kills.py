@@ -398,6 +398,8 @@ class Lane:
                 os.close(self.answers)
                 program(orders_r, answers_w, str(self.phase), keep_server=keep_server)
                 code = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(code)
         os.close(orders_r)
@@ -510,6 +512,8 @@ def campaign(kills: int, seed: int, lanes: int, *, aloud: bool = False) -> Tally
                 os.close(told_r)
                 live_in_lane(random.Random(f"{seed}-{number}"), -(-kills // lanes), told_w, aloud and not number)
                 code = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(code)
         os.close(told_w)
