@@ -19,6 +19,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -28,6 +29,9 @@ __all__ = ["WORD_S", "ParentsWord", "held_back"]
 
 WORD_S: Final = 0.75
 """Seconds that the parent has. Its main thread must come to run a line of Python, and its run to send a command."""
+
+LOADS_S: Final = 2.0
+"""Seconds that a worker which loads its definitions, and cannot hear its parent yet, goes on with that."""
 
 
 @contextmanager
@@ -53,7 +57,7 @@ class ParentsWord:
     def __init__(self) -> None:
         self._heard = threading.Event()
         self._listening = False  # whether a thread reads what the parent says
-        self._came = False  # whether a signal came before
+        self._came = 0.0  # when a signal came before that; by `time.monotonic`
         self._standing = False  # whether the handler stands still; the event's lock is not one for two of it
         self.ask: Callable[[], None] | None = None
         """Tells the parent of the signal; in a thread of its own."""
@@ -72,9 +76,16 @@ class ParentsWord:
             self._wait_for_it()
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:  # as `signal` calls it
-        self._came = True
         if self._listening:
             self._wait_for_it()
+        elif not self._came:
+            self._came = time.monotonic()
+            again = threading.Timer(LOADS_S, os.kill, (os.getpid(), signal.SIGTERM))
+            again.daemon = True
+            with suppress(RuntimeError):  # there is no thread to be had: it is heard when this worker listens
+                again.start()
+        elif time.monotonic() - self._came >= LOADS_S:
+            _die()
 
     def _wait_for_it(self) -> None:
         if self._standing:
@@ -85,6 +96,10 @@ class ParentsWord:
                 threading.Thread(target=self.ask, name="cascata-sigterm", daemon=True).start()
         # It stands still: the nodes on it must not go on, and end, as if nothing had happened.
         if not self._heard.wait(WORD_S):
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
+            _die()
         self._standing = False
+
+
+def _die() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)

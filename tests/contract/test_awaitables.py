@@ -63,7 +63,7 @@ async def test_a_put_works_with_create_task_gather_and_wait_for(edge: Any) -> No
 @edges
 async def test_a_put_that_has_to_wait_and_is_never_awaited_is_told(edge: Any) -> None:
     async with edge(1) as ends:
-        ends.writer.put("in")
+        await ends.writer.put("in")
         ends.writer.put("out")
         gc.collect()
         assert ends.forgotten == 1
@@ -89,7 +89,9 @@ async def test_a_put_that_times_out_leaves_nothing_behind(edge: Any) -> None:
 @edges
 async def test_puts_that_were_made_one_after_the_other_are_taken_in_that_order_when_awaited_together(edge: Any) -> None:
     async with edge(3) as ends:
-        awaitables = [ends.writer.put(item) for item in range(4)]
+        for item in range(3):
+            await ends.writer.put(item)
+        awaitables = [ends.writer.put(3)]
         assert await ends.take() == 0  # now there is room again, before the fourth is awaited
         await turn(5)
         awaitables += [ends.writer.put(item) for item in range(4, 8)]

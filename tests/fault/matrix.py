@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cascata import Graph, In, Out, Sink, Source, State, component
-from cascata.engine.worker_sigterm import WORD_S
+from cascata.engine.worker_sigterm import LOADS_S
 from cascata.errors import CascataError, ComponentError, RemoteError, SerializationError, WorkerDied
 from tests import leaks
 
@@ -460,7 +460,7 @@ def run(cell: Cell, folder: Path) -> list[str]:
     wrong = [*_differences(error, fault, moment, cell.place)]
     if not clock.exists():
         wrong.append("it never happened")
-    elif (took := ended - float(clock.read_text("utf-8"))) > SOON_S + (WORD_S if "SIGTERM" in fault.name else 0):
+    elif (took := ended - float(clock.read_text("utf-8"))) > SOON_S + (LOADS_S if "SIGTERM" in fault.name else 0):
         wrong.append(f"the run ended {took:.1f} s after it")
     if wrong:
         wrong.append("".join(traceback.format_exception(error)))
