@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import pickle
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -149,27 +148,9 @@ class RayRun(StationedRun):
         # What cannot be sent should fail before anything is started.
         payload = await self._apart("packing what its workers need", lambda: definitions.dump(self._spec))
         cluster = joined(ray, options.address, options.runtime_env)
-        changes = threading.Lock()
-        entered = left = False
-
-        def join() -> None:
-            nonlocal entered
-            cluster.__enter__()
-            with changes:
-                entered = True
-                too_late = left
-            if too_late:  # nobody waits for it any more
-                cluster.__exit__(None, None, None)
-
-        try:
-            await self._apart("joining the Ray cluster", join)
-        except BaseException:
-            with changes:
-                left = True
-                just_now = entered
-            if just_now:
-                await loop.run_in_executor(None, cluster.__exit__, None, None, None)
-            raise
+        # In this thread, which lives as long as the run: the kernel ends the processes of a local cluster with the thread
+        # that has started them.
+        cluster.__enter__()
         try:
             return await self._run(payload)
         finally:
