@@ -148,8 +148,8 @@ class RayRun(StationedRun):
         # What cannot be sent should fail before anything is started.
         payload = await self._apart("packing what its workers need", lambda: definitions.dump(self._spec))
         cluster = joined(ray, options.address, options.runtime_env)
-        # In this thread, which lives as long as the run: the kernel ends the processes of a local cluster with the thread
-        # that has started them.
+        # In this thread, which lives as long as the run: the kernel ends the processes of a local cluster with the
+        # thread that has started them.
         cluster.__enter__()
         try:
             return await self._run(payload)
