@@ -333,6 +333,8 @@ class LateWriter:
                 self._take(item)
                 return self._let_read()
             self._room_back()
+        if not self.over:  # refused by a stop that was taken back before this ran
+            return await self._put_later(item)
         return await self._refuse()
 
     async def _refuse(self) -> None:

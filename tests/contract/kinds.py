@@ -128,6 +128,10 @@ class EdgeWriter(_Writing):
     async def stop(self) -> None:
         self.writer.stop()
 
+    async def stop_and_resume(self) -> None:
+        self.writer.stop()
+        self.writer.resume()
+
     async def sent_and_lost(self) -> tuple[int, int]:
         return self.writer.sent, self.writer.lost
 

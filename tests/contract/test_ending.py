@@ -96,6 +96,17 @@ async def test_stopping_a_writer_refuses_its_waiting_puts_and_nobody_elses(edge_
         await waiting
 
 
+async def test_a_put_that_waits_while_its_writer_is_stopped_and_goes_on_at_once_arrives(edge_kind: Kind) -> None:
+    async with edge_kind.made(1) as channel:
+        await channel.writer.do("put", "first")
+        waiting = channel.writer.start("put", "second")
+        await channel.writer.settle()
+        await channel.writer.do("stop_and_resume")
+        assert await channel.reader.do("take_all", 2) == ["first", "second"]
+        await waiting
+        assert await channel.writer.do("sent_and_lost") == (2, 0)
+
+
 async def test_a_closed_writer_refuses(edge_kind: Kind) -> None:
     async with edge_kind.made(10) as channel:
         await channel.writer.do("put", 1)
