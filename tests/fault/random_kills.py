@@ -42,6 +42,7 @@ from cascata.engine.local import forkserver
 from cascata.errors import CascataError, ComponentError, DeadlockError, LedgerError
 from tests import leaks
 from tests.fault.killed_graphs import ITEMS, Double, DoubleAgain, between, chain, feed, note
+from tests.processes import below, lives
 
 __all__ = ["Tally", "campaign"]
 
@@ -184,9 +185,9 @@ def program(orders: int, answers: int, phase: str, *, keep_server: bool) -> None
 
 
 def tolerated(left: str, *, keep_server: bool) -> bool:
-    """What other programs have put into /dev/shm; and a kept fork server that the run has started, with its files."""
+    """A kept fork server that the run has started, with its files."""
     servers = "gc.disable(); sys.path" in left or left.startswith("descriptor: 1 × socket:") or "cascata-server" in left
-    return left.startswith("shared memory") or (keep_server and servers)
+    return keep_server and servers
 
 
 SERVER: Final = "from cascata.engine.local.forkserver"
@@ -458,25 +459,6 @@ def unexpected(end: str, struck: tuple[str, str]) -> list[str]:
     if what == "stop" and end != "RunTimeout":
         return ["what does not answer is ended by the timeout"]
     return []
-
-
-def below(pid: int) -> list[int]:
-    """Processes below another one, the dead ones that nobody has reaped included."""
-    found = [pid]
-    for parent in found:  # grows on the way
-        for thread in Path(f"/proc/{parent}/task").glob("*"):
-            with contextlib.suppress(OSError):
-                found += map(int, (thread / "children").read_text().split())
-    return found[1:]
-
-
-def lives(pid: int) -> bool:
-    """Whether a process runs: a zombie does not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat[stat.rindex(")") + 2] not in "ZX"
 
 
 def reap() -> None:

@@ -13,9 +13,9 @@ import pytest
 
 from cascata import Graph, In, Out, component, log
 from tests.engine.parts import Count, Endless, Flag, Notes, count_to, keep
-from tests.fault.conftest import below, gone_within
 from tests.on_ray.borrowed import ON_RAY
 from tests.on_ray.parts import AtLens, Blocks, Says
+from tests.processes import below, gone_within
 
 pytestmark = ON_RAY
 

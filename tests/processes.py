@@ -1,0 +1,49 @@
+"""Other processes, as `/proc` shows them. Programs of tests import this module: no pytest here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from tests.speed import in_time
+
+__all__ = ["below", "children", "gone_within", "lives"]
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started, the dead ones that nobody has reaped included."""
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*"):  # each has the children that it started
+        with suppress(OSError):
+            found += map(int, (thread / "children").read_text().split())
+    return found
+
+
+def below(pid: int) -> list[int]:
+    """As `children`, with their children, and so on."""
+    found = [pid]
+    for parent in found:  # grows on the way
+        found += children(parent)
+    return found[1:]
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs: a zombie does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat[stat.rindex(")") + 2] not in "ZX"
+
+
+def gone_within(pids: Iterable[int], seconds: float) -> bool:
+    """Waits until none of the processes lives; on a busy machine longer (see `speed.py`)."""
+    pids = [*pids]
+    began = time.monotonic()
+    while any(map(lives, pids)):
+        if not in_time(seconds, since=began):
+            return False
+        time.sleep(0.005)
+    return True
