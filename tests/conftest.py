@@ -25,6 +25,10 @@ ROOT = Path(__file__).parent.parent
 # Scripts that a test starts see the tree that is tested, whatever is installed.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
+# What workers and scripts import is compiled once, as it is where cascata is installed, and not by each of them again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # A test that hangs is ended by pytest-timeout, which shows the stacks of this process; its workers are
 # ended by SIGABRT, at which faulthandler shows theirs. Nobody wants their core files.
 os.environ["PYTHONFAULTHANDLER"] = "1"
