@@ -15,6 +15,7 @@ import pytest
 
 from cascata import Graph, In, Out, component
 from cascata.errors import ComponentError
+from tests.cells import matrix
 from tests.engine.parts import PATIENCE_S, Flag
 from tests.processes import gone_within
 from tests.programs import SOON_S, Program
@@ -71,9 +72,18 @@ graph = Graph()
 """
 
 
-@pytest.mark.parametrize("start_method", METHODS)
-@pytest.mark.parametrize("what", ["Waits", "Flows", "Sleeps", "Spins", "HoldsTheGil", "Shielded"])
-def test_when_the_parent_is_killed_its_workers_are_gone(program: Any, start_method: str, what: str) -> None:
+KINDS: Final = ["Waits", "Flows", "Sleeps", "Spins", "HoldsTheGil", "Shielded"]
+
+
+@pytest.mark.parametrize(
+    ("what", "start_method"),
+    [
+        (what, method) if METHODS.index(method) == number % 3 else matrix(what, method)
+        for number, what in enumerate(KINDS)
+        for method in METHODS
+    ],
+)
+def test_when_the_parent_is_killed_its_workers_are_gone(program: Any, what: str, start_method: str) -> None:
     running: Program = program(
         BUSY + f"graph.one = {what}\ngraph.two = Waits\ngraph.run(num_workers=2, start_method={start_method!r})\n"
     )
