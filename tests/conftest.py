@@ -52,10 +52,9 @@ REPEATED_IN: Final = {
     "tests/language/": dict.fromkeys(("1 to 3 workers", "2 workers", "3 workers"), "inline"),
     "tests/engine/": {"inline": "2 workers"},
     "tests/contract/": {
-        "by calls, fetched": "by calls, one loop",
-        "by calls, one loop": "brokered, one loop",
-        **{f"{kind}, multiprocess fork": f"{kind}, one loop" for kind in ("ring", "crossing", "brokered", "public")},
+        f"{kind}, multiprocess fork": f"{kind}, one loop" for kind in ("ring", "crossing", "brokered", "public")
     },
+    "tests/workflow/": {"1 worker": "2 workers"},
 }
 """The same in some folders: the language is a matter of loops, engines one of processes, and the contract's carriers
 differ in what they are made of, which is no matter of the interpreter."""
