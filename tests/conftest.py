@@ -51,6 +51,7 @@ REPEATED: Final = {"1 worker": "2 workers", "3 workers": "2 workers", "fork": "f
 REPEATED_IN: Final = {
     "tests/language/": dict.fromkeys(("1 to 3 workers", "2 workers", "3 workers"), "inline"),
     "tests/engine/": {"inline": "2 workers"},
+    "tests/live/": {"inline": "2 workers"},
     "tests/contract/": {
         f"{kind}, multiprocess fork": f"{kind}, one loop" for kind in ("ring", "crossing", "brokered", "public")
     },
@@ -76,11 +77,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leaves out what would show the same again; a test keeps at least one cell of each kind."""
     if not config.getoption("further_python"):
         return
-    names = {item.nodeid for item in items}
+    always = {item.nodeid for item in items if item.get_closest_marker("matrix") is None}
     left_out = [
         item
         for item in items
-        if item.nodeid.startswith(ELSEWHERE) or any(cell in names for cell in _other_cells(item.nodeid))
+        if item.nodeid not in always
+        or item.nodeid.startswith(ELSEWHERE)
+        or any(cell in always for cell in _other_cells(item.nodeid))
     ]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]
