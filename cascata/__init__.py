@@ -16,6 +16,7 @@ from ._version import __version__ as __version__
 
 if _TYPE_CHECKING:
     from . import log as log
+    from .channels import Channel as Channel
     from .dsl import BlockingOut as BlockingOut
     from .dsl import Graph as Graph
     from .dsl import In as In
@@ -33,7 +34,6 @@ if _TYPE_CHECKING:
     from .errors import Failure as Failure
     from .live import Sink as Sink
     from .live import Source as Source
-    from .transport.public import Channel as Channel
 
 __all__ = [
     "BlockingOut",
@@ -61,7 +61,7 @@ _HOMES = {
     "BlockingOut": ".dsl",
     "CascataError": ".errors",
     "CascataWarning": ".errors",
-    "Channel": ".transport.public",
+    "Channel": ".channels",
     "Failure": ".errors",
     "Graph": ".dsl",
     "In": ".dsl",

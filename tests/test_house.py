@@ -49,6 +49,7 @@ RULE: Final[dict[str, frozenset[str]]] = {
     "observe": WORDS | {"log"},
     "channel": frozenset({"errors", "records"}),
     "transport": WORDS | {"channel", "observe"},
+    "channels": WORDS | {"channel", "transport"},
     "runtime": WORDS | {"channel", "log", "observe", "plan"},
     "components": WORDS | {"dsl", "log"},
     "live": WORDS | {"channel", "dsl", "engine", "log", "observe", "runtime"},

@@ -115,10 +115,10 @@ async def run_once(spec: ComponentSpec, values: Mapping[str, Any]) -> dict[str, 
 
     When it is cancelled, the runner is cancelled and its state is torn down.
     """
-    from ..runtime.losses import no_send_in_a_plain_def  # a definition needs none of these; a call does
-    from ..runtime.outport import PlainPort
-    from ..runtime.state import make_state
-    from ..runtime.stopping import StoppingEvent
+    from ..runtime.persist import make_state
+    from ..runtime.ports.losses import no_send_in_a_plain_def  # a definition needs none of these; a call does
+    from ..runtime.ports.outport import PlainPort
+    from ..runtime.ports.stopping import StoppingEvent
 
     arguments, for_states = _checked(spec, values)
     ports = {port.name: _Collector(None if spec.options["thread"] else _sent) for port in spec.outports}
@@ -214,7 +214,7 @@ async def _call(spec: ComponentSpec, call: Callable[[], Any], ports: Mapping[str
 
 
 def _send(spec: ComponentSpec, item: Any, ports: Mapping[str, _Collector]) -> None:
-    from ..runtime.returned import check_returned
+    from ..runtime.ports.returned import check_returned
 
     check_returned(spec, item)
     if len(ports) != 1:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ..errors import CascataError
 from ..model import GraphSpec
 from ..options import RunOptions
-from . import importing
+from . import run_at_import
 
 if TYPE_CHECKING:
     from ..interrupts import Interrupts
@@ -55,9 +55,9 @@ def start_method_of(options: RunOptions) -> str:
     Raises:
         CascataError: a fork server is asked for that cannot be.
     """
-    frozen = importing.is_frozen()
+    frozen = run_at_import.is_frozen()
     if frozen and options.start_method == "forkserver":
-        raise importing.no_server()
+        raise run_at_import.no_server()
     if options.start_method is not None:
         return options.start_method
     if frozen and sys.platform == "linux":
@@ -102,10 +102,10 @@ def _server_ahead(spec: GraphSpec, options: RunOptions) -> Iterator[None]:
     if options.engine != "processes" or start_method_of(options) != "forkserver":
         yield
         return
-    importing.check(spec, imports=True)
-    from . import server
+    run_at_import.check(spec, imports=True)
+    from .local import forkserver
 
-    with server.needed():
+    with forkserver.needed():
         with suppress(OSError):  # the run will meet it again, and tell
-            server.boot()
+            forkserver.boot()
         yield

@@ -19,12 +19,12 @@ from ..observe.report import RunReport
 from ..options import RunOptions
 from ..runtime.idle import IdleReport, Rest, may_end
 from ..runtime.worker import Worker
-from . import supervisor
-from .account import make_report, raise_outcome, tell_of_growth
-from .caller import Caller
-from .stall import room_that_helps, who_waits
-from .strays import Strays, leave_behind, settled
-from .watch import InlineWatch
+from .caller_part import Caller
+from .stray_tasks import Strays, leave_behind, settled
+from .supervision import supervisor
+from .supervision.outcome import make_report, raise_outcome, tell_of_growth
+from .supervision.stall import room_that_helps, who_waits
+from .supervision.watchdog import InlineWatch
 
 __all__ = ["InlineRun"]
 

@@ -29,14 +29,15 @@ from ..observe.report import RunReport
 from ..options import RunOptions, check_seconds
 from ..plan import measured, partition
 from ..runtime.worker import SWITCH_S
-from . import importing, sigterm, supervisor
-from .batching import share_batches
+from . import run_at_import, sigterm
 from .boot import is_portable, start_method_of
-from .caller import Caller
-from .cycles import separate
+from .caller_part import Caller
 from .inline import InlineRun
-from .ordering import put_in_order
-from .restart import restartable
+from .rewrite.batching import share_batches
+from .rewrite.cycles import separate
+from .rewrite.ordering import put_in_order
+from .rewrite.restartable import restartable
+from .supervision import supervisor
 
 __all__ = ["OpenRun", "Run", "run", "run_async", "start"]
 
@@ -71,8 +72,8 @@ def _engine(spec: GraphSpec, options: RunOptions, caller: Caller | None = None) 
         if getattr(options, name) is not None and options.engine != "ray":
             raise CascataError(f"option {name}= says something about a Ray cluster: add engine='ray', or leave it out")
     if options.engine != "inline":
-        importing.check(spec, imports=options.engine == "ray" or start_method_of(options) != "fork")
-    importing.let_threads_pass()
+        run_at_import.check(spec, imports=options.engine == "ray" or start_method_of(options) != "fork")
+    run_at_import.let_threads_pass()
     spec = separate(put_in_order(share_batches(spec)))
     if options.engine == "inline":
         return InlineRun(spec, options, caller)
@@ -81,13 +82,13 @@ def _engine(spec: GraphSpec, options: RunOptions, caller: Caller | None = None) 
         weights, traffic = measured(options.plan_from)
         plan = partition(spec, options.num_workers, weights, traffic, alone=alone)
         if is_portable():
-            from .portable import PortableRun
+            from .local.portable import PortableRun
 
             return PortableRun(spec, plan, options, caller, alone)
-        from .processes import ProcessRun  # what it imports is on Linux only
+        from .local.linux import ProcessRun  # what it imports is on Linux only
 
         return ProcessRun(spec, plan, options, caller, alone)
-    from .ray import RayRun
+    from .ray.run import RayRun
 
     return RayRun(spec, options, caller, alone)
 
@@ -276,7 +277,7 @@ class OpenRun:
     Args:
         spec: the graph, checked.
         options: of the run.
-        calls: whether it is opened for calls (`runtime.answers`).
+        calls: whether it is opened for calls (`runtime.live_calls.answers`).
         totals: source -> how many items it will send, where that is known.
 
     Attributes:

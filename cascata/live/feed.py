@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from .. import log
 from ..errors import ChannelClosed
-from ..runtime.caller import SourceEnd
-from ..runtime.outport import Stopped
+from ..runtime.ports.outport import Stopped
+from ..runtime.ports.source_sink import SourceEnd
 from ..runtime.threads import Handover
 
 __all__ = ["feed"]

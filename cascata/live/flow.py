@@ -20,11 +20,11 @@ from typing import Any, Final, Self
 
 from ..channel.local import LocalChannel
 from ..engine import sigterm
-from ..engine.importing import let_threads_pass
+from ..engine.run_at_import import let_threads_pass
 from ..interrupts import begin, join, own_loop, take, until
 from ..model import GraphSpec
 from ..options import RunOptions
-from ..runtime.caller import SinkEnd
+from ..runtime.ports.source_sink import SinkEnd
 from .feed import feed
 from .opened import Live
 

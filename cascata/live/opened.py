@@ -2,8 +2,8 @@
 
     live.numbers.send(x) ──> source ──> ... the graph ... ──> sink ──> async for x in live.results
 
-Sources and sinks are nodes of the run, in the caller's event loop (`runtime.caller`); what is here holds their ends,
-and tells the caller what became of the run.
+Sources and sinks are nodes of the run, in the caller's event loop (`runtime.ports.source_sink`); what is here holds
+their ends, and tells the caller what became of the run.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ..interrupts import HEARD_S
 from ..model import GraphSpec
 from ..observe.report import RunReport
 from ..options import RunOptions, suggestion
-from ..runtime.answers import AnsweringSink
-from ..runtime.caller import SinkEnd, SourceEnd
-from ..runtime.ways import refusals
+from ..runtime.live_calls.answers import AnsweringSink
+from ..runtime.live_calls.paths import refusals
+from ..runtime.ports.source_sink import SinkEnd, SourceEnd
 from .arguments import one_source_and_sink, sinks_of, sources_of
 
 __all__ = ["Live", "LiveSink", "LiveSource"]

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from .. import log
 from ..channel.base import DONE
 from ..errors import Failure, bounded_repr, formatted, in_words
-from .outport import OutPort, Stopped
+from .ports.outport import OutPort, Stopped
 
 if TYPE_CHECKING:
-    from .lineage import Taken
+    from .live_calls.lineage import Taken
     from .node import Node
 
 __all__ = ["Failures"]

@@ -25,21 +25,21 @@ from ..channel.unawaited import Attempt, attempt
 from ..errors import ComponentError, bounded_repr, in_words
 from ..model import ERRORS, MISSING, NodeSpec, StateArgs
 from ..observe.board import DELIVERED, DROPPED_ITEMS, FAILED_ITEMS, Board
-from .caller import End, make_end
-from .calls import Calls
 from .deadlines import Deadlines
 from .failures import Failures
-from .lineage import Lineage
-from .losses import Losses, place_of
-from .ordered import run_reordering
-from .outport import OutPort, Stopped
-from .state import StateCell, make_state
-from .stopping import StoppingEvent
-from .stream import Stream, TaggedStream
-from .trigger import run_once, run_triggers
+from .live_calls.lineage import Lineage
+from .order.ordered import run_reordering
+from .persist import StateCell, make_state
+from .ports.losses import Losses, place_of
+from .ports.outport import OutPort, Stopped
+from .ports.source_sink import End, make_end
+from .ports.stopping import StoppingEvent
+from .ports.stream import Stream, TaggedStream
+from .runner_calls import Calls
+from .triggers import run_once, run_triggers
 
 if TYPE_CHECKING:
-    from .journal import NodeJournal
+    from .restart import NodeJournal
 
 __all__ = ["Host", "Node"]
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from ..channel.given import Guard
 from ..errors import in_words
-from .outport import Stopped
+from .ports.outport import Stopped
 
 __all__ = ["BlockingPort", "CallThread", "Handover"]
 

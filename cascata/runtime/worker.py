@@ -26,10 +26,10 @@ from ..observe.board import Board
 from ..records import dataclass
 from .deadlines import Deadlines
 from .idle import IdleReport, IdleWatch, Rest
-from .journal import Life, NodeJournal
-from .lineage import Lineage
+from .live_calls.lineage import Lineage
 from .node import Node
-from .sources import beginnings, is_fed
+from .ports.sources import beginnings, is_fed
+from .restart import Life, NodeJournal
 
 __all__ = ["SWITCH_S", "Events", "Links", "Refused", "Worker"]
 

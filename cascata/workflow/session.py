@@ -20,7 +20,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..engine import sigterm
-from ..engine.importing import let_threads_pass
+from ..engine.run_at_import import let_threads_pass
 from ..errors import ChannelClosed
 from ..interrupts import HEARD_S, begin, join, own_loop, until
 from .batches import Batch

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from cascata import Graph
-from cascata.engine import server
+from cascata.engine.local import forkserver
 from tests.engine.parts import Count, Flag, Notes
 
 ENGINES: Final[dict[str, dict[str, Any]]] = {"inline": {"engine": "inline"}, "2 workers": {"num_workers": 2}}
@@ -18,7 +18,7 @@ ENGINES: Final[dict[str, dict[str, Any]]] = {"inline": {"engine": "inline"}, "2 
 @pytest.fixture(scope="session", autouse=True)
 def the_fork_server_stays() -> Iterator[None]:
     """The fork server ends with the last run that uses it; held here, it need not start for each of these tests."""
-    with server.needed():
+    with forkserver.needed():
         graph = Graph()
         graph.count = Count
         graph.count.upto < 0

@@ -24,17 +24,17 @@ import pytest
 from cascata import Channel
 from cascata.channel.local import LocalChannel
 from cascata.errors import ChannelClosed
-from cascata.transport.brokered_reader import BrokeredReader
-from cascata.transport.brokered_writer import BrokeredWriter
-from cascata.transport.calls import Reach
-from cascata.transport.carriers import SocketReceiver, SocketSender
-from cascata.transport.crossing import CrossingWriter
-from cascata.transport.handshake import new_secret
-from cascata.transport.hub import Hub
-from cascata.transport.pair import Pair, RingPair, make_pair, make_ring_pairs
-from cascata.transport.receiving import CrossingReader
-from cascata.transport.ring import AVAILABLE, RingReceiver, RingSender, map_lane
-from cascata.transport.station import Address, Station
+from cascata.transport.ends.carrier import SocketReceiver, SocketSender
+from cascata.transport.ends.reader import CrossingReader
+from cascata.transport.ends.writer import CrossingWriter
+from cascata.transport.linux.fd_hub import Hub
+from cascata.transport.linux.ring import AVAILABLE, RingReceiver, RingSender, map_lane
+from cascata.transport.linux.sockets import Pair, RingPair, make_pair, make_ring_pairs
+from cascata.transport.tcp.brokered_reader import BrokeredReader
+from cascata.transport.tcp.brokered_writer import BrokeredWriter
+from cascata.transport.tcp.handshake import new_secret
+from cascata.transport.tcp.ray_calls import Reach
+from cascata.transport.tcp.station import Address, Station
 from tests.contract.actors import Actor, Agent, Here, InProcess, InThread
 from tests.transport.by_calls import Calls, fetch_all
 from tests.transport.ends import generator, unexpected

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cascata.model import StateArgs, StateSpec
-from cascata.runtime.state import StateCell, make_state
+from cascata.runtime.persist import StateCell, make_state
 
 steps: list[str] = []
 

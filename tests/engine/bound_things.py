@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from cascata import Graph
-from cascata.engine import definitions
+from cascata.engine.worker import definitions
 from cascata.errors import SerializationError
 from cascata.model import ChannelSpec, EdgeSpec
-from cascata.transport.budget import Purse
-from cascata.transport.frames import Encoder
-from cascata.transport.misfits import unsendable
-from cascata.transport.parcels import Packer
+from cascata.transport.codec.frames import Encoder
+from cascata.transport.codec.parcels import Packer
+from cascata.transport.ends.budget import Purse
+from cascata.transport.ends.item_errors import unsendable
 
 MAKE = {
     "text file": 'open("kept.txt", "w")',

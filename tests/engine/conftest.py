@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from cascata import Graph
-from cascata.engine import server
+from cascata.engine.local import forkserver
 from tests.engine.parts import Count, Flag, Notes
 
 ENGINES: Final[dict[str, dict[str, Any]]] = {
@@ -37,7 +37,7 @@ def the_fork_server_stays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """
     folder = tmp_path_factory.mktemp("preloaded")
     (folder / "sitecustomize.py").write_text("import numpy, pytest\n", "utf-8")
-    with server.needed():
+    with forkserver.needed():
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
             graph = Graph()

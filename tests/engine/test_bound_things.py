@@ -193,7 +193,7 @@ def test_what_processes_share_by_inheritance_is_inherited_by_fork(script: Script
 
 def test_a_file_in_a_shared_channel_is_refused(tmp_path: Path) -> None:
     from cascata.errors import SerializationError
-    from cascata.transport.shared import _dumps
+    from cascata.transport.shared.log import _dumps
 
     with (tmp_path / "kept.txt").open("w") as file, pytest.raises(SerializationError, match=r"the item\[1\] is an"):
         _dumps([1, file])

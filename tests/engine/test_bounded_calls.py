@@ -20,7 +20,7 @@ import pytest
 from cascata import BlockingOut, Graph, In, Out, Sink, Source, State, Stream, component, inport
 from cascata.components import Take
 from cascata.errors import ComponentError, RunTimeout
-from cascata.runtime import held, ordered
+from cascata.runtime.order import held, ordered
 from tests.engine.parts import Count, Flag, Keep, Notes, keep
 
 Options = dict[str, Any]

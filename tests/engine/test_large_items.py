@@ -129,7 +129,7 @@ def test_receivers_on_other_workers_share_a_copy_that_none_of_them_can_write(not
 
 
 def test_a_receiver_that_keeps_all_it_gets_stops_nobody(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cascata.transport.arena.ARENA_BYTES", 8 * MB)
+    monkeypatch.setattr("cascata.transport.linux.arena.ARENA_BYTES", 8 * MB)
     apart(KeepsAll, notes, 60, MB).run(num_workers=2, start_method="fork")
     assert notes.read()[-1] == sum(range(60))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cascata.engine import portable
+from cascata.engine.local import portable
 from tests.engine.test_groups import *  # noqa: F403  # its tests are collected here, too, and get this module's engine
 from tests.engine.test_sending import *  # noqa: F403
 from tests.engine.test_serialization_errors import *  # noqa: F403

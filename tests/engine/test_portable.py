@@ -15,7 +15,7 @@ import pytest
 
 from cascata import Graph, In, Out, State, component
 from cascata.errors import CascataError, WorkerDied
-from cascata.transport.station import Station
+from cascata.transport.tcp.station import Station
 from tests.engine.conftest import Script
 from tests.engine.parts import Count, Endless, Flag, Notes, count_to, keep
 from tests.fault.conftest import gone_within

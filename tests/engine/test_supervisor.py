@@ -9,9 +9,9 @@ import signal
 import pytest
 
 from cascata import Graph
-from cascata.engine.cycles import separate
-from cascata.engine.supervised import SupervisedRun
-from cascata.engine.supervisor import (
+from cascata.engine.rewrite.cycles import separate
+from cascata.engine.supervision.supervised import SupervisedRun
+from cascata.engine.supervision.supervisor import (
     REPORT_S,
     RESTARTS,
     RESTARTS_WITHIN_S,

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from cascata import Graph, In, Out, State, component
-from cascata.engine.worker_sigterm import WORD_S
+from cascata.engine.worker.sigterm import WORD_S
 from cascata.errors import CascataError, WorkerDied
 from tests.engine.parts import Count, Each, Endless, Flag, Keep, Notes, Pass, keep
 

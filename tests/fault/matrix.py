@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cascata import Graph, In, Out, Sink, Source, State, component
-from cascata.engine.worker_sigterm import LOADS_S
+from cascata.engine.worker.sigterm import LOADS_S
 from cascata.errors import CascataError, ComponentError, RemoteError, SerializationError, WorkerDied
 from tests import leaks
 

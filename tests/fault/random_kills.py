@@ -40,7 +40,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from cascata.engine import server
+from cascata.engine.local import forkserver
 from cascata.errors import CascataError, ComponentError, DeadlockError, LedgerError
 from tests import leaks
 from tests.fault.killed_graphs import ITEMS, Double, DoubleAgain, between, chain, feed, note
@@ -169,7 +169,7 @@ NEVER: Final = (LedgerError, DeadlockError, ComponentError)
 def program(orders: int, answers: int, phase: str, *, keep_server: bool) -> None:
     """A program that does as it is told, until it is told no more. Its orders and answers are lines of JSON."""
     faulthandler.register(signal.SIGUSR1, all_threads=True)
-    with server.needed() if keep_server else contextlib.nullcontext():
+    with forkserver.needed() if keep_server else contextlib.nullcontext():
         for line in os.fdopen(orders):
             order = Order(**json.loads(line))
             if order.way == "portable":
@@ -216,7 +216,7 @@ def left_since(before: Counter[str], *, keep_server: bool) -> list[str]:
     return []
 
 
-SERVER: Final = "from cascata.engine.server"
+SERVER: Final = "from cascata.engine.local.forkserver"
 """What the command of a fork server has in it."""
 
 

@@ -16,8 +16,9 @@ from typing import Any, Final
 import pytest
 
 from cascata import Graph
-from cascata.engine import server, sigterm
+from cascata.engine import sigterm
 from cascata.engine.boot import is_portable
+from cascata.engine.local import forkserver
 from cascata.errors import CascataError
 from tests.engine.conftest import environment_with
 from tests.engine.parts import Count
@@ -138,7 +139,7 @@ def test_a_worker_that_does_not_begin_is_named_in_the_log(script: Any) -> None:
         import os, time
         from cascata import *
 
-        if "cascata.engine.worker_main" in __import__("sys").modules and os.environ.get("ONLY") != str(os.getpid()):
+        if "cascata.engine.worker.linux" in __import__("sys").modules and os.environ.get("ONLY") != str(os.getpid()):
             time.sleep(60)
 
         @component
@@ -220,11 +221,11 @@ def test_a_server_that_the_system_cannot_fork_is_not_asked_for_again_and_again(m
     def refused(*_: Any, **__: Any) -> None:
         raise BlockingIOError(errno.EAGAIN, "no more processes")  # as at `ulimit -u`
 
-    monkeypatch.setattr(server, "_server", server._Server())
+    monkeypatch.setattr(forkserver, "_server", forkserver._Server())
     monkeypatch.setattr(subprocess, "Popen", refused)
     control, far = socket.socketpair()
-    with control, far, server.needed():
+    with control, far, forkserver.needed():
         with pytest.raises(BlockingIOError):
-            server.ServedWorker(far.fileno()).start()
+            forkserver.ServedWorker(far.fileno()).start()
         with pytest.raises(BlockingIOError):
-            server.request([])
+            forkserver.request([])

@@ -16,8 +16,9 @@ from typing import Any, Final
 import pytest
 
 from cascata import Failure, Graph, In, Out, Sink, Source, State, Stream, component
-from cascata.engine import portable, portable_worker
-from cascata.engine.reporter import Reporter
+from cascata.engine.local import portable
+from cascata.engine.protocol.reporter import Reporter
+from cascata.engine.worker import portable as portable_worker
 from cascata.errors import ComponentError, DefinitionError, WorkerDied
 from tests.engine.parts import Count, Notes
 
@@ -275,7 +276,7 @@ async def Tells(number: In[int], out: Out[int], pids: In[Notes], slow_s: In[floa
 def test_kills_at_any_moment_lose_and_double_nothing_but_what_was_in_hand(
     seed: int, transport: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cascata.engine.supervisor.RESTARTS", 1000)
+    monkeypatch.setattr("cascata.engine.supervision.supervisor.RESTARTS", 1000)
     count = 20_000 if transport == "linux" else 2_000
     graph, letters, results = poisoned(Tells, count, tmp_path)
     pids = Notes(str(tmp_path / "pids"))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cascata import Graph, In, component
-from cascata.engine.watch import LoopClock, Silence
+from cascata.engine.supervision.watchdog import LoopClock, Silence
 from tests.engine.parts import Flag, Notes
 
 SLOW_S = 0.5

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from cascata import Graph, Sink, Source
-from cascata.engine.ray import RayRun
-from cascata.engine.ray_worker import WorkerActor
+from cascata.engine.ray.actor import WorkerActor
+from cascata.engine.ray.run import RayRun
 from cascata.errors import CascataError, WorkerDied
-from cascata.transport.station import Address
+from cascata.transport.tcp.station import Address
 from tests.engine import test_ending, test_sending, test_streams
 from tests.engine.parts import Add, Count, Each, Endless, Notes, Pass, keep
 from tests.language import test_cycles

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cascata.model import ComponentSpec
-from cascata.runtime.calls import bind
+from cascata.runtime.runner_calls import bind
 
 
 def spec_of(runner: Any, *parameters: str, keyword_only: Sequence[str] = ()) -> ComponentSpec:

@@ -10,7 +10,7 @@ from typing import Any, Self
 import pytest
 
 from cascata.model import StateArgs, StateSpec
-from cascata.runtime.state import StateCell, make_state
+from cascata.runtime.persist import StateCell, make_state
 
 
 class Told(list[str]):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cascata.runtime.outport import Stopped
+from cascata.runtime.ports.outport import Stopped
 from cascata.runtime.threads import BlockingPort, CallThread
 
 

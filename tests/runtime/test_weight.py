@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cascata.runtime.weight import weight
+from cascata.runtime.order.weight import weight
 
 
 class Counted:

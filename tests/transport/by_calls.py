@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, Final
 
-from cascata.transport.calls import UnsureError
-from cascata.transport.station import Station
-from cascata.transport.wire import Chunk
+from cascata.transport.tcp.ray_calls import UnsureError
+from cascata.transport.tcp.station import Station
+from cascata.transport.tcp.stream_frames import Chunk
 
 __all__ = ["Calls", "fetch_all"]
 

@@ -7,16 +7,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from cascata.transport.arena import Arenas
-from cascata.transport.brokered_reader import BrokeredReader
-from cascata.transport.brokered_writer import BrokeredWriter
-from cascata.transport.crossing import CrossingWriter
-from cascata.transport.frames import HEADER, Encoder, Frame, decode
-from cascata.transport.handshake import new_secret
-from cascata.transport.hub import Hub
-from cascata.transport.pair import Pair, RingPair, make_pair, make_ring_pairs
-from cascata.transport.receiving import CrossingReader
-from cascata.transport.station import Station
+from cascata.transport.codec.frames import HEADER, Encoder, Frame, decode
+from cascata.transport.ends.reader import CrossingReader
+from cascata.transport.ends.writer import CrossingWriter
+from cascata.transport.linux.arena import Arenas
+from cascata.transport.linux.fd_hub import Hub
+from cascata.transport.linux.sockets import Pair, RingPair, make_pair, make_ring_pairs
+from cascata.transport.tcp.brokered_reader import BrokeredReader
+from cascata.transport.tcp.brokered_writer import BrokeredWriter
+from cascata.transport.tcp.handshake import new_secret
+from cascata.transport.tcp.station import Station
 
 __all__ = ["Brokered", "Crossing", "brokered", "crossing", "framed", "generator", "open_fds", "opened", "unexpected"]
 

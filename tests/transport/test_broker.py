@@ -7,8 +7,8 @@ from collections import defaultdict, deque
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascata.transport.broker import Broker, initial_credits
-from cascata.transport.wire import Frame, Kind
+from cascata.transport.tcp.broker import Broker, initial_credits
+from cascata.transport.tcp.stream_frames import Frame, Kind
 
 HOME = 0
 

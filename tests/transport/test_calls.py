@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascata.transport import calls as by_calls
-from cascata.transport import station as stations
-from cascata.transport.calls import APART, IN_FLIGHT, Incoming, Load, Outgoing
-from cascata.transport.handshake import Handshake
-from cascata.transport.station import Station
-from cascata.transport.wire import Frame, Kind
+from cascata.transport.tcp import ray_calls as by_calls
+from cascata.transport.tcp import station as stations
+from cascata.transport.tcp.handshake import Handshake
+from cascata.transport.tcp.ray_calls import APART, IN_FLIGHT, Incoming, Load, Outgoing
+from cascata.transport.tcp.station import Station
+from cascata.transport.tcp.stream_frames import Frame, Kind
 from tests.transport.by_calls import Calls, fetch_all
 from tests.transport.test_station import Two, is_refused, stranger
 

@@ -15,11 +15,11 @@ import pytest
 
 from cascata import Channel
 from cascata.errors import ChannelClosed, ChannelFailed
-from cascata.transport import ring
-from cascata.transport.crossing import CrossingWriter
-from cascata.transport.hub import Hub
-from cascata.transport.pair import Pair, RingPair, make_pair, make_ring_pairs
-from cascata.transport.receiving import CrossingReader
+from cascata.transport.ends.reader import CrossingReader
+from cascata.transport.ends.writer import CrossingWriter
+from cascata.transport.linux import ring
+from cascata.transport.linux.fd_hub import Hub
+from cascata.transport.linux.sockets import Pair, RingPair, make_pair, make_ring_pairs
 from tests.transport.ends import unexpected
 
 FORK = multiprocess.get_context("fork")

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from cascata.transport.credit import credit_pipe, credits_in, give, grow, pages_for, take
+from cascata.transport.linux.credits import credit_pipe, credits_in, give, grow, pages_for, take
 
 
 def test_as_many_pages_as_credits_need_and_no_more() -> None:

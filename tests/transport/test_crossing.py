@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from cascata.errors import ChannelClosed
-from cascata.transport import frames, ring
-from cascata.transport.carriers import SocketSender
-from cascata.transport.crossing import FLUSH_S, MOST_AHEAD
-from cascata.transport.looking import LOOKING_S
-from cascata.transport.pair import count_unread, make_pair
+from cascata.transport.codec import frames
+from cascata.transport.ends.carrier import SocketSender
+from cascata.transport.ends.spinning import LOOKING_S
+from cascata.transport.ends.writer import FLUSH_S, MOST_AHEAD
+from cascata.transport.linux import ring
+from cascata.transport.linux.sockets import count_unread, make_pair
 from tests.coroutines import turn
 from tests.transport.ends import Crossing, crossing, generator, open_fds
 
@@ -30,7 +31,7 @@ SETTLED = 20
 @pytest.fixture(autouse=True)
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is sent just because this machine is slow."""
-    monkeypatch.setattr("cascata.transport.crossing.FLUSH_S", 1_000.0)
+    monkeypatch.setattr("cascata.transport.ends.writer.FLUSH_S", 1_000.0)
 
 
 @pytest.fixture(params=["sockets", "ring"])
@@ -175,7 +176,7 @@ async def test_what_was_put_leaves_when_the_loop_turns(carrier: str) -> None:
 async def test_a_producer_that_never_suspends_does_not_hold_its_items_back(
     monkeypatch: pytest.MonkeyPatch, carrier: str
 ) -> None:
-    monkeypatch.setattr("cascata.transport.crossing.FLUSH_S", FLUSH_S)
+    monkeypatch.setattr("cascata.transport.ends.writer.FLUSH_S", FLUSH_S)
     async with crossing(100) as ends:
         await ends.writer.put(0)
         assert await ends.take() == 0  # the first one leaves at once
@@ -190,10 +191,10 @@ async def test_a_producer_that_never_suspends_does_not_hold_its_items_back(
 async def test_a_fast_producer_that_becomes_slow_holds_few_items_back_and_soon_none(
     monkeypatch: pytest.MonkeyPatch, carrier: str
 ) -> None:
-    monkeypatch.setattr("cascata.transport.crossing.FLUSH_S", FLUSH_S)
-    monkeypatch.setattr("cascata.transport.crossing.SLICE_S", 1_000.0)  # else the loop turns, and flushes as well
+    monkeypatch.setattr("cascata.transport.ends.writer.FLUSH_S", FLUSH_S)
+    monkeypatch.setattr("cascata.transport.ends.writer.SLICE_S", 1_000.0)  # else the loop turns, and flushes as well
     now = time.perf_counter()
-    monkeypatch.setattr("cascata.transport.crossing.perf_counter", lambda: now)
+    monkeypatch.setattr("cascata.transport.ends.writer.perf_counter", lambda: now)
     async with crossing(1_000) as made:
         put = made.writer.put
         for number in range(200):
@@ -211,7 +212,7 @@ async def test_a_fast_producer_that_becomes_slow_holds_few_items_back_and_soon_n
 @pytest.fixture
 def small_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sockets that hold as little as the system allows: a few frames."""
-    monkeypatch.setattr("cascata.transport.pair.SOCKET_BYTES", 1)
+    monkeypatch.setattr("cascata.transport.linux.sockets.SOCKET_BYTES", 1)
 
 
 async def test_while_the_socket_is_full_items_wait_and_keep_their_order(small_sockets: None) -> None:
@@ -384,7 +385,7 @@ async def test_what_comes_while_a_reader_lets_the_loop_turn_between_two_looks_is
     carrier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = (number * 0.8 * LOOKING_S for number in itertools.count())
-    monkeypatch.setattr("cascata.transport.receiving.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("cascata.transport.ends.reader.perf_counter", lambda: next(clock))
     async with crossing(10) as ends, asyncio.timeout(10):
         ends.reader._spin = True
         ends.reader._turns._ready = ()  # it looks at once
@@ -417,7 +418,7 @@ async def test_what_others_in_the_loop_are_about_to_do_comes_before_a_look(
     async with crossing(10) as ends, asyncio.timeout(10):
         ends.reader._spin = True
         monkeypatch.setattr(ends.reader._carrier, "sleep", lambda: pytest.fail("it went to sleep"))
-        monkeypatch.setattr("cascata.transport.receiving.LOOKING_S", 0.0)
+        monkeypatch.setattr("cascata.transport.ends.reader.LOOKING_S", 0.0)
         taking = asyncio.ensure_future(ends.take())
         asking = asyncio.ensure_future(ends.writer.put(1))
         assert await taking == 1
@@ -639,6 +640,6 @@ def test_a_pair_that_cannot_be_made_leaves_nothing(monkeypatch: pytest.MonkeyPat
     def fail(capacity: int) -> None:
         raise OSError("short")
 
-    monkeypatch.setattr("cascata.transport.pair.credit_pipe", fail)
+    monkeypatch.setattr("cascata.transport.linux.sockets.credit_pipe", fail)
     with pytest.raises(OSError, match="short"):
         make_pair(1)

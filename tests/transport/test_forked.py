@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cascata.transport import forked
+from cascata.transport.shared import after_fork
 
 
 class Thing:
@@ -31,10 +31,10 @@ def is_open(fd: int) -> bool:
 
 def test_private_fds_are_closed_in_a_child_and_stay_open_here() -> None:
     reading, writing = os.pipe()
-    forked.private(writing)
+    after_fork.private(writing)
     assert in_child(lambda: is_open(reading) and not is_open(writing))
     assert is_open(writing)
-    forked.unprivate(writing)
+    after_fork.unprivate(writing)
     assert in_child(lambda: is_open(writing))
     os.close(reading)
     os.close(writing)
@@ -42,22 +42,22 @@ def test_private_fds_are_closed_in_a_child_and_stay_open_here() -> None:
 
 def test_a_child_does_not_close_a_number_again_that_its_child_inherits() -> None:
     reading, writing = os.pipe()
-    forked.private(writing)
+    after_fork.private(writing)
 
     def grandchild() -> bool:
         os.dup2(reading, writing)  # takes the number that was just closed
         return in_child(lambda: is_open(writing))
 
     assert in_child(grandchild)
-    forked.unprivate(writing)
+    after_fork.unprivate(writing)
     os.close(reading)
     os.close(writing)
 
 
 def test_things_are_made_fit_for_a_child_as_long_as_they_live() -> None:
     thing, dropped = Thing(), Thing()
-    forked.renew(thing)
-    forked.renew(dropped)
+    after_fork.renew(thing)
+    after_fork.renew(dropped)
     del dropped
     assert in_child(lambda: thing.made_in == os.getpid())
     assert thing.made_in == os.getpid()

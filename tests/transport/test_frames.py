@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascata.transport import buffers
-from cascata.transport.frames import HEADER, INLINE_LIMIT, Encoder, Frame, receive, transmit
-from cascata.transport.memory import map_file
-from cascata.transport.salvage import salvage
+from cascata.transport.codec import out_of_band
+from cascata.transport.codec.frames import HEADER, INLINE_LIMIT, Encoder, Frame, receive, transmit
+from cascata.transport.codec.salvage import salvage
+from cascata.transport.linux.memory_file import map_file
 from tests.transport.ends import framed, generator, opened, unexpected
 
 
@@ -66,7 +66,7 @@ def test_bodies_of_any_size_cross(sockets: tuple[socket.socket, socket.socket], 
 def test_more_buffers_than_a_message_has_room_for_cross(
     sockets: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(buffers, "OUT_OF_BAND", 1)
+    monkeypatch.setattr(out_of_band, "OUT_OF_BAND", 1)
     arrays = [np.full(3, number) for number in range(20_000)]
     came = cross(sockets, [arrays, "last"])
     assert came[1] == "last"
@@ -265,10 +265,10 @@ def test_what_a_bad_item_shares_with_good_ones_does_not_spoil_them() -> None:
 
 
 def test_buffers_of_salvaged_items_are_found() -> None:
-    buffers: list[pickle.PickleBuffer] = []
+    out_of_band: list[pickle.PickleBuffer] = []
     items = [BadState(), np.arange(5), BadCall(), np.arange(3)]
-    body = pickle.dumps(items, 5, buffer_callback=buffers.append)
-    salvaged, problems = salvage(body, [buffer.raw() for buffer in buffers])
+    body = pickle.dumps(items, 5, buffer_callback=out_of_band.append)
+    salvaged, problems = salvage(body, [buffer.raw() for buffer in out_of_band])
     assert [array.tolist() for array in salvaged] == [[0, 1, 2, 3, 4], [0, 1, 2]]
     assert len(problems) == 2
 

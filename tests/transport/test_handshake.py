@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from cascata.transport.handshake import HELLO, Handshake, HandshakeError, new_secret
+from cascata.transport.tcp.handshake import HELLO, Handshake, HandshakeError, new_secret
 
 
 def meet(connecting: Handshake, accepting: Handshake) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cascata.transport.hub import READABLE, WRITABLE, Hub
-from cascata.transport.readiness import wait_readable, wait_readable_sync
+from cascata.transport.linux.fd_hub import READABLE, WRITABLE, Hub
+from cascata.transport.shared.readiness import wait_readable, wait_readable_sync
 from tests.coroutines import turn
 
 

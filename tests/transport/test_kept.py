@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from cascata.transport.broker import Broker
-from cascata.transport.brokered_writer import BrokeredWriter
-from cascata.transport.kept_reader import KeptReader
-from cascata.transport.wire import Frame, Kind
+from cascata.transport.tcp.broker import Broker
+from cascata.transport.tcp.brokered_writer import BrokeredWriter
+from cascata.transport.tcp.restartable_reader import KeptReader
+from cascata.transport.tcp.stream_frames import Frame, Kind
 from tests.transport.ends import unexpected
 
 HOME, READER, WRITER, EDGE = 0, 1, 2, 5

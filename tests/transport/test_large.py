@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cascata.transport import arena as arenas
-from cascata.transport import blocks, budget, buffers
-from cascata.transport.arena import Arena, Arenas
-from cascata.transport.blocks import block_size, make_arena, release_all
-from cascata.transport.frames import ARENA, HEADER, LARGE, Encoder, Frame, Sharing
+from cascata.transport.codec import out_of_band
+from cascata.transport.codec.frames import ARENA, HEADER, LARGE, Encoder, Frame, Sharing
+from cascata.transport.ends import budget
+from cascata.transport.linux import arena as arenas
+from cascata.transport.linux import blocks
+from cascata.transport.linux.arena import Arena, Arenas
+from cascata.transport.linux.blocks import block_size, make_arena, release_all
 from tests.transport.ends import Crossing, crossing, framed, generator, opened, unexpected
 
 MB = 1 << 20
@@ -266,7 +268,7 @@ def test_memory_that_cannot_be_mapped_any_more_is_read(memory: Memory, monkeypat
     (frame,) = framed(memory.encoder(), 1, [np.arange(MB)], unexpected)
     (alone,) = framed(Encoder(0), 1, [np.arange(MB)], unexpected)
     monkeypatch.setattr(arenas, "map_range", full)
-    monkeypatch.setattr("cascata.transport.memory.map_range", full)
+    monkeypatch.setattr("cascata.transport.linux.memory_file.map_range", full)
     held = memory.held
     memory.arenas._mapped.clear()
     came = memory.receive(frame)
@@ -502,6 +504,6 @@ def test_views_of_what_arrived_do_not_keep_the_senders_object(memory: Memory) ->
 def test_the_look_for_blobs_is_bounded() -> None:
     endless: list[Any] = []
     endless.append(endless)
-    assert not buffers.holds_blobs(endless)
-    assert not buffers.holds_blobs([*([0] * 1_000), bytes(MB)])
-    assert buffers.holds_blobs([0, {"a": (bytes(MB),)}])
+    assert not out_of_band.holds_blobs(endless)
+    assert not out_of_band.holds_blobs([*([0] * 1_000), bytes(MB)])
+    assert out_of_band.holds_blobs([0, {"a": (bytes(MB),)}])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cascata.transport.looking import LONGEST_S, MOMENT_S, Looks
+from cascata.transport.ends.spinning import LONGEST_S, MOMENT_S, Looks
 
 INSIDE = MOMENT_S / 2
 """After the beginning of a moment, in which it looks."""

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascata.transport import pool as pools
-from cascata.transport.blocks import SMALLEST
-from cascata.transport.pool import BufferPool
+from cascata.transport.linux.blocks import SMALLEST
+from cascata.transport.tcp import buffer_pool as pools
+from cascata.transport.tcp.buffer_pool import BufferPool
 
 sizes = st.sampled_from([1, SMALLEST - 1, SMALLEST, SMALLEST + 1, 3 * SMALLEST, 5 * SMALLEST])
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cascata.channel.threads import EMPTY, ENDED
 from cascata.errors import ChannelClosed, SerializationError
-from cascata.transport.shared import SharedChannel, SharedFds
+from cascata.transport.shared.log import SharedChannel, SharedFds
 from tests.coroutines import turn
 from tests.transport.ends import generator, open_fds
 

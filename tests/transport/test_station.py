@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cascata.transport import station as stations
-from cascata.transport.brokered_reader import BrokeredReader
-from cascata.transport.brokered_writer import BrokeredWriter
-from cascata.transport.handshake import HELLO, MAGIC, Handshake, new_secret
-from cascata.transport.station import Station
-from cascata.transport.wire import HEADER, Frame, Kind, chunks
+from cascata.transport.tcp import station as stations
+from cascata.transport.tcp.brokered_reader import BrokeredReader
+from cascata.transport.tcp.brokered_writer import BrokeredWriter
+from cascata.transport.tcp.handshake import HELLO, MAGIC, Handshake, new_secret
+from cascata.transport.tcp.station import Station
+from cascata.transport.tcp.stream_frames import HEADER, Frame, Kind, chunks
 from tests.transport.ends import open_fds, unexpected
 
 STRANGERS = 1_000

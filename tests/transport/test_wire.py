@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascata.transport.pool import BufferPool
-from cascata.transport.wire import HEADER, LONGEST, STAGING, Assembler, Frame, Kind, WireError, chunks
+from cascata.transport.tcp.buffer_pool import BufferPool
+from cascata.transport.tcp.stream_frames import HEADER, LONGEST, STAGING, Assembler, Frame, Kind, WireError, chunks
 
 parts = st.one_of(st.binary(max_size=40), st.builds(lambda size: b"x" * size, st.integers(STAGING - 80, STAGING + 80)))
 frames = st.builds(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cascata.engine import server
+from cascata.engine.local import forkserver
 from tests.workflow.saving import KINDS, Kind
 from tests.workflow.tasks import ENGINES, Square
 
@@ -41,7 +41,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def the_fork_server_stays() -> Iterator[None]:
     """The fork server ends with the last run that uses it; held here, it need not start for each of these tests."""
-    with server.needed():
+    with forkserver.needed():
         list(Square().map([1], num_workers=1))
         yield
 

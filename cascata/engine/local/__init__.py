@@ -1,0 +1,1 @@
+"""Workers on this machine: how they are started, and who starts them."""

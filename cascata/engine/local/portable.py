@@ -1,0 +1,449 @@
+"""The engine for worker processes where there is nothing but pipes, sockets and threads: on macOS and Windows.
+
+    Run (a thread of its own, with an event loop)
+      ├─ starts a process per worker by spawn, with a pipe for control
+      ├─ tells every worker the addresses of all, and the run's secret
+      ├─ workers ── items, over TCP on this machine (`transport.tcp.station`) ── workers
+      └─ events ──> Supervisor ──> instructions; those for a channel go to the worker that keeps it
+
+What it does without: SEQPACKET sockets, memory files, eventfds, pidfds, signals, fds that are passed on. Counters come
+as messages instead of standing in shared memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from ...errors import CascataError
+from ...model import GraphSpec, Plan
+from ...observe.board import Board, BoardShape
+from ...observe.log import worker_level
+from ...observe.report import RunReport
+from ...options import RunOptions
+from ...plan import available_cpus
+from ...transport.tcp.handshake import new_secret
+from ...transport.tcp.station import Address
+from ..boot import start_method_of
+from ..caller_part import Caller
+from ..protocol.worker_handle import WorkerHandle
+from ..supervision import supervisor
+from ..supervision.supervised import cannot_start
+from ..supervision.watchdog import WorkerWatch
+from ..tcp_workers import StationedRun
+from ..worker import definitions
+from ..worker.life import modules_of
+from ..worker.sigterm import held_back
+
+__all__ = ["PortableRun"]
+
+HOST: Final = "127.0.0.1"
+
+HEARD_S: Final = 1.0
+"""Seconds that the last words of a worker whose process is gone may take to arrive."""
+
+LOOK_S: Final = 0.1
+"""Seconds between two looks whether a process has ended whose children keep its sentinel."""
+
+
+class _Handle(WorkerHandle):
+    """The parent's side of one worker process."""
+
+    def __init__(self, index: int, executor: ThreadPoolExecutor) -> None:
+        from aioprocessing.connection import AioConnection
+        from multiprocess.connection import Pipe
+
+        super().__init__(index, *Pipe(duplex=True))
+        self.control = AioConnection(self.connection)
+        self.control._executor = executor  # one pool for the run, shut down at its end
+        self.introduced = False
+        self.over = False  # whether its end has been told, or there never was a process
+
+    def set_up(self, setup: Any, payload: bytes) -> None:
+        """Sends what a worker is told first. In a thread: a worker that is slow to boot reads slowly."""
+        with suppress(OSError):  # a worker that is gone is reported by its exit
+            self.connection.send_bytes(pickle.dumps(setup))
+            self.connection.send_bytes(payload)
+
+    def introduce(self, addresses: Mapping[int, Address]) -> None:
+        """Sends the addresses of all. In a thread, after `set_up`."""
+        with suppress(OSError):
+            self.connection.send_bytes(pickle.dumps(addresses))
+        self.is_set_up()
+
+    def wait(self) -> None:
+        """Waits until the process is gone. In a thread."""
+        from multiprocess.connection import wait
+
+        while not wait([self.process.sentinel], LOOK_S) and not _is_gone(self.process):
+            pass
+
+
+def _is_gone(process: Any) -> bool:
+    """Whether a process has ended, also where nobody is told its exit code.
+
+    The program may ignore SIGCHLD, or the fork server, whose child it is, may stand still and not tell.
+    """
+    if process.exitcode is not None or _is_reaped(process):
+        return True
+    try:
+        with Path(f"/proc/{process.pid}/stat").open("rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except OSError:  # there is no such folder on this system, or it has gone just now
+        return False
+
+
+def _is_reaped(process: Any) -> bool:
+    """Whether there is no such process any more, so that its exit code will not be had."""
+    if sys.platform != "win32":
+        try:
+            os.kill(process.pid, 0)
+        except ProcessLookupError:
+            return True
+    return False
+
+
+def _kill_and_close(process: Any) -> None:
+    """Ends a process that nobody waits for any more."""
+    with suppress(OSError):
+        process.kill()
+    process.join(HEARD_S)
+    with suppress(ValueError):
+        process.close()
+
+
+class PortableRun(StationedRun):
+    """One run on worker processes. See `StationedRun`."""
+
+    def __init__(
+        self,
+        spec: GraphSpec,
+        plan: Plan,
+        options: RunOptions,
+        caller: Caller | None = None,
+        alone: AbstractSet[str] = frozenset(),
+    ) -> None:
+        super().__init__(spec, plan, options, caller, alone)
+        self._method = start_method_of(options)
+        if self._method != "spawn" and sys.platform != "linux":
+            raise CascataError(
+                f"start_method={self._method!r}: on this system workers start by spawn only. Leave it out"
+            )
+        self._secret = new_secret()
+        self._handles: dict[int, _Handle] = {}
+        self._setting_up: dict[int, asyncio.Future[None]] = {}
+        self._start: Callable[[int, CascataError | None], bool]
+        self._addresses: dict[int, Address | None] = {}  # of workers that are ready to begin
+        self._introduced = False
+        self._executor: ThreadPoolExecutor | None = None
+
+    async def main(self) -> RunReport:
+        self._begin()
+        began = time.perf_counter()
+        spec, plan = self._spec, self._plan
+        count = len(plan.workers)
+        shape = BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), len(plan.parts))
+        self._limit_time()
+        # The payload first: what cannot be sent should fail before anything is started.
+        payload = await self._apart("packing what its workers need", lambda: definitions.dump(spec))
+        executor = self._executor = ThreadPoolExecutor(3 * count or 1, thread_name_prefix="cascata-control")
+        board = self._board = Board(shape)
+        try:
+            watch = self._watch = self._watch_over(board)
+            with self._server():
+                try:
+                    with self._beginning():
+                        self._seat_caller(board, HOST, self._secret)
+                    self._start = partial(self._start_worker, payload, shape, executor)
+                    all(self._start(worker, None) for worker in range(count))
+                    watching = self._spawn(watch.watch(lambda: self._supervisor.at_work - {count}))
+                    await self._supervise(board)
+                    watching.cancel()
+                finally:
+                    await self._clean_up(executor)
+            wall_s = time.perf_counter() - began
+            return self._outcome(board, wall_s, "processes", self._method)
+        finally:
+            executor.shutdown()
+            if not plan.caller:  # a caller's part that nobody waited for may count still
+                board.close()  # a traceback that somebody keeps would keep its memory
+
+    def _server(self) -> Any:
+        """Of the start methods that another system does not have, forkserver needs a server."""
+        if self._method != "forkserver":
+            return nullcontext()
+        from . import forkserver
+
+        return forkserver.needed()
+
+    def _watch_over(self, board: Board) -> WorkerWatch:
+        return WorkerWatch(
+            self._spec,
+            self._plan,
+            self._options.slow_after,
+            board,
+            ask=lambda worker: self._tell(worker, b"where"),
+            signal_to=None,
+            pid_of=self._pid_of,
+            begins=self._how_it_begins,
+        )
+
+    # -- how it starts
+
+    def _is_seated(self) -> None:
+        super()._is_seated()
+        self._introduce()
+
+    def _start_worker(
+        self,
+        payload: bytes,
+        shape: BoardShape,
+        executor: ThreadPoolExecutor,
+        index: int,
+        death: CascataError | None,
+    ) -> bool:
+        """Has a worker start. What hinders that ends the run.
+
+        Returns:
+            Whether nothing did so far.
+        """
+        try:
+            handle = self._handles[index] = _Handle(index, executor)
+            far = handle.far
+            process = self._process(index, far)
+            setup = self._setup(index, shape, death)
+            loop = asyncio.get_running_loop()
+
+            def start() -> None:
+                """In a thread: a fork server may not answer. Meanwhile the run may end, and must leave `far` open."""
+                problem: BaseException | None = None
+                try:
+                    with held_back():
+                        process.start()
+                except BaseException as error:  # whatever it is: nobody else would tell
+                    problem = error
+                far.close()
+                try:
+                    loop.call_soon_threadsafe(self._has_started, handle, process, problem, setup, payload)
+                except RuntimeError:  # the loop is closed: the run did not wait
+                    if problem is None:
+                        _kill_and_close(process)
+
+            threading.Thread(target=start, name="cascata-start", daemon=True).start()
+            handle.far = None
+        except BaseException as problem:  # whatever it is: nobody else would tell
+            self._cannot_start(index, problem)
+            return False
+        return True
+
+    def _has_started(
+        self, handle: _Handle, process: Any, problem: BaseException | None, setup: Any, payload: bytes
+    ) -> None:
+        if handle.over:
+            if problem is None:
+                _kill_and_close(process)
+            return
+        if problem is not None:
+            self._cannot_start(handle.index, problem)
+            return
+        handle.process = process
+        handle.heard = self._spawn(self._listen(handle))
+        self._spawn(self._bury(handle))
+        try:
+            self._setting_up[handle.index] = asyncio.get_running_loop().run_in_executor(
+                self._executor, handle.set_up, setup, payload
+            )
+        except RuntimeError as no_thread:
+            self._cannot_start(handle.index, no_thread)
+            return
+        if self._introduced:  # it starts again: the others know each other, and it waits for nobody
+            self._introduce_to(handle)
+
+    def _cannot_start(self, index: int, problem: BaseException) -> None:
+        """Ends the run since a worker could not be started. Where there is a process, `_kill` ends it."""
+        self._events.put_nowait(supervisor.Failed(None, cannot_start(index, self._method, problem)))
+
+    def _pid_of(self, worker: int) -> int:
+        handle = self._handles.get(worker)
+        return 0 if handle is None or handle.process is None else int(handle.process.pid)
+
+    def _how_it_begins(self, worker: int) -> str:
+        pid = self._pid_of(worker)
+        if not pid:
+            return "its process has not been started"
+        if worker in self._addresses:
+            return "it waits for other workers"
+        return f"its process ({pid}) is not ready: its interpreter starts, or it imports the modules of its nodes"
+
+    def _process(self, index: int, far: Any) -> Any:
+        from ..worker.portable import main
+
+        if self._method == "spawn":
+            from .spawning import SpawnWorker
+
+            return SpawnWorker(target=main, args=(far,), name=f"cascata-worker-{index}")
+        from . import launch
+
+        return launch.worker_process(self._method, index, main, (far,))
+
+    def _setup(self, index: int, shape: BoardShape, death: CascataError | None) -> Any:
+        from ..worker.portable import PortableSetup
+        from ..worker.surroundings import authkeys, trackers
+
+        return PortableSetup(
+            index=index,
+            nodes=self._plan.workers[index],
+            crossing=self._plan.crossing,
+            shape=shape,
+            skip_errors=self._options.on_error == "skip",
+            grace=self._options.grace,
+            debug=self._options.debug,
+            calls=self._caller is not None and self._caller.calls,
+            log_level=worker_level(),
+            modules=modules_of(self._spec),
+            begun_by=self._begun_by,
+            authkeys=authkeys(),
+            environment=dict(os.environ),
+            thread_cap=max(1, available_cpus() // len(self._plan.workers)),
+            trackers=trackers() if self._method == "spawn" else {},
+            plan=self._plan,
+            secret=self._secret,
+            host=HOST,
+            alone=frozenset(self._alone),
+            death=None if death is None else pickle.dumps(death),
+            counted=b"" if death is None else self._counted.get(index, b""),
+        )
+
+    def _introduce(self) -> None:
+        """When all workers are ready, tells each where the others are: then they begin."""
+        if self._introduced or len(self._addresses) < len(self._plan.workers) or not self._seated.is_set():
+            return
+        self._introduced = True
+        for handle in self._handles.values():
+            self._introduce_to(handle)
+        self._open_station(self._reachable())
+
+    def _introduce_to(self, handle: _Handle) -> None:
+        if not handle.introduced and handle.index in self._setting_up:
+            handle.introduced = True
+            self._spawn(self._send_addresses(handle))
+
+    async def _send_addresses(self, handle: _Handle) -> None:
+        await self._setting_up[handle.index]
+        await asyncio.get_running_loop().run_in_executor(self._executor, handle.introduce, self._reachable())
+
+    def _reachable(self) -> Mapping[int, Address]:
+        return self._addresses_with({part: each for part, each in self._addresses.items() if each is not None})
+
+    # -- what the supervisor instructs
+
+    def _send(self, worker: int, command: bytes) -> None:
+        if worker in self._handles:
+            self._handles[worker].send(command)
+            if command == b"cancel":  # it may wait for others that will never be ready
+                self._introduce_to(self._handles[worker])
+
+    def _kill(self, worker: int) -> None:
+        handle = self._handles.get(worker)
+        if handle is not None and handle.process is not None:
+            with suppress(OSError):  # it has just ended
+                handle.process.kill()
+        elif handle is None or not handle.over:  # it could not be asked for, or is not there yet: then it ends at once
+            if handle is not None:
+                handle.over = True
+                handle.hush()
+            self._events.put_nowait(supervisor.Exited(worker, None, time.monotonic()))
+
+    def _restart(self, worker: int, death: CascataError) -> None:
+        super()._restart(worker, death)
+        self._handles.pop(worker).close()
+        self._setting_up.pop(worker, None)
+        self._start(worker, death)
+
+    # -- what workers say
+
+    async def _listen(self, handle: _Handle) -> None:
+        while True:
+            try:
+                message = pickle.loads(await handle.control.coro_recv_bytes())
+            except (EOFError, OSError):
+                return
+            self._hear(handle.index, message)
+
+    def _hear(self, part: int, message: tuple[Any, ...]) -> None:
+        match message:
+            case ("counted", counts):
+                self._count(part, counts)
+            case ("address", address):
+                self._addresses[part] = address
+                self._introduce()
+            case _:
+                super()._hear(part, message)
+
+    async def _confirm_loss(self, part: int, peer: int, why: str) -> None:
+        await asyncio.sleep(HEARD_S)
+        phase = supervisor.Phase
+        if self._supervisor.phase not in (phase.RUNNING, phase.DRAINING):
+            return
+        process = self._handles[peer].process if peer in self._handles else None
+        exitcode = None if process is None else process.exitcode
+        error = (
+            CascataError(
+                f"the connection between worker {part} and worker {peer} broke: {why}. Both workers live: look at "
+                f"what is between them (a firewall, a limit of connections)"
+            )
+            if exitcode is None
+            else supervisor.died(peer, exitcode, self._plan.parts[peer])
+        )
+        self._events.put_nowait(supervisor.Failed(part, error))
+
+    async def _bury(self, handle: _Handle) -> None:
+        """Waits for the end of a process, for its last words and its exit code."""
+        process = handle.process
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, handle.wait)
+        except RuntimeError:  # there is no thread to wait in
+            while not _is_gone(process):  # noqa: ASYNC110  # nobody would set an event
+                await asyncio.sleep(LOOK_S)
+        if handle.heard is not None:
+            await asyncio.wait([handle.heard], timeout=HEARD_S)  # a child of its own may keep the pipe open
+        handle.hush()
+        for _ in range(100):  # its sentinel is closed before it can be waited for
+            if process.exitcode is not None or _is_reaped(process):
+                break
+            await asyncio.sleep(HEARD_S / 100)
+        handle.over = True
+        self._events.put_nowait(supervisor.Exited(handle.index, process.exitcode, time.monotonic()))
+
+    # -- its end
+
+    async def _clean_up(self, executor: ThreadPoolExecutor) -> None:
+        self._end_caller()
+        for doubt in self._doubts:
+            doubt.cancel()
+        for handle in self._handles.values():
+            process = handle.process
+            if process is not None and not handle.over:  # only when the run has ended by a fault of its own
+                process.kill()
+                process.join(HEARD_S)
+            handle.over = True
+            handle.hush()
+        await self._close_station()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=HEARD_S)
+        if self._timer is not None:
+            self._timer.cancel()
+        executor.shutdown()
+        for handle in self._handles.values():
+            handle.close()

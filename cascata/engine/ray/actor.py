@@ -1,0 +1,250 @@
+"""A worker of a run on Ray: an actor, and what it does from its first call to its last.
+
+    driver ── tell(command) ──> inbox ──> a thread obeys        (runtime of every engine: engine.worker_life)
+           <── listen() ─────── outbox <── Reporter ────────────┘
+    actor  <══ frames, TCP ══>  other actors                    (transport.station)
+    actor  <── frames, fetch ── others that cannot connect      (transport.calls)
+
+A class without a single `async def`, not even a private one: an async actor does not keep the order of calls, runs them
+on loops of Ray's own, and takes three times as long for each. `run` starts a thread for the nodes; the other methods
+have threads of Ray's. Errors travel as messages, never by being raised: Ray would wrap them, and loses those with odd
+constructors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final
+
+from ...errors import SerializationError
+from ...model import GraphSpec, Plan
+from ...observe.board import Board
+from ...observe.log import install_forwarding
+from ...records import dataclass
+from ...runtime.worker import SWITCH_S
+from ...transport.tcp.ends import BrokeredEnds
+from ...transport.tcp.ray_calls import Load
+from ...transport.tcp.station import Address, Station
+from ...transport.tcp.stream_frames import Chunk
+from .. import run_at_import
+from ..protocol.reporter import Reporter
+from ..worker import definitions
+from ..worker.life import StationedSetup, by_connection, flush_streams, load_failure, make_worker, obey, tell_end
+from ..worker.output import Printed
+from .calls import FETCHERS, packed, reaches
+
+__all__ = ["GROUPS", "HEARD_S", "Place", "WorkerActor"]
+
+GROUPS: Final = {"tell": 1, "listen": 1, "frames": 1, "fetch": FETCHERS}
+"""Ray's concurrency groups: methods that have threads of their own, and how many."""
+
+HEARD_S: Final = 0.3
+"""Seconds that a call of `listen` waits for something to tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker runs.
+
+    Attributes:
+        address: of its station.
+        actor: id of the actor.
+        node: id of the Ray node.
+        host: address of the node.
+        pid: id of the process there.
+    """
+
+    address: Address
+    actor: str
+    node: str
+    host: str
+    pid: int
+
+
+class _Wire:
+    """The control connection, as far as a worker sees it: two queues."""
+
+    def __init__(self) -> None:
+        self.inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+    def send_bytes(self, data: bytes) -> None:
+        self.outbox.put(data)
+
+    def recv_bytes(self) -> bytes:
+        command = self.inbox.get()
+        if command is None:
+            raise EOFError
+        return command
+
+
+class WorkerActor:
+    """One worker. The driver calls `place`, then `run`, and beside it `tell` and `listen`.
+
+    Args:
+        index: of the worker.
+        secret: of the run.
+    """
+
+    def __init__(self, index: int, secret: bytes) -> None:
+        import ray.util
+
+        sys.setswitchinterval(SWITCH_S)  # the loop of the nodes shares the interpreter with threads for I/O and calls
+        self._index = index
+        self._wire = _Wire()
+        self._reporter = Reporter(by_connection(self._wire))
+        self._board: Board | None = None
+        self._host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call, unused-ignore]
+        self._station = Station(
+            index, secret, self._host, lost=self._lost, refused=self._refused, diverted=self._diverted
+        )
+
+    def _lost(self, peer: int, why: str) -> None:
+        self._reporter.send("lost", peer, why)
+
+    def _refused(self, text: str) -> None:
+        self._reporter.send("refused", text)
+
+    def _diverted(self, peer: int, why: str) -> None:
+        self._reporter.send("diverted", peer, why)
+
+    def place(self) -> Place:
+        """Where this worker runs, and where its station listens."""
+        import ray
+
+        context = ray.get_runtime_context()
+        return Place(
+            self._station.address, context.get_actor_id() or "", context.get_node_id(), self._host, os.getpid()
+        )
+
+    def tell(self, command: bytes) -> None:
+        """Hands over a command."""
+        self._wire.inbox.put(command)
+
+    def listen(self) -> tuple[list[bytes | None], bytes]:
+        """Waits a moment for messages.
+
+        Returns:
+            The messages so far, the last one None when there will be no more; and the counts of this worker.
+        """
+        found: list[bytes | None] = []
+        try:
+            found.append(self._wire.outbox.get(timeout=HEARD_S))
+            while True:
+                found.append(self._wire.outbox.get_nowait())
+        except queue.Empty:
+            pass
+        return found, b"" if self._board is None else self._board.snapshot()
+
+    def frames(self, peer: int, number: int, pieces: Sequence[Chunk]) -> None:
+        """Takes frames of a worker that cannot connect to this one."""
+        self._station.called(peer, number, pieces)
+
+    def is_open(self) -> bool:
+        """Whether this worker lets others in."""
+        return self._station.is_open
+
+    def fetch(self, peer: int, who: int, had: int | None) -> list[Load] | None:
+        """What goes to the driver, when it cannot connect. See `Station.fetch`."""
+        loads = self._station.fetch(peer, who, had, HEARD_S)
+        return None if loads is None else [(number, packed(pieces)) for number, pieces in loads]
+
+    def run(
+        self,
+        setup: StationedSetup,
+        plan: Plan,
+        payload: bytes,
+        addresses: Mapping[int, Address],
+        actors: Mapping[int, Any],
+    ) -> None:
+        """Has the nodes run to their end, in a thread of their own: Ray's have loops already. Returns at once.
+
+        Args:
+            setup: what every worker is told first.
+            plan: which node runs on which worker.
+            payload: the definitions.
+            addresses: where the other workers' stations listen.
+            actors: handles of all workers.
+        """
+        board = Board(setup.shape)
+        board.catch_up(setup.counted)
+        self._board = board
+        station = self._station
+
+        def live(spec: GraphSpec) -> Coroutine[Any, Any, None]:
+            def begin() -> None:
+                station.open(addresses, reaches(setup.index, actors))
+
+            return _live(setup, plan, spec, station, begin, self._wire, self._reporter, board)
+
+        nodes = threading.Thread(target=self._run, args=(setup, payload, live), name="cascata-nodes")
+        nodes.daemon = True  # what is not over is ended by the driver
+        nodes.start()
+
+    def _run(
+        self, setup: StationedSetup, payload: bytes, live: Callable[[GraphSpec], Coroutine[Any, Any, None]]
+    ) -> None:
+        install_forwarding(self._reporter.log, setup.log_level)
+        sys.stdout = Printed(sys.stdout, self._printed(1))
+        sys.stderr = Printed(sys.stderr, self._printed(2))
+        try:
+            with run_at_import.loading(setup.modules, setup.begun_by):
+                spec = definitions.load(payload)
+        except BaseException as error:  # whatever a user's module raises when it is imported
+            self._reporter.failed(load_failure(setup, error))
+            self._reporter.send("finished")
+        else:
+            try:
+                with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # Ray's policy may be uvloop's
+                    runner.run(live(spec))
+            except BaseException as error:  # a fault of this house; raised, Ray would keep it to itself
+                self._reporter.failed(error)
+                self._reporter.send("finished")
+        atexit.register(
+            run_at_import.work_is_over
+        )  # comes before what modules have registered, after the nodes' threads
+        self._station.close()
+        flush_streams()
+        self._wire.inbox.put(None)
+        self._wire.outbox.put(None)
+
+    def _printed(self, stream: int) -> Callable[[str], None]:
+        return lambda text: self._reporter.send("printed", stream, text)
+
+
+async def _live(
+    setup: StationedSetup,
+    plan: Plan,
+    spec: GraphSpec,
+    station: Station,
+    open_station: Callable[[], None],
+    wire: _Wire,
+    reporter: Reporter,
+    board: Board,
+) -> None:
+    """Has the nodes run in this loop. Not a method: one coroutine in its class would make the actor an async one."""
+
+    def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
+        worker.refused(error, owners, item)
+
+    ends = BrokeredEnds(station, spec, plan, board, refused, setup.alone, again=setup.again)
+    worker = make_worker(setup, spec, board, reporter, ends, setup.life)
+    open_station()
+    others = {b"end_writing": station.end_writing, b"end_reading": station.end_reading, b"widen": station.grow}
+    threading.Thread(
+        target=obey,
+        args=(wire, asyncio.get_running_loop(), worker, reporter, others, None, threading.get_ident()),
+        name="cascata-control",
+        daemon=True,
+    ).start()
+    await worker.run()
+    if not worker.cancelling:
+        await station.served()
+    reporter.send("unread", station.unread())
+    tell_end(reporter)

@@ -1,0 +1,197 @@
+"""What engines on the portable transport do alike: channels have homes, and the caller's part has a station too.
+
+workers: a station each ══ TCP ══ the station of the caller's part, here, if the run has one
+EndWriting, EndReading, Grow ──> the part that is the channel's home: a worker, by a command, or that station
+RestartWorker ──> a new worker with a new station, which connects to the homes of its channels by itself
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import ExitStack, suppress
+from typing import Any, Final
+
+from .. import log
+from ..errors import CascataError
+from ..model import GraphSpec, Plan
+from ..observe.board import Board
+from ..options import RunOptions
+from ..runtime.worker import Links, Refused
+from ..transport.tcp.ends import BrokeredEnds, home_of
+from ..transport.tcp.ray_calls import Reach
+from ..transport.tcp.station import Address, Station
+from .caller_part import Caller
+from .supervision.supervised import SupervisedRun
+from .supervision.supervisor import Overdue, Phase, Supervisor
+
+__all__ = ["StationedRun"]
+
+TOLD_S: Final = 1.0
+"""Seconds in which the death of a worker is told, most often, after a connection to it broke."""
+
+
+class StationedRun(SupervisedRun):
+    """One run on workers that have stations. See `SupervisedRun`.
+
+    Args:
+        alone: the nodes that start again when their worker dies; each has a worker of its own.
+    """
+
+    def __init__(
+        self,
+        spec: GraphSpec,
+        plan: Plan,
+        options: RunOptions,
+        caller: Caller | None = None,
+        alone: AbstractSet[str] = frozenset(),
+    ) -> None:
+        super().__init__(spec, plan, options, caller)
+        self._alone = alone
+        self._counted: dict[int, bytes] = {}  # what each worker has told last of what it counted
+        self._lives: Counter[int] = Counter()  # how often each worker was started again
+        self._board: Board | None = None
+        self._station: Station | None = None  # of the caller's part
+        self._seated = asyncio.Event()
+        self._doubts: list[asyncio.Task[None]] = []  # about connections that broke
+        self._decided(plan)
+
+    def _decided(self, plan: Plan) -> None:
+        """The plan, for an engine that makes it when the run has begun."""
+        self._plan = plan
+        placed = {node: part for part, nodes in enumerate(plan.parts) for node in nodes}
+        self._returning = frozenset(placed[node] for node in self._alone)
+        self._supervisor = Supervisor(self._spec, plan, self._options.grace, self._returning)
+        self._forgetful = frozenset(range(len(plan.parts)))  # what is in a connection then is in nobody's hands
+
+    # -- the caller's part
+
+    def _seat_caller(self, board: Board, host: str, secret: bytes) -> None:
+        """Has the caller's part begin, if there is one; `_seated` is set when its ends are made.
+
+        Args:
+            board: the stats board of the run.
+            host: the address of this machine that the workers reach it at.
+            secret: of the run.
+        """
+        plan = self._plan
+        if not plan.caller:
+            self._seated.set()
+            return
+        index = len(plan.workers)
+        loop = asyncio.get_running_loop()
+
+        def tell(*message: Any) -> None:
+            with suppress(RuntimeError):  # the loop is closed: the run is over
+                loop.call_soon_threadsafe(self._hear, index, message)
+
+        station = self._station = Station(
+            index,
+            secret,
+            host,
+            lost=lambda peer, why: tell("lost", peer, why),
+            refused=lambda text: tell("refused", text),
+            diverted=lambda peer, why: tell("diverted", peer, why),
+        )
+
+        def equip(_: ExitStack, refused: Refused) -> tuple[Board, Links]:
+            return board, BrokeredEnds(station, self._spec, plan, board, refused, self._alone)
+
+        def ready() -> None:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._is_seated)
+
+        self._seat(equip, lambda: None, ready)
+
+    def _is_seated(self) -> None:
+        """The caller's part has its ends."""
+        self._seated.set()
+
+    def _addresses_with(self, workers: Mapping[int, Address]) -> dict[int, Address]:
+        """Where everybody listens, the caller's part included."""
+        station = self._station
+        return {**workers} if station is None else {**workers, station.me: station.address}
+
+    def _open_station(self, addresses: Mapping[int, Address], reaches: Mapping[int, Reach] | None = None) -> None:
+        """Lets the caller's part connect: from now on frames come."""
+        if self._station is not None:
+            self._station.open(addresses, reaches)
+
+    async def _close_station(self) -> None:
+        """When no worker is left: what was in the channels that the caller's part keeps, and its end."""
+        if self._station is not None:
+            self._unread.update(self._station.unread())
+            await asyncio.get_running_loop().run_in_executor(None, self._station.close)
+
+    # -- what the supervisor instructs
+
+    def _home(self, channel: int) -> int:
+        return home_of(self._spec.channels[channel], self._spec, self._plan, self._alone)
+
+    def _end_writing(self, channel: int) -> None:
+        home, station = self._home(channel), self._station
+        if station is not None and home == station.me:
+            station.end_writing(channel)
+        else:
+            self._send(home, b"end_writing %d" % channel)
+
+    def _end_reading(self, channel: int) -> None:
+        home, station = self._home(channel), self._station
+        if station is not None and home == station.me:
+            station.end_reading(channel)
+        else:
+            self._send(home, b"end_reading %d" % channel)
+
+    def _grow(self, channel: int, capacity: int, extra: int) -> None:
+        home, station = self._home(channel), self._station
+        if station is not None and home == station.me:
+            station.grow(channel, extra)
+        else:
+            self._send(home, b"widen %d %d" % (channel, extra))
+
+    # -- what workers say
+
+    def _hear(self, part: int, message: tuple[Any, ...]) -> None:
+        match message:
+            case ("lost", peer, _) if peer in self._returning:  # if it lives, it has lost the connection, too
+                self._doubts.append(self._spawn(self._look_for(peer)))
+            case ("lost", _, why) if part in self._returning:
+                self._doubts.append(self._spawn(self._replace(part, why)))
+            case ("lost", peer, why):
+                self._doubts.append(self._spawn(self._confirm_loss(part, peer, why)))
+            case ("refused", text):
+                log.warning("%s", text)
+            case ("unread", counts):
+                self._unread.update(counts)
+            case _:
+                super()._hear(part, message)
+
+    def _count(self, worker: int, counts: bytes) -> None:
+        """A worker has told what it has counted."""
+        if self._board is not None:
+            self._board.merge(counts, self._counted.get(worker, b""))
+            self._counted[worker] = counts
+
+    async def _replace(self, worker: int, why: str) -> None:
+        """A worker that may start again is cut off from what it needs: it is of no use any more."""
+        life = self._lives[worker]
+        await asyncio.sleep(TOLD_S)  # if the other one has died, that ends the run
+        if life == self._lives[worker] and self._supervisor.phase in (Phase.RUNNING, Phase.DRAINING):
+            nodes = ", ".join(self._plan.parts[worker])
+            error = CascataError(f"worker {worker} ({nodes}) lost the connection to another one: {why}")
+            self._events.put_nowait(Overdue(worker, error))
+
+    def _restart(self, worker: int, death: CascataError) -> None:
+        assert self._board is not None  # made before any worker
+        self._lives[worker] += 1
+        self._board.reset_beat(worker)
+
+    async def _look_for(self, worker: int) -> None:
+        """The connection to a worker broke that may start again: where its death does not tell itself, looks for it."""
+
+    @abstractmethod
+    async def _confirm_loss(self, part: int, peer: int, why: str) -> None:
+        """A connection between two parts broke. The death of one tells itself; else the network is to blame."""

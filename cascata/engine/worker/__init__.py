@@ -1,0 +1,1 @@
+"""The process of a worker, from its first line to its last."""

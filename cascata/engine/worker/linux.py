@@ -1,0 +1,194 @@
+"""What a worker process does, from its first line to its last.
+
+    parent ── set-up, fds, definitions ──> control socket ──> this process
+                                                  │  a thread reads commands: drain, cancel, describe
+           <── events, log records, failures ─────┘  and takes the end of the socket for the end of the parent
+
+The parent's death ends a worker at once, whatever it does: the kernel kills it when the parent's end of a
+pipe is gone. It must not live on with nobody to watch it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from functools import partial
+from typing import Any
+
+from ...errors import SerializationError
+from ...model import GraphSpec
+from ...observe.board import Board
+from ...observe.log import install_forwarding
+from ...records import dataclass
+from ...runtime.restart import Life
+from ...runtime.worker import SWITCH_S
+from ...transport.linux.ends import Ends, LinkedEnds
+from ...transport.linux.fd_hub import Hub
+from ...transport.linux.journal_memory import Region
+from .. import run_at_import
+from ..local.forkserver import keep_to_this_process
+from ..local.open_files import make_room_for_fds
+from ..protocol.control_socket import FDS_AT_ONCE, SocketWire
+from ..protocol.reporter import Reporter
+from ..rewrite import restartable
+from ..supervision.watchdog import stacks_to
+from . import definitions
+from .exit import begin_after_fork, finish
+from .life import (
+    Setup,
+    by_connection,
+    flush_streams,
+    heed_signals,
+    load_failure,
+    make_worker,
+    obey,
+    take_over,
+    tell_end,
+)
+from .sigterm import ParentsWord
+from .surroundings import join_trackers, settle_in
+
+__all__ = ["FdSetup", "main"]
+
+
+@dataclass(slots=True)
+class FdSetup(Setup):
+    """The same, with fds: they stand for positions in the list that follows."""
+
+    ends: Ends
+    fds: int
+    parent_fd: int
+    board_fd: int
+    stacks_fd: int
+    surroundings: dict[str, Any] | None
+    """Where it is to stand; None when `multiprocess` has put it there."""
+    death: bytes | None = None
+    """Why it was started again, pickled."""
+    trackers: dict[str, int] = field(default_factory=dict)
+    """Package -> position of its resource tracker; of a worker that has not inherited them."""
+    journal_fd: int | None = None
+    """Of a worker that may be started again."""
+    streams: dict[int, int] = field(default_factory=dict)
+    """1 and 2 -> position of what they are in the parent now."""
+
+
+def main(control: Any, spec: GraphSpec | None) -> None:
+    """Runs a worker.
+
+    Args:
+        control: the control socket's fd, or what `multiprocess` made of it on its way here.
+        spec: the graph, when this process was forked and has it already; else it comes over the control socket.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent cancels in order
+    word = ParentsWord()
+    heed_signals()
+    sys.setswitchinterval(SWITCH_S)
+    forked = spec is not None
+    if forked:
+        begin_after_fork()
+    fd: int = control if isinstance(control, int) else control.detach()
+    if spec is None:
+        keep_to_this_process()
+    connection = SocketWire(fd)
+    try:
+        setup: FdSetup = pickle.loads(connection.recv_bytes())
+        make_room_for_fds(2 * setup.fds, "the channels of a worker")
+        fds = _receive_fds(fd, setup.fds)
+    except (EOFError, OSError):
+        os._exit(1)  # the parent is gone before it had begun
+    _die_with_parent(fds[setup.parent_fd])
+    if setup.surroundings is not None:
+        settle_in(setup.surroundings)
+    for number, position in setup.streams.items():
+        os.dup2(fds[position], number)
+        os.close(fds[position])
+    take_over(setup)
+    if not forked:
+        join_trackers({package: fds[position] for package, position in setup.trackers.items()})
+    setup.ends = setup.ends.numbered(fds.__getitem__)
+    board = Board(setup.shape, fds[setup.board_fd])
+    os.close(fds[setup.board_fd])
+    stacks_to(fds[setup.stacks_fd])
+    reporter = Reporter(by_connection(connection))
+    word.ask = partial(reporter.send, "terminated")
+    install_forwarding(reporter.log, setup.log_level)
+    try:
+        payload = connection.recv_bytes()
+        with run_at_import.loading(setup.modules, setup.begun_by):
+            if spec is None:
+                spec = definitions.load(payload)
+    except (EOFError, OSError):
+        os._exit(1)
+    except BaseException as error:  # whatever a user's module raises when it is imported
+        reporter.failed(load_failure(setup, error))
+        reporter.send("finished")
+        return
+    journal = None
+    if setup.journal_fd is not None:
+        journal = restartable.open_journal(fds[setup.journal_fd], spec, setup.nodes)
+        os.close(fds[setup.journal_fd])
+    asyncio.run(_run(setup, spec, board, connection, reporter, journal, word))
+    spec = None
+    finish(("__main__", *setup.modules))
+    flush_streams()
+
+
+def _receive_fds(fd: int, count: int) -> list[int]:
+    with socket.socket(fileno=os.dup(fd)) as control:
+        fds: list[int] = []
+        while len(fds) < count:
+            data, received, _, _ = socket.recv_fds(control, 1, FDS_AT_ONCE)
+            if not data:
+                raise EOFError
+            fds.extend(received)
+    for each in fds:
+        os.set_inheritable(each, False)
+    return fds
+
+
+def _die_with_parent(fd: int) -> None:
+    """The kernel kills this process when the other end of the pipe is closed: also while it holds the GIL."""
+    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    watch = select.poll()
+    watch.register(fd, select.POLLIN)
+    if watch.poll(0):
+        os._exit(1)  # it was closed before the kernel was asked to tell
+
+
+async def _run(
+    setup: FdSetup,
+    spec: GraphSpec,
+    board: Board,
+    connection: SocketWire,
+    reporter: Reporter,
+    journal: Mapping[int, Region] | None,
+    word: ParentsWord,
+) -> None:
+    loop = asyncio.get_running_loop()
+    hub = Hub()
+
+    def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
+        worker.refused(error, owners, item)
+
+    links = LinkedEnds(hub, setup.ends, spec, board, setup.index, refused, journal)
+    life = None if journal is None else Life(restartable.cause(setup.death))
+    worker = make_worker(setup, spec, board, reporter, links, life)
+    links.release()
+    threading.Thread(
+        target=obey, args=(connection, loop, worker, reporter, {}, word), name="cascata-control", daemon=True
+    ).start()
+    word.listens()
+    await worker.run()
+    hub.close()
+    tell_end(reporter)

@@ -1,0 +1,1 @@
+"""`live.call`: which items belong to which call, and whether each caller can get its own answer."""

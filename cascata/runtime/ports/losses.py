@@ -1,0 +1,182 @@
+"""What a component loses of what it sends, by a fault of its own code: a fault of the program, which fails the run.
+
+    out.send(item) ── no room ──> awaited ──────────────────────────> sent
+                        ├──────── never awaited ────────────────┐
+    a plain `def` calls send, and could not wait for it ────────┼──> Losses ──> ComponentError
+    a task that outlives its node sends, when it has ended ─────┘
+
+A put that is dropped may have been forgotten, or its call may be failing: then it is dropped before anybody, this
+module included, can know of the error, and clean-up may take its time before the error comes out. So a drop is noted
+when it happens, and judged when it is certain what it was:
+
+    dropped ──┬─ its call fails, or is tried again ─────────────────────────────> excused
+              ├─ who dropped it sends, or waits for items, and handles no error ─> lost: told at once
+              └─ its call has options and ends, its thread or its node ends ────> lost
+
+What is kept for ever, or waits for the garbage collector, is counted when the node ends. It is no matter of an item:
+`on_error="skip"` and `node.errors` do not take it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
+
+from ...channel.unawaited import Attempt, Unawaited
+from ...model import ComponentSpec
+
+__all__ = ["Losses", "no_send_in_a_plain_def", "place_of"]
+
+
+class Losses:
+    """Those of one node.
+
+    Args:
+        spec: its component.
+        tell: called, perhaps in any thread, when something was lost.
+    """
+
+    def __init__(self, spec: ComponentSpec, tell: Callable[[], None]) -> None:
+        self._spec = spec
+        self._tell = tell
+        self._told = False  # and nobody has asked yet
+        self._thread = threading.get_ident()
+        self._handled = sys.exc_info()[1]  # where the program runs the graph
+        self._forgotten: Counter[tuple[str, Attempt | None, Hashable]] = Counter()  # out-port, whose, by whom -> items
+        self._late: Counter[tuple[str, int]] = Counter()  # (out-port, edge) -> items
+        self._refused: Counter[str] = Counter()
+
+    @property
+    def forgot(self) -> bool:
+        """Whether a `send` was never awaited, and its call was not excused."""
+        return bool(self._forgotten)
+
+    def forget(self, port: str, those: Unawaited | None = None) -> None:
+        """A `send` on the port, one of those, was never awaited. Called in any thread, perhaps by `__del__`."""
+        self._forgotten[port, None if those is None else those.attempt, self._whoever()] += 1
+
+    def _whoever(self) -> Hashable:
+        """The task, or the other thread, that is running."""
+        thread = threading.get_ident()
+        if thread != self._thread:
+            return thread
+        try:
+            return asyncio.current_task()
+        except RuntimeError:  # the loop has ended
+            return None
+
+    def goes_on(self) -> None:
+        """Who runs now goes on: it sends, or waits for items. What it has forgotten before is lost.
+
+        Unless it handles an error: then it may still be on its way out of its call.
+        """
+        if self._told or sys.exc_info()[1] not in (None, self._handled):
+            return
+        whoever = self._whoever()
+        if any(each[2] == whoever for each in list(self._forgotten)):
+            self._tell_once()
+
+    def look(self) -> None:
+        """Looks whether other threads have ended that forgot something. Called now and then."""
+        if self._forgotten:
+            running = {thread.ident for thread in threading.enumerate()}
+            if any(isinstance(each[2], int) and each[2] not in running for each in list(self._forgotten)):
+                self._tell_once()
+
+    def ended(self, attempt: Attempt) -> None:
+        """A call has ended and not failed: what it has forgotten is lost."""
+        if any(each[1] is attempt for each in list(self._forgotten)):
+            self._tell_once()
+
+    def excuse(self, attempt: Attempt) -> None:
+        """An attempt has failed, and is told as what it is: what it dropped by that was not forgotten."""
+        for each in list(self._forgotten):
+            if each[1] is attempt:
+                del self._forgotten[each]
+
+    def _tell_once(self) -> None:
+        if not self._told:
+            self._told = True
+            self._tell()
+
+    def miss(self, port: str, edge: int) -> None:
+        """An item was sent on an edge when the node had ended, and somebody still read."""
+        self._late[port, edge] += 1
+        self._tell_once()
+
+    def refuse(self, port: str) -> TypeError:
+        """A plain `def` has called `send`. Returns what this raises."""
+        self._refused[port] += 1
+        self._tell_once()
+        return TypeError(no_send_in_a_plain_def(self._spec, port))
+
+    def in_words(self, node: str, held: Mapping[str, int]) -> str | None:
+        """What was lost, and what to write instead; None when nothing was.
+
+        Args:
+            node: name of the node.
+            held: out-port -> items whose `send` nobody will await, although it was not dropped.
+        """
+        self._told = False
+        forgotten: Counter[str] = Counter(held)
+        elsewhere: Counter[str] = Counter()
+        for (port, _, whoever), items in list(self._forgotten.items()):
+            if isinstance(whoever, int):
+                elsewhere[port] += items
+            else:
+                forgotten[port] += items
+        late: dict[str, int] = {}
+        for (port, _), items in self._late.items():
+            late[port] = max(items, late.get(port, 0))
+        send = f"live.{node}.send(...)" if self._spec.at_caller else "{}.send(...)"
+        told = [
+            f"{_items(items)} sent on {node}.{port} {_are(items)} lost: `{send.format(port)}` had to wait for room, "
+            f"and was never awaited. Write `await {send.format(port)}`"
+            for port, items in forgotten.items()
+            if items
+        ]
+        told += [
+            f"{_items(items)} sent on {node}.{port} in another thread {_are(items)} lost: `{send.format(port)}` had to "
+            f"wait for room, and was never awaited. Write "
+            f"`asyncio.run_coroutine_threadsafe({send.format(port)}, loop).result()` there"
+            + ("" if self._spec.at_caller else ", or a plain `def` under @component(thread=True)")
+            for port, items in elsewhere.items()
+        ]
+        told += [
+            f"{_items(items)} sent on {node}.{port} {_are(items)} lost: a task that the runner has left behind sent "
+            f"{'it' if items == 1 else 'them'} when the node had ended. Await such tasks before the runner returns "
+            f"(`await task`, or `async with asyncio.TaskGroup()`), or cancel them"
+            for port, items in late.items()
+        ]
+        told += [
+            f"{_items(items)} sent on {node}.{port} {_are(items)} lost: {no_send_in_a_plain_def(self._spec, port)}"
+            for port, items in self._refused.items()
+        ]
+        return ". ".join(told) or None
+
+
+def _items(count: int) -> str:
+    return f"{count} item{'' if count == 1 else 's'}"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def no_send_in_a_plain_def(spec: ComponentSpec, port: str) -> str:
+    """Why `send` is refused in a runner that is a plain `def`, and what to write instead."""
+    giving = "return the item or yield items, which go to its only out-port; or " if len(spec.outports) == 1 else ""
+    return (
+        f"{spec.name} is a plain `def`, which cannot wait while `{port}.send(...)` has no room. Instead, {giving}write "
+        f"`async def` and `await {port}.send(...)`, or @component(thread=True), where `send` blocks"
+    )
+
+
+def place_of(spec: ComponentSpec) -> str:
+    """File and line of a runner; empty where they are not known."""
+    code = getattr(inspect.unwrap(spec.runner), "__code__", None)
+    return "" if code is None else f"{code.co_filename}:{code.co_firstlineno}"

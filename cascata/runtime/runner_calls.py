@@ -1,0 +1,479 @@
+"""One call of a runner: every form of it, and every option, behind one awaitable function of the items.
+
+    items ──> [ a free slot ] ──> [ attempts ] ──> [ timeout ] ──> [ thread ] ──> runner ──> sends, yields, returns
+               concurrency=        retries=         timeout=        thread=
+
+A runner's parameters are items (from trigger ports), fixed values (constants, out-ports, state) and
+sampled values. `bind` puts the fixed ones in their places, so that a call needs only the items. A
+runner without options pays for none: its call is the function itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, closing
+from typing import TYPE_CHECKING, Any, Final
+
+from ..channel import unawaited
+from ..model import ComponentSpec
+from .live_calls.lineage import Taken
+from .order.held import ATTEMPT_BYTES, ATTEMPT_ITEMS, SEND_LESS, Held, Holding, Order, Turn
+from .order.ordered import RESULTS, NumberedCall
+from .ports.outport import PlainPort
+from .ports.returned import sending
+from .ports.stopping import StoppingEvent
+from .ports.stream import Stream
+from .threads import BlockingPort, CallThread, Handover
+
+if TYPE_CHECKING:
+    from .node import Node
+
+__all__ = ["Calls", "Send"]
+
+Send = Callable[[Any], Awaitable[None]]
+
+LONGEST_PAUSE_S: Final = 60.0
+"""Seconds between two attempts, at most, however often the pause was doubled."""
+
+_SENT_TOO_MUCH: Final = (
+    f"it was not tried again: it had sent {ATTEMPT_ITEMS} items or {ATTEMPT_BYTES >> 20} MB, as much as an attempt may "
+    f"hold back, so that what it sent had to leave. {SEND_LESS}"
+)
+
+
+def bind(spec: ComponentSpec, varying: Sequence[str], fixed: Mapping[str, Any]) -> Callable[..., Any]:
+    """A function of the varying parameters, in the order given, that calls the runner.
+
+    Args:
+        spec: the component.
+        varying: names of parameters that differ from call to call.
+        fixed: the other parameters with their values.
+    """
+    runner = spec.runner
+    positional = [name for name in spec.parameters if name not in spec.keyword_only]
+    if not spec.keyword_only and list(varying) == positional[: len(varying)]:
+        rest = tuple(fixed[name] for name in positional[len(varying) :])
+        if not rest:
+            return runner
+        if len(varying) == 1 and len(rest) == 1:
+            (only,) = rest
+            return lambda item: runner(item, only)
+        if len(varying) == 1 and len(rest) == 2:
+            second, third = rest
+            return lambda item: runner(item, second, third)
+        return lambda *items: runner(*items, *rest)
+    names = tuple(varying)
+    given = {name: fixed[name] for name in spec.parameters if name not in names}
+    return lambda *items: runner(**given, **dict(zip(names, items, strict=True)))
+
+
+class Calls:
+    """Makes the calls of a node's runner, by the options of its component.
+
+    Args:
+        node: whose runner it is.
+        fixed: the parameters that are the same for every call: constants, state, out-ports.
+        stack: ends what the calls need (threads) with the node.
+    """
+
+    def __init__(self, node: Node, fixed: Mapping[str, Any], stack: AsyncExitStack) -> None:
+        options = node.spec.component.options
+        self._node = node
+        self._spec = node.spec.component
+        self._fixed = fixed
+        self._timeout: float | None = options.get("timeout")
+        self._retries: int = options.get("retries", 0)
+        self._backoff: float = options.get("backoff", 0.1)
+        self._ordered: bool = options.get("ordered", True)
+        self._concurrency: int = options.get("concurrency", 1)
+        self._threads: list[CallThread] = []
+        if options.get("thread"):
+            for index in range(self._concurrency):
+                thread = CallThread(f"{node.name}-{index}")
+                stack.push_async_callback(thread.close)
+                self._threads.append(thread)
+        self.holding = Holding(node, self._concurrency, node.losses)
+        """What calls have sent that may not leave yet."""
+        self._order = Order() if self._ordered else None
+        self._running: deque[asyncio.Task[None]] = deque()
+        self._free = asyncio.Semaphore(self._concurrency)
+        self._handover: Handover | None = None
+        self._consuming: asyncio.Task[Any] | None = None
+        self._failed: BaseException | None = None
+
+    def caller(self, varying: Sequence[str], ports: Sequence[str]) -> tuple[Callable[..., Awaitable[Any]], Send]:
+        """A function of the varying parameters that makes a call.
+
+        Args:
+            varying: names of the parameters that differ from call to call.
+            ports: those of them whose items are named when a call fails.
+
+        Returns:
+            The function, whose awaited value, when it is not None, is to be given to the second one, which sends it.
+        """
+        if self._node.spec.role == "in order":
+            return self._in_order(varying, ports), _nothing
+        simple = self._timeout is None and not self._retries
+        if simple and self._concurrency == 1:
+            return self._drive(varying, self._node.outports)
+        if self._concurrency > 1:
+            return self._concurrent(varying, ports), _nothing
+        attempt = self._attempts(varying, ports)
+
+        async def call(*items: Any) -> None:
+            await attempt(*items)
+
+        return call, _nothing
+
+    # -- the form of the runner
+
+    def _drive(
+        self, varying: Sequence[str], outports: Mapping[str, Any], thread: CallThread | None = None
+    ) -> tuple[Callable[..., Awaitable[Any]], Send]:
+        """Makes any form of runner awaitable, on the given out-ports."""
+        spec = self._spec
+        send: Send | None = next(iter(outports.values())).send if len(outports) == 1 else None
+        if thread is None and self._threads:
+            thread = self._threads[0]
+        if thread is not None:
+            return self._in_thread(varying, outports, send, thread)
+        if spec.form in ("plain", "generator"):
+            refuse = self._node.losses.refuse
+            outports = {name: PlainPort(name, port, refuse) for name, port in outports.items()}
+        call = bind(spec, varying, {**self._fixed, **outports})
+        known = {type(None)}  # types of what was returned and is no awaitable
+        result = sending(spec, send, known)
+
+        async def run_plain(*items: Any) -> Any:
+            value = call(*items)
+            return value if type(value) in known or not inspect.isawaitable(value) else await value
+
+        async def run_async_generator(*items: Any) -> None:
+            async with aclosing(call(*items)) as values:
+                async for value in values:
+                    await result(value)
+
+        async def run_generator(*items: Any) -> None:
+            with closing(call(*items)) as values:
+                for value in values:
+                    await result(value)
+
+        forms: dict[str, Callable[..., Awaitable[Any]]] = {
+            "async": call,
+            "plain": run_plain,
+            "async_generator": run_async_generator,
+            "generator": run_generator,
+        }
+        return forms[spec.form], result
+
+    def _in_thread(
+        self, varying: Sequence[str], outports: Mapping[str, Any], send: Send | None, thread: CallThread
+    ) -> tuple[Callable[..., Awaitable[Any]], Send]:
+        spec = self._spec
+        blocking = {
+            name: BlockingPort(f"{self._node.name}.{name}", port.send, thread, self._node.unwinds)
+            for name, port in outports.items()
+        }
+        waiting = {
+            name: value.blocking(thread)
+            for name, value in self._fixed.items()
+            if isinstance(value, Stream | StoppingEvent)
+        }
+        call = bind(spec, varying, {**self._fixed, **waiting, **blocking})
+        result = sending(spec, send, set())
+
+        async def run(*items: Any) -> Any:
+            return await thread.run(lambda: call(*items))
+
+        async def run_generator(*items: Any) -> None:
+            guard = next(iter(outports.values())).guard if outports else None
+            handover = self._handover = Handover(self._node.rested, guard)
+
+            async def make() -> BaseException | None:
+                try:
+                    await thread.run(lambda: handover.fill(lambda: call(*items)))
+                except BaseException as error:  # returned: a task that raises SystemExit ends its loop
+                    return error
+                return None
+
+            making = asyncio.ensure_future(make())
+            try:
+                while values := await handover.take():
+                    for value in values:
+                        await result(value)
+            finally:
+                self._handover = None
+                handover.abandon()
+                await asyncio.gather(making, return_exceptions=True)  # which a second cancellation does not cut short
+            if (error := making.result()) is not None:
+                raise error
+
+        return run_generator if spec.form == "generator" else run, result
+
+    # -- timeout and retries
+
+    def _attempts(self, varying: Sequence[str], ports: Sequence[str]) -> Callable[..., Awaitable[None]]:
+        """Calls with `timeout` and `retries`. What an attempt sent leaves only when it succeeded.
+
+        An attempt that has sent as much as it may hold back is the last one: what it sent leaves, and so does what it
+        sends from then on.
+
+        Returns:
+            A function that makes a call, and returns when all that it sent has left. When it has failed and the run
+            goes on without its items, what it sent before it failed leaves, unless that was held back for a retry.
+            What it sent before the stop of the run ended it leaves in any case.
+        """
+        targets = self._node.outports
+        count = len(ports)
+
+        async def attempt(
+            *items: Any,
+            thread: CallThread | None = None,
+            edges: Sequence[Mapping[int, int]] | None = None,
+            turn: Turn | None = None,
+            hold: Callable[[], Held] | None = None,
+        ) -> None:
+            whose = unawaited.Attempt()  # its sends are told from those of other calls
+            unawaited.attempt.set(whose)
+            for number in itertools.count(1):
+                held: Held | None = None
+                if hold is not None:
+                    held = hold()
+                elif self._retries or (turn is not None and not turn.due):
+                    held = Held(self.holding, targets, turn, retries=self._retries > 0)
+                driven = self._drive(varying, targets if held is None else held.ports(), thread)
+                again = False
+                try:
+                    try:
+                        await self._once(*driven, items, ports)
+                    except BaseException as error:
+                        self._node.excuse()
+                        final = held is not None and held.final
+                        again = number <= self._retries and isinstance(error, Exception) and not final
+                        if not again:
+                            given = dict(zip(ports, items[:count], strict=True))
+                            if not await self._goes_on(error, given, number, edges, final=final):
+                                await self._let_leave(held, error)
+                                raise
+                            if held is not None:
+                                held.fail()
+                    if held is not None and not again:
+                        await held.leave()
+                except BaseException:
+                    if held is not None:
+                        await held.drop()
+                    raise
+                if not again:
+                    self._node.losses.ended(whose)
+                    whose.end()
+                    return
+                if held is not None:
+                    await held.drop()
+                from random import uniform  # most runs have no retries: they need not load it
+
+                pause = min(self._backoff * 2.0 ** min(number - 1, 64), LONGEST_PAUSE_S)
+                await asyncio.sleep(pause * uniform(0.5, 1.0))
+
+        return attempt
+
+    async def _let_leave(self, held: Held | None, error: BaseException) -> None:
+        """Ended by the stop of the run, an attempt is not tried again, and what it has sent is in flight."""
+        if held is not None and held.due and self._node.drained_by(error):
+            await held.leave()
+
+    async def _goes_on(
+        self,
+        error: BaseException,
+        given: Mapping[str, Any],
+        attempts: int,
+        edges: Sequence[Mapping[int, int]] | None,
+        *,
+        final: bool,
+    ) -> bool:
+        """Whether the run goes on without the items of a call that has failed for good.
+
+        Args:
+            error: of its last attempt.
+            given: its items, by port.
+            attempts: how many there were.
+            edges: those that its items came on.
+            final: whether there could have been more, had it sent less.
+        """
+        node = self._node
+        if final:
+            node.remark = _SENT_TOO_MUCH
+            error.add_note(_SENT_TOO_MUCH)
+        elif attempts > 1:
+            error.add_note(f"this was the last of {attempts} attempts")
+        goes_on = await node.failures.take(error, given, attempts, edges)
+        if goes_on:
+            node.remark = ""
+        return goes_on
+
+    async def _once(
+        self, call: Callable[..., Awaitable[Any]], give: Send, items: Sequence[Any], ports: Sequence[str]
+    ) -> None:
+        """One attempt.
+
+        Raises:
+            TimeoutError: it took longer than `timeout`, whether it could be stopped then or not.
+        """
+        if self._timeout is None:
+            value = await call(*items)
+            if value is not None:
+                await give(value)
+            return
+        deadlines = self._node.host.deadlines
+        loop = asyncio.get_running_loop()
+        watched = deadlines.begin(self._node, self._timeout, ports, items)
+        try:
+            async with asyncio.timeout(self._timeout) as limit:
+                value = await call(*items)
+                due = limit.when()
+                if due is not None and loop.time() > due:  # it kept the loop, which could not tell it
+                    raise self._too_long()
+                if value is not None:
+                    await give(value)
+        except TimeoutError as error:
+            if limit.expired():
+                raise self._too_long() from error
+            raise
+        finally:
+            deadlines.end(watched)
+        if limit.expired():  # it has suppressed its cancellation
+            raise self._too_long()
+
+    def _too_long(self) -> TimeoutError:
+        return TimeoutError(f"the call took longer than the component's timeout of {self._timeout:g} s")
+
+    # -- members of an ordered group
+
+    def _in_order(self, varying: Sequence[str], ports: Sequence[str]) -> Callable[..., Awaitable[None]]:
+        """Calls with the item of a numbered one; what a call sends leaves with the number, and so does its end."""
+        node = self._node
+        results = node.outports[RESULTS]
+        guards = {port.name: node.host.guard(node.name, port.name) for port in self._spec.outports}
+        attempt = self._attempts(varying, ports)
+        retries = self._retries > 0
+
+        async def call(numbered: tuple[int, Any], *others: Any) -> None:
+            number, item = numbered
+
+            def hold() -> Held:
+                return NumberedCall(self.holding, results, number, guards, retries=retries)
+
+            try:
+                await attempt(item, *others, hold=hold)
+            except BaseException:
+                self._node.in_hand = {ports[0]: item}
+                raise
+
+        return call
+
+    # -- concurrency
+
+    def _concurrent(self, varying: Sequence[str], ports: Sequence[str]) -> Callable[..., Awaitable[None]]:
+        """Starts a call and returns, once a slot is free. `join` waits for the last ones."""
+        count = len(ports)
+        idle = deque(self._threads)
+        lineage = self._node.host.lineage
+        journal = self._node.journal
+
+        order = self._order
+        attempt = self._attempts(varying, ports)
+
+        async def work(
+            items: tuple[Any, ...],
+            edges: Sequence[Mapping[int, int]],
+            turn: Turn | None,
+            taken: Taken | None,
+            begun: int,
+        ) -> None:
+            thread = idle.popleft() if idle else None
+            try:
+                await attempt(*items, thread=thread, edges=edges, turn=turn)
+                if turn is not None and order is not None:
+                    order.leave(turn)
+                if journal is not None:
+                    await journal.end(begun)
+            except BaseException as error:  # no other call gets its turn any more: the node ends
+                if self._failed is None:
+                    self._failed = error
+                    self._node.in_hand = given = dict(zip(ports, items[:count], strict=True))
+                    self._node.failures.count(error, given, edges)
+                if self._consuming is not None:
+                    self._consuming.cancel()
+            finally:
+                if thread is not None:
+                    idle.append(thread)
+                self._free.release()
+                if taken is not None:
+                    taken.give_back()
+
+        async def start(*items: Any) -> None:
+            self._consuming = asyncio.current_task()
+            if self._failed is not None:
+                raise self._failed
+            edges = self._node.failures.edges_in_hand(ports)  # before others are taken
+            await self._free.acquire()
+            begun = 0 if journal is None else await journal.begin()  # what waits for its call is not in hand
+            turn = None if order is None else order.enter()
+            taken = None if lineage is None else lineage.current
+            if taken is not None:
+                taken.hold()
+            task = asyncio.ensure_future(work(items, edges, turn, taken, begun))
+            self._running.append(task)
+            task.add_done_callback(self._running.remove)
+            task.add_done_callback(lambda _: self._node.rested())
+
+        return start
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether several calls may be in flight."""
+        return self._concurrency > 1
+
+    @property
+    def running(self) -> bool:
+        """Whether concurrent calls are under way, or what a thread has yielded is being sent."""
+        return bool(self._running) or (self._handover is not None and self._handover.sending)
+
+    def run_in(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether a task is one in which a concurrent call runs."""
+        return task in self._running
+
+    @property
+    def in_threads(self) -> bool:
+        """Whether the runner is called in threads, which no cancellation ends."""
+        return bool(self._threads)
+
+    async def join(self) -> None:
+        """Waits for the calls that are still running. Cancelled, or after a failure: cancels them.
+
+        Raises:
+            BaseException: what the first failed call raised.
+        """
+        self._consuming = None
+        while self._running and self._failed is None:
+            await asyncio.wait(list(self._running), return_when=asyncio.FIRST_COMPLETED)
+        if self._failed is not None:
+            raise self._failed
+
+    async def abandon(self) -> None:
+        """Cancels the calls that are still running, and waits for their ends."""
+        self._consuming = None
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.gather(*running, return_exceptions=True)  # which a second cancellation does not cut short
+        if self._failed is not None:
+            raise self._failed
+
+
+async def _nothing(value: Any) -> None:
+    raise AssertionError(f"a call with options sends what it returns itself, not {value!r}")

@@ -1,0 +1,1 @@
+"""What every channel between processes does at its two ends, whatever carries it."""

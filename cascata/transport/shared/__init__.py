@@ -1,0 +1,1 @@
+"""What a `Channel` is made of that processes share: a log in anonymous memory."""

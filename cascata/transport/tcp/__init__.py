@@ -1,0 +1,1 @@
+"""The portable transport: connections between workers, and channels that one worker keeps for all."""
