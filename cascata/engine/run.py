@@ -30,7 +30,7 @@ from ..options import RunOptions, check_seconds
 from ..plan import measured, partition
 from ..runtime.worker import SWITCH_S
 from . import run_at_import, sigterm
-from .boot import is_portable, start_method_of
+from .choice import is_portable, start_method_of
 from .caller_part import Caller
 from .inline import InlineRun
 from .rewrite.batching import share_batches

@@ -35,7 +35,7 @@ from ...transport.linux.blocks import keep_only, release_all
 from ...transport.linux.ends import AnyPair, LinkedEnds, ends_for, make_arenas, make_pairs
 from ...transport.linux.fd_hub import Hub
 from ...transport.shared import after_fork
-from ..boot import start_method_of
+from ..choice import start_method_of
 from ..caller_part import Caller, own_ends
 from ..protocol import control_socket
 from ..protocol.worker_handle import WorkerHandle

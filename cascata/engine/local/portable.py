@@ -35,7 +35,7 @@ from ...options import RunOptions
 from ...plan import available_cpus
 from ...transport.tcp.handshake import new_secret
 from ...transport.tcp.station import Address
-from ..boot import start_method_of
+from ..choice import start_method_of
 from ..caller_part import Caller
 from ..protocol.worker_handle import WorkerHandle
 from ..supervision import supervisor

@@ -30,7 +30,7 @@ from ...options import RunOptions
 from ...plan import measured, partition
 from ...transport.tcp.handshake import new_secret
 from ...transport.tcp.station import Address
-from ..boot import is_by_calls
+from ..choice import is_by_calls
 from ..caller_part import Caller
 from ..supervision import supervisor
 from ..supervision.watchdog import WorkerWatch

@@ -35,8 +35,7 @@ from ...transport.linux.ends import Ends, LinkedEnds
 from ...transport.linux.fd_hub import Hub
 from ...transport.linux.journal_memory import Region
 from .. import run_at_import
-from ..local.forkserver import keep_to_this_process
-from ..local.open_files import make_room_for_fds
+from ..local.open_files import keep_to_this_process, make_room_for_fds
 from ..protocol.control_socket import FDS_AT_ONCE, SocketWire
 from ..protocol.reporter import Reporter
 from ..rewrite import restartable
