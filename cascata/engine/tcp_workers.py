@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, suppress
-from typing import Any, Final
+from typing import Final
 
 from .. import log
 from ..errors import CascataError
@@ -25,8 +25,20 @@ from ..transport.tcp.ends import BrokeredEnds, home_of
 from ..transport.tcp.ray_calls import Reach
 from ..transport.tcp.station import Address, Station
 from .caller_part import Caller
+from .protocol.messages import (
+    Diverted,
+    EndCrossingReading,
+    EndCrossingWriting,
+    FromWorker,
+    GrowCrossing,
+    LeftUnread,
+    Lost,
+    Overdue,
+    StrangerRefused,
+)
 from .supervision.supervised import SupervisedRun
-from .supervision.supervisor import Overdue, Phase, Supervisor
+from .supervision.supervisor import Phase, Supervisor
+from .worker.stationed import station_handlers
 
 __all__ = ["StationedRun"]
 
@@ -57,6 +69,11 @@ class StationedRun(SupervisedRun):
         self._station: Station | None = None  # of the caller's part
         self._seated = asyncio.Event()
         self._doubts: list[asyncio.Task[None]] = []  # about connections that broke
+        self._handlers |= {
+            Lost: self._on_lost,
+            StrangerRefused: self._on_refused,
+            LeftUnread: self._on_left_unread,
+        }
         self._decided(plan)
 
     def _decided(self, plan: Plan) -> None:
@@ -84,17 +101,17 @@ class StationedRun(SupervisedRun):
         index = len(plan.workers)
         loop = asyncio.get_running_loop()
 
-        def tell(*message: Any) -> None:
+        def tell(message: FromWorker) -> None:
             with suppress(RuntimeError):  # the loop is closed: the run is over
-                loop.call_soon_threadsafe(self._hear, index, message)
+                loop.call_soon_threadsafe(self._hear, message)
 
         station = self._station = Station(
             index,
             secret,
             host,
-            lost=lambda peer, why: tell("lost", peer, why),
-            refused=lambda text: tell("refused", text),
-            diverted=lambda peer, why: tell("diverted", peer, why),
+            lost=lambda peer, why: tell(Lost(index, peer, why)),
+            refused=lambda text: tell(StrangerRefused(text)),
+            diverted=lambda peer, why: tell(Diverted(index, peer, why)),
         )
 
         def equip(_: ExitStack, refused: Refused) -> tuple[Board, Links]:
@@ -132,42 +149,38 @@ class StationedRun(SupervisedRun):
         return home_of(self._spec.channels[channel], self._spec, self._plan, self._alone)
 
     def _end_writing(self, channel: int) -> None:
-        home, station = self._home(channel), self._station
-        if station is not None and home == station.me:
-            station.end_writing(channel)
-        else:
-            self._send(home, b"end_writing %d" % channel)
+        self._at_home(EndCrossingWriting(self._home(channel), channel))
 
     def _end_reading(self, channel: int) -> None:
-        home, station = self._home(channel), self._station
-        if station is not None and home == station.me:
-            station.end_reading(channel)
-        else:
-            self._send(home, b"end_reading %d" % channel)
+        self._at_home(EndCrossingReading(self._home(channel), channel))
 
     def _grow(self, channel: int, capacity: int, extra: int) -> None:
-        home, station = self._home(channel), self._station
-        if station is not None and home == station.me:
-            station.grow(channel, extra)
+        self._at_home(GrowCrossing(self._home(channel), channel, extra))
+
+    def _at_home(self, message: EndCrossingWriting | EndCrossingReading | GrowCrossing) -> None:
+        """Has something done where a channel is kept: on a worker, or by the station of the caller's part."""
+        station = self._station
+        if station is not None and message.worker == station.me:
+            station_handlers(station)[type(message)](message)
         else:
-            self._send(home, b"widen %d %d" % (channel, extra))
+            self._send(message)
 
     # -- what workers say
 
-    def _hear(self, part: int, message: tuple[Any, ...]) -> None:
-        match message:
-            case ("lost", peer, _) if peer in self._returning:  # if it lives, it has lost the connection, too
-                self._doubts.append(self._spawn(self._look_for(peer)))
-            case ("lost", _, why) if part in self._returning:
-                self._doubts.append(self._spawn(self._replace(part, why)))
-            case ("lost", peer, why):
-                self._doubts.append(self._spawn(self._confirm_loss(part, peer, why)))
-            case ("refused", text):
-                log.warning("%s", text)
-            case ("unread", counts):
-                self._unread.update(counts)
-            case _:
-                super()._hear(part, message)
+    def _on_lost(self, message: Lost) -> None:
+        if message.peer in self._returning:  # if it lives, it has lost the connection, too
+            doubt = self._look_for(message.peer)
+        elif message.worker in self._returning:
+            doubt = self._replace(message.worker, message.why)
+        else:
+            doubt = self._confirm_loss(message.worker, message.peer, message.why)
+        self._doubts.append(self._spawn(doubt))
+
+    def _on_refused(self, message: StrangerRefused) -> None:
+        log.warning("%s", message.text)
+
+    def _on_left_unread(self, message: LeftUnread) -> None:
+        self._unread.update(message.counts)
 
     def _count(self, worker: int, counts: bytes) -> None:
         """A worker has told what it has counted."""

@@ -33,10 +33,11 @@ from ...transport.tcp.ray_calls import Load
 from ...transport.tcp.station import Address, Station
 from ...transport.tcp.stream_frames import Chunk
 from .. import run_at_import
-from ..protocol.reporter import Reporter
+from ..protocol.messages import Diverted, LeftUnread, Lost, Printed, Reporter, StrangerRefused
 from ..worker import definitions
-from ..worker.life import StationedSetup, by_connection, flush_streams, load_failure, make_worker, obey, tell_end
-from ..worker.output import Printed
+from ..worker.life import by_connection, flush_streams, load_failure, make_worker, obey, tell_end
+from ..worker.output import PrintedStream
+from ..worker.stationed import StationedSetup, station_handlers
 from .calls import FETCHERS, packed, reaches
 
 __all__ = ["GROUPS", "HEARD_S", "Place", "WorkerActor"]
@@ -98,7 +99,7 @@ class WorkerActor:
         sys.setswitchinterval(SWITCH_S)  # the loop of the nodes shares the interpreter with threads for I/O and calls
         self._index = index
         self._wire = _Wire()
-        self._reporter = Reporter(by_connection(self._wire))
+        self._reporter = Reporter(index, by_connection(self._wire))
         self._board: Board | None = None
         self._host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call, unused-ignore]
         self._station = Station(
@@ -106,13 +107,13 @@ class WorkerActor:
         )
 
     def _lost(self, peer: int, why: str) -> None:
-        self._reporter.send("lost", peer, why)
+        self._reporter.send(Lost(self._index, peer, why))
 
     def _refused(self, text: str) -> None:
-        self._reporter.send("refused", text)
+        self._reporter.send(StrangerRefused(text))
 
     def _diverted(self, peer: int, why: str) -> None:
-        self._reporter.send("diverted", peer, why)
+        self._reporter.send(Diverted(self._index, peer, why))
 
     def place(self) -> Place:
         """Where this worker runs, and where its station listens."""
@@ -191,21 +192,21 @@ class WorkerActor:
         self, setup: StationedSetup, payload: bytes, live: Callable[[GraphSpec], Coroutine[Any, Any, None]]
     ) -> None:
         install_forwarding(self._reporter.log, setup.log_level)
-        sys.stdout = Printed(sys.stdout, self._printed(1))
-        sys.stderr = Printed(sys.stderr, self._printed(2))
+        sys.stdout = PrintedStream(sys.stdout, self._printed(1))
+        sys.stderr = PrintedStream(sys.stderr, self._printed(2))
         try:
             with run_at_import.loading(setup.modules, setup.begun_by):
                 spec = definitions.load(payload)
         except BaseException as error:  # whatever a user's module raises when it is imported
             self._reporter.failed(load_failure(setup, error))
-            self._reporter.send("finished")
+            self._reporter.finished()
         else:
             try:
                 with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # Ray's policy may be uvloop's
                     runner.run(live(spec))
             except BaseException as error:  # a fault of this house; raised, Ray would keep it to itself
                 self._reporter.failed(error)
-                self._reporter.send("finished")
+                self._reporter.finished()
         atexit.register(
             run_at_import.work_is_over
         )  # comes before what modules have registered, after the nodes' threads
@@ -215,7 +216,7 @@ class WorkerActor:
         self._wire.outbox.put(None)
 
     def _printed(self, stream: int) -> Callable[[str], None]:
-        return lambda text: self._reporter.send("printed", stream, text)
+        return lambda text: self._reporter.send(Printed(stream, text))
 
 
 async def _live(
@@ -236,15 +237,22 @@ async def _live(
     ends = BrokeredEnds(station, spec, plan, board, refused, setup.alone, again=setup.again)
     worker = make_worker(setup, spec, board, reporter, ends, setup.life)
     open_station()
-    others = {b"end_writing": station.end_writing, b"end_reading": station.end_reading, b"widen": station.grow}
     threading.Thread(
         target=obey,
-        args=(wire, asyncio.get_running_loop(), worker, reporter, others, None, threading.get_ident()),
+        args=(
+            wire,
+            asyncio.get_running_loop(),
+            worker,
+            reporter,
+            station_handlers(station),
+            None,
+            threading.get_ident(),
+        ),
         name="cascata-control",
         daemon=True,
     ).start()
     await worker.run()
     if not worker.cancelling:
         await station.served()
-    reporter.send("unread", station.unread())
+    reporter.send(LeftUnread(station.unread()))
     tell_end(reporter)

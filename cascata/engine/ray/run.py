@@ -30,13 +30,16 @@ from ...options import RunOptions
 from ...plan import measured, partition
 from ...transport.tcp.handshake import new_secret
 from ...transport.tcp.station import Address
-from ..boot import is_by_calls
 from ..caller_part import Caller
-from ..supervision import supervisor
+from ..choice import is_by_calls
+from ..protocol.messages import Diverted, Failed, Locate, Printed, ToWorker, read, write
+from ..supervision.events import Exited, Ready
+from ..supervision.supervisor import Phase
 from ..supervision.watchdog import WorkerWatch
 from ..tcp_workers import StationedRun
 from ..worker import definitions
-from ..worker.life import StationedSetup, modules_of
+from ..worker.life import modules_of
+from ..worker.stationed import StationedSetup
 from .actor import GROUPS, HEARD_S, Place, WorkerActor
 from .calls import FETCHERS, Detours, fetch, first_line, reaches
 from .cluster import (
@@ -91,9 +94,9 @@ class _Actor:
         self.place: Place | None = None
         self.over = False
 
-    def tell(self, command: bytes) -> None:
+    def tell(self, message: ToWorker) -> None:
         if not self.over:
-            self.handle.tell.options(concurrency_group="tell").remote(command)
+            self.handle.tell.options(concurrency_group="tell").remote(write(message))
 
     def __str__(self) -> str:
         if self.place is None:
@@ -123,6 +126,7 @@ class RayRun(StationedRun):
     ) -> None:
         until_there_is_a_cluster = Plan((tuple(spec.nodes),), {}, frozenset())
         super().__init__(spec, until_there_is_a_cluster, options, caller, alone)
+        self._handlers |= {Printed: self._on_printed, Diverted: self._on_diverted}
         self._ray = import_ray()
         self._actors: list[_Actor] = []
         self._kind: Any = None
@@ -208,7 +212,7 @@ class RayRun(StationedRun):
             self._plan,
             self._options.slow_after,
             board,
-            ask=lambda worker: self._tell(worker, b"where"),
+            ask=lambda worker: self._tell(Locate(worker)),
             signal_to=None,
             pid_of=pid_of,
         )
@@ -237,7 +241,7 @@ class RayRun(StationedRun):
                 self._begin_actor(actor, None)
             self._open_station(self._reachable(), reaches(len(self._actors), self._handles()))
         except (CascataError, self._ray.exceptions.RayError) as problem:
-            self._events.put_nowait(supervisor.Failed(None, problem))
+            self._events.put_nowait(Failed(None, problem))
 
     def _reachable(self) -> Mapping[int, Address]:
         if not self._direct:
@@ -254,7 +258,7 @@ class RayRun(StationedRun):
         begun = actor.handle.run.remote(setup, self._plan, payload, self._reachable(), self._handles())
         self._spawn(self._see_that_it_begins(actor, begun))
         # From now on it is asked to stop before it is killed: commands wait until it can hear them.
-        self._events.put_nowait(supervisor.Ready(actor.index))
+        self._events.put_nowait(Ready(actor.index))
         self._spawn(self._listen(actor))
 
     def _restart(self, worker: int, death: CascataError) -> None:
@@ -272,7 +276,7 @@ class RayRun(StationedRun):
         except (CascataError, self._ray.exceptions.RayError) as problem:
             if not actor.over:  # else it was killed on the way
                 problem.add_note(f"it was to start again: {death}")
-                self._events.put_nowait(supervisor.Failed(None, problem))
+                self._events.put_nowait(Failed(None, problem))
 
     async def _see_that_it_begins(self, actor: _Actor, begun: Any) -> None:
         """A call that Ray loses would be a wait without an end. A death is told by `_listen`."""
@@ -283,7 +287,7 @@ class RayRun(StationedRun):
             why = first_line(problem) if str(problem) else f"it has not begun after {BOOT_S:.0f} s"
             error = CascataError(f"worker {actor.index} ({nodes}), {actor}, could not begin: {why}")
             error.__cause__ = problem
-            self._events.put_nowait(supervisor.Failed(None, error))
+            self._events.put_nowait(Failed(None, error))
         except self._ray.exceptions.RayError:
             pass
 
@@ -388,7 +392,7 @@ class RayRun(StationedRun):
                 self._count(actor.index, counts)
             for message in messages:
                 if message is not None:
-                    self._hear(actor.index, pickle.loads(message))
+                    self._hear(read(message))
             if messages and messages[-1] is None:
                 break
         self._bury(actor, code)
@@ -397,18 +401,13 @@ class RayRun(StationedRun):
         if not actor.over:
             actor.over = True
             self._ray.kill(actor.handle)
-            self._events.put_nowait(supervisor.Exited(actor.index, code, time.monotonic()))
+            self._events.put_nowait(Exited(actor.index, code, time.monotonic()))
 
-    def _hear(self, part: int, message: tuple[Any, ...]) -> None:
-        match message:
-            case ("printed", 1, text):
-                _print(sys.stdout, text)
-            case ("printed", 2, text):
-                _print(sys.stderr, text)
-            case ("diverted", peer, why):
-                self._divert(part, peer, why)
-            case _:
-                super()._hear(part, message)
+    def _on_printed(self, message: Printed) -> None:
+        _print(sys.stdout if message.stream == 1 else sys.stderr, message.text)
+
+    def _on_diverted(self, message: Diverted) -> None:
+        self._divert(message.worker, message.peer, message.why)
 
     def _divert(self, part: int, peer: int, why: str) -> None:
         """Two parts cannot connect: what they send to each other goes by calls."""
@@ -435,14 +434,14 @@ class RayRun(StationedRun):
         for actor, alive in zip(ends, answers, strict=True):
             if not alive:
                 self._bury(actor, None)
-        if not all(answers) or self._supervisor.phase not in (supervisor.Phase.RUNNING, supervisor.Phase.DRAINING):
+        if not all(answers) or self._supervisor.phase not in (Phase.RUNNING, Phase.DRAINING):
             return
         where = " and ".join(f"worker {actor.index} ({actor})" for actor in ends)
         others = "" if len(ends) > 1 else " and this program"
         error = CascataError(
             f"the connection between {where}{others} broke: {why}. Both are alive: look at the network between them"
         )
-        self._events.put_nowait(supervisor.Failed(None, error))
+        self._events.put_nowait(Failed(None, error))
 
     async def _look_for(self, worker: int) -> None:
         actor = self._actors[worker]
@@ -462,8 +461,8 @@ class RayRun(StationedRun):
 
     # -- what workers are told
 
-    def _send(self, worker: int, command: bytes) -> None:
-        self._actors[worker].tell(command)
+    def _send(self, message: ToWorker) -> None:
+        self._actors[message.worker].tell(message)
 
     def _kill(self, worker: int) -> None:
         self._bury(self._actors[worker], None)
