@@ -21,8 +21,8 @@ from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..options import RunOptions
 from ..runtime.worker import Links, Refused
+from ..transport.tcp import ports
 from ..transport.tcp.ends import BrokeredEnds, home_of
-from ..transport.tcp.ray_calls import Reach
 from ..transport.tcp.station import Address, Station
 from .caller_part import Caller
 from .supervision.supervised import SupervisedRun
@@ -39,6 +39,9 @@ class StationedRun(SupervisedRun):
 
     Args:
         alone: the nodes that start again when their worker dies; each has a worker of its own.
+
+    Raises:
+        CascataError: the environment asks for ports that cannot be.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class StationedRun(SupervisedRun):
     ) -> None:
         super().__init__(spec, plan, options, caller)
         self._alone = alone
+        self._ports = ports.asked_for()
         self._counted: dict[int, bytes] = {}  # what each worker has told last of what it counted
         self._lives: Counter[int] = Counter()  # how often each worker was started again
         self._board: Board | None = None
@@ -92,9 +96,10 @@ class StationedRun(SupervisedRun):
             index,
             secret,
             host,
+            ports=self._ports,
             lost=lambda peer, why: tell("lost", peer, why),
+            unreached=lambda peer, why: tell("unreached", peer, why),
             refused=lambda text: tell("refused", text),
-            diverted=lambda peer, why: tell("diverted", peer, why),
         )
 
         def equip(_: ExitStack, refused: Refused) -> tuple[Board, Links]:
@@ -115,10 +120,10 @@ class StationedRun(SupervisedRun):
         station = self._station
         return {**workers} if station is None else {**workers, station.me: station.address}
 
-    def _open_station(self, addresses: Mapping[int, Address], reaches: Mapping[int, Reach] | None = None) -> None:
+    def _open_station(self, addresses: Mapping[int, Address]) -> None:
         """Lets the caller's part connect: from now on frames come."""
         if self._station is not None:
-            self._station.open(addresses, reaches)
+            self._station.open(addresses)
 
     async def _close_station(self) -> None:
         """When no worker is left: what was in the channels that the caller's part keeps, and its end."""
@@ -158,10 +163,11 @@ class StationedRun(SupervisedRun):
         match message:
             case ("lost", peer, _) if peer in self._returning:  # if it lives, it has lost the connection, too
                 self._doubts.append(self._spawn(self._look_for(peer)))
-            case ("lost", _, why) if part in self._returning:
-                self._doubts.append(self._spawn(self._replace(part, why)))
-            case ("lost", peer, why):
-                self._doubts.append(self._spawn(self._confirm_loss(part, peer, why)))
+            case ("lost" | "unreached" as how, peer, why):
+                error = self._without_connection(part, peer, how, why)
+                of_no_use = part in self._returning
+                doubt = self._replace(part, error) if of_no_use else self._confirm_loss(part, peer, error)
+                self._doubts.append(self._spawn(doubt))
             case ("refused", text):
                 log.warning("%s", text)
             case ("unread", counts):
@@ -175,13 +181,29 @@ class StationedRun(SupervisedRun):
             self._board.merge(counts, self._counted.get(worker, b""))
             self._counted[worker] = counts
 
-    async def _replace(self, worker: int, why: str) -> None:
+    def _without_connection(self, part: int, peer: int, how: str, why: str) -> CascataError:
+        """The error of two parts that live, and have no connection (any more)."""
+        here, there = self._in_words(part), self._in_words(peer)
+        if how == "lost":
+            return CascataError(
+                f"the connection between {here} and {there} broke: {why}. Both live: look at the network between them"
+            )
+        return CascataError(
+            f"{here} could not connect to {there}: {why}. Both live, and the network between them keeps this port "
+            f"closed: {ports.ports_to_open(self._ports)}"
+        )
+
+    def _in_words(self, part: int) -> str:
+        """A part of the run, for whoever looks for what is between it and another one."""
+        if part == len(self._plan.workers):
+            return "this program"
+        return f"worker {part} ({', '.join(self._plan.workers[part])})"
+
+    async def _replace(self, worker: int, error: CascataError) -> None:
         """A worker that may start again is cut off from what it needs: it is of no use any more."""
         life = self._lives[worker]
         await asyncio.sleep(TOLD_S)  # if the other one has died, that ends the run
         if life == self._lives[worker] and self._supervisor.phase in (Phase.RUNNING, Phase.DRAINING):
-            nodes = ", ".join(self._plan.parts[worker])
-            error = CascataError(f"worker {worker} ({nodes}) lost the connection to another one: {why}")
             self._events.put_nowait(Overdue(worker, error))
 
     def _restart(self, worker: int, death: CascataError) -> None:
@@ -193,5 +215,5 @@ class StationedRun(SupervisedRun):
         """The connection to a worker broke that may start again: where its death does not tell itself, looks for it."""
 
     @abstractmethod
-    async def _confirm_loss(self, part: int, peer: int, why: str) -> None:
-        """A connection between two parts broke. The death of one tells itself; else the network is to blame."""
+    async def _confirm_loss(self, part: int, peer: int, error: CascataError) -> None:
+        """Two parts have no connection (any more). The death of one tells itself; else this error ends the run."""
