@@ -32,7 +32,6 @@ __all__ = [
     "CycleRests",
     "CycleUnread",
     "Describe",
-    "Diverted",
     "Doing",
     "DrainWorker",
     "EndCrossingReading",
@@ -63,6 +62,7 @@ __all__ = [
     "StrangerRefused",
     "Terminated",
     "ToWorker",
+    "Unreached",
     "WritersDone",
     "read",
     "write",
@@ -344,8 +344,8 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class Diverted:
-    """A worker's station cannot connect to that of another part: what they send to each other goes by calls of Ray."""
+class Unreached:
+    """A worker's station could not connect to that of another part."""
 
     worker: int
     peer: int
@@ -405,7 +405,7 @@ FromWorker = (
     | Counted
     | Listens
     | Lost
-    | Diverted
+    | Unreached
     | StrangerRefused
     | LeftUnread
 )
