@@ -44,6 +44,7 @@ from cascata.engine.local import forkserver
 from cascata.errors import CascataError, ComponentError, DeadlockError, LedgerError
 from tests import leaks
 from tests.fault.killed_graphs import ITEMS, Double, DoubleAgain, between, chain, feed, note
+from tests.processes import below, lives, read
 
 __all__ = ["Tally", "campaign"]
 
@@ -484,31 +485,6 @@ def unexpected(end: str, struck: tuple[str, str]) -> list[str]:
     if what == "stop" and end != "RunTimeout":
         return ["what does not answer is ended by the timeout"]
     return []
-
-
-def below(pid: int) -> list[int]:
-    """Processes below another one, the dead ones that nobody has reaped included."""
-    found = [pid]
-    for parent in found:  # grows on the way
-        with contextlib.suppress(OSError):
-            for thread in os.listdir(f"/proc/{parent}/task"):  # noqa: PTH208
-                found += map(int, read(f"/proc/{parent}/task/{thread}/children").split())
-    return found[1:]
-
-
-def lives(pid: int) -> bool:
-    """Whether a process runs: a zombie does not."""
-    stat = read(f"/proc/{pid}/stat")
-    return bool(stat) and stat[stat.rindex(")") + 2] not in "ZX"
-
-
-def read(path: str) -> str:
-    """A file of /proc; empty when its process is gone. Called a thousand times a second: so without `Path`."""
-    try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-            return file.read().decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def reap() -> None:
