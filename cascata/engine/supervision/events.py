@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...records import dataclass
 from ..protocol.messages import (
     CycleRests,
     CycleUnread,
@@ -16,6 +15,7 @@ from ..protocol.messages import (
     Finished,
     Idle,
     IdleConfirmed,
+    Message,
     Overdue,
     ReaderDone,
     SourcesEnded,
@@ -35,15 +35,13 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Message):
     """A worker has booted: from now on it does what it is told."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class Exited:
+class Exited(Message):
     """The process of a worker is gone, and all that it said has been handed in.
 
     `at`: seconds, on a clock that does not go back.
@@ -54,8 +52,7 @@ class Exited:
     at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class StopAsked:
+class StopAsked(Message):
     """The user wants the run to drain; what is left after `within` seconds (None: the run's `grace`) is cancelled.
 
     `unhurried`: that is for the sources alone. What they have sent has as long as it takes.
@@ -65,32 +62,27 @@ class StopAsked:
     unhurried: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CancelAsked:
+class CancelAsked(Message):
     """The run is to end now, without an error of its own (Ctrl-C, a cancelled task)."""
 
 
-@dataclass(frozen=True, slots=True)
-class KillAsked:
+class KillAsked(Message):
     """The run is to end at once, whatever its workers do."""
 
 
-@dataclass(frozen=True, slots=True)
-class TimedOut:
+class TimedOut(Message):
     """The run's `timeout` passed."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class TimeoutReported:
+class TimeoutReported(Message):
     """What the workers that answered said of what they are doing."""
 
     doing: Mapping[int, str]
 
 
-@dataclass(frozen=True, slots=True)
-class GraceOver:
+class GraceOver(Message):
     """The time is over that workers had to end by themselves."""
 
 

@@ -7,8 +7,7 @@ instructions here are carried out by the engine.
 from __future__ import annotations
 
 from ...errors import CascataError
-from ...records import dataclass
-from ..protocol.messages import CancelWorker, ConfirmIdle, DrainWorker, EndCycle, EndSources, StopCycle
+from ..protocol.messages import CancelWorker, ConfirmIdle, DrainWorker, EndCycle, EndSources, Message, StopCycle
 
 __all__ = [
     "DescribeWorkers",
@@ -23,15 +22,13 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class KillWorker:
+class KillWorker(Message):
     """Kill a worker's process."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class RestartWorker:
+class RestartWorker(Message):
     """Start the nodes of a worker that has died again, on a new process.
 
     `death` is why what it had in hand has failed; `times` it was started again lately, with this one.
@@ -42,22 +39,19 @@ class RestartWorker:
     times: int
 
 
-@dataclass(frozen=True, slots=True)
-class EndWriting:
+class EndWriting(Message):
     """No writer of a channel is left: its readers get what is queued, then its end."""
 
     channel: int
 
 
-@dataclass(frozen=True, slots=True)
-class EndReading:
+class EndReading(Message):
     """No reader of a channel is left: its writers are refused."""
 
     channel: int
 
 
-@dataclass(frozen=True, slots=True)
-class Grow:
+class Grow(Message):
     """Nothing could move for want of room: give a channel more of it, and say so in the log.
 
     `worker` owns the channel if it is a local one; None for one that crosses. `waits` says who waits for whom.
@@ -70,22 +64,19 @@ class Grow:
     waits: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SetTimer:
+class SetTimer(Message):
     """Hand in `GraceOver` after some seconds; a new timer replaces the one before."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class DescribeWorkers:
+class DescribeWorkers(Message):
     """Ask the workers what they are doing; hand in `TimeoutReported` within some seconds."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Message):
     """The run is over; `Supervisor.errors` says how."""
 
 
