@@ -341,6 +341,8 @@ class Lane:
     def strike(self, victim: str, what: str) -> list[int] | None:
         """Sends the signal. Returns who is stopped since, or None when there was nobody to send it to."""
         pids = [self.pid] if victim == "program" else self.processes(victim)
+        if what == "stop" and self.way != "fork":
+            pids = [pid for pid in pids if not self.is_still_the_program(pid)]
         if not pids:
             return None
         pid = self.choose.choice(pids)
@@ -356,6 +358,10 @@ class Lane:
         except ProcessLookupError:
             return None
         return []
+
+    def is_still_the_program(self, pid: int) -> bool:
+        """Whether a process is between `vfork` and `exec`: until then it is its program, which stands still with it."""
+        return read(f"/proc/{pid}/cmdline") == read(f"/proc/{self.pid}/cmdline")
 
     def processes(self, victim: str) -> list[int]:
         """The living ones of that kind; a resource tracker of the standard library is neither."""
