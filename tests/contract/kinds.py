@@ -165,6 +165,12 @@ class EdgeReader(_Taking):
             self.is_open = False
             self.reader.close()
 
+    async def close_and_wait(self) -> bool:
+        waiting = asyncio.ensure_future(self.reader.wait())
+        await asyncio.sleep(0)
+        await self.close()
+        return await waiting or await self.reader.wait()
+
     async def end(self) -> None:
         await self.close()
         if self.hub is not None:

@@ -254,6 +254,7 @@ class CrossingReader:
         if self._users:
             self._waiters.wake()
             return {}
+        self.finish()  # a task of the caller's may still come here, after a run that failed: it looks at no carrier
         self._tally.settle(len(self.items))
         self._carrier.close(len(self.items))
         return self._tally.left()

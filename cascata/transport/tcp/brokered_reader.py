@@ -263,6 +263,7 @@ class BrokeredReader:
         if self._users:
             self._wake(1)
             return {}
+        self.finish()  # a task of the caller's may still come here, after a run that failed: nothing would wake it
         self._tally.settle(len(self.items))
         with self._closing:
             self._closed = True
