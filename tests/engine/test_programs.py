@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from cascata.engine.boot import is_portable
+from cascata.engine.choice import is_portable
 from tests.cells import matrix, other
 from tests.programs import Script
 

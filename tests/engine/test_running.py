@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cascata import CascataError, Graph, In, Out, component
-from cascata.engine.boot import is_portable
+from cascata.engine.choice import is_portable
 from cascata.errors import ComponentError, DefinitionError, RunTimeout
 from tests.engine.parts import PATIENCE_S, Count, Endless, Flag, Keep, Notes, Pass, count_to, keep
 from tests.speed import in_time

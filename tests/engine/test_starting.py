@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from cascata.engine.boot import is_portable
+from cascata.engine.choice import is_portable
 from tests.programs import Script
 
 pytestmark = pytest.mark.skipif(is_portable(), reason="speaks of the fork server")

@@ -17,7 +17,7 @@ import pytest
 
 from cascata import Graph
 from cascata.engine import sigterm
-from cascata.engine.boot import is_portable
+from cascata.engine.choice import is_portable
 from cascata.engine.local import forkserver
 from cascata.errors import CascataError
 from tests.engine.parts import Count

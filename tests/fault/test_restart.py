@@ -17,7 +17,7 @@ import pytest
 
 from cascata import Failure, Graph, In, Out, Sink, Source, State, Stream, component
 from cascata.engine.local import portable
-from cascata.engine.protocol.reporter import Reporter
+from cascata.engine.protocol.messages import Reporter
 from cascata.engine.worker import portable as portable_worker
 from cascata.errors import ComponentError, DefinitionError, WorkerDied
 from tests.cells import other
