@@ -72,6 +72,17 @@ graph = Graph()
 """
 
 
+WAITS_FOR_NOW: Final = """
+while not os.path.exists("now"):
+    time.sleep(0.01)
+"""
+
+
+def now(running: Program) -> None:
+    """Lets a program go on that waits for it."""
+    (running.path.parent / "now").touch()
+
+
 KINDS: Final = ["Waits", "Flows", "Sleeps", "Spins", "HoldsTheGil", "Shielded"]
 
 
@@ -99,10 +110,12 @@ def test_when_the_parent_exits_without_notice_its_workers_are_gone(program: Any,
     running: Program = program(
         BUSY
         + f"graph.one = Sleeps\ngraph.two = Waits\ngraph.start(num_workers=2, start_method={start_method!r})\n"
-        + "time.sleep(0.6)\nprint('exits', flush=True)\nos._exit(3)\n"
+        + WAITS_FOR_NOW
+        + "os._exit(3)\n"
     )
-    running.lines_until("exits")
+    running.lines_until("ready", 2)
     running.descendants()
+    now(running)
     code, _ = running.end()
     assert code == 3
 
@@ -127,14 +140,18 @@ def test_a_process_that_the_program_forked_does_not_keep_workers_alive(program: 
         + """
 graph.one = Waits
 graph.start(num_workers=1)
-time.sleep(0.5)
+"""
+        + WAITS_FOR_NOW
+        + """
 if not os.fork():
     print("forked", flush=True)
-    time.sleep(5)
+    time.sleep(60)
     os._exit(0)
 time.sleep(60)
 """
     )
+    running.lines_until("ready")
+    now(running)
     running.lines_until("forked")
     *_, forked = sorted(running.descendants())
     running.signal(signal.SIGKILL)
