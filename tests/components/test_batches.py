@@ -14,6 +14,7 @@ from cascata.components import Batch, CollectToList, FlatMap, Take, TimeWindow, 
 from cascata.errors import ComponentError
 from tests.components.helpers import around, through
 from tests.engine.parts import Endless, Flag, Notes, keep
+from tests.speed import allowed
 
 Options = dict[str, Any]
 
@@ -113,7 +114,7 @@ def test_the_time_of_a_batch_begins_with_its_first_item(notes: Notes) -> None:
 
     @component
     async def PauseThenTwo(item: Out[int]) -> None:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(allowed(0.3))
         await item.send(1)
         await asyncio.sleep(0.02)
         await item.send(2)
@@ -121,7 +122,7 @@ def test_the_time_of_a_batch_begins_with_its_first_item(notes: Notes) -> None:
     graph = Graph()
     graph.source = PauseThenTwo
     graph.batch = Batch
-    graph.batch.seconds < 0.25
+    graph.batch.seconds < allowed(0.25)
     graph.source.item >> graph.batch.inp
     keep(graph, graph.batch.out, notes)
     graph.run(engine="inline")

@@ -561,4 +561,4 @@ def test_a_stream_is_reported_as_starved_and_not_as_busy_while_it_waits(notes: N
     graph.rest.sent >> graph.keep.item
     node = graph.run(engine="inline").nodes["rest"]
     assert node.starved_s >= 0.19
-    assert node.busy_s < 0.1
+    assert node.busy_s < node.starved_s / 2
