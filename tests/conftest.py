@@ -43,8 +43,6 @@ REPEATED_IN: Final = {
     "tests/language/": dict.fromkeys(("1 to 3 workers", "2 workers", "3 workers"), "inline"),
     "tests/engine/": {"inline": "2 workers"},
     "tests/contract/": {
-        "by calls, fetched": "by calls, one loop",
-        "by calls, one loop": "brokered, one loop",
         **{f"{kind}, multiprocess fork": f"{kind}, one loop" for kind in ("ring", "crossing", "brokered", "public")},
     },
 }

@@ -9,28 +9,22 @@ from ..errors import CascataError
 from ..options import RunOptions
 from . import run_at_import
 
-__all__ = ["is_by_calls", "is_portable", "start_method_of"]
+__all__ = ["is_portable", "start_method_of"]
 
 
 def is_portable() -> bool:
-    """Whether local runs use the portable transport: off Linux, or when `CASCATA_TRANSPORT=portable` asks for it."""
-    return _asked() == "portable" or sys.platform != "linux"
+    """Whether local runs use the portable transport: off Linux, or when `CASCATA_TRANSPORT=portable` asks for it.
 
-
-def is_by_calls() -> bool:
-    """Whether workers on Ray are not even to try to connect to each other: `CASCATA_TRANSPORT=calls` asks for it."""
-    return _asked() == "calls"
-
-
-def _asked() -> str:
-    """The transport that is asked for. Raises `CascataError` when there is none of that name."""
+    Raises:
+        CascataError: something else is asked for.
+    """
     asked = os.environ.get("CASCATA_TRANSPORT", "")
-    if asked not in ("", "portable", "calls"):
+    if asked not in ("", "portable"):
         raise CascataError(
-            f"CASCATA_TRANSPORT={asked!r}: what can be asked for is 'portable', for local workers, and 'calls', for "
-            f"workers on Ray. Unset it to have what suits the system and the network"
+            f"CASCATA_TRANSPORT={asked!r}: what can be asked for is 'portable', for local workers. Unset it to have "
+            f"what suits the system"
         )
-    return asked
+    return asked == "portable" or sys.platform != "linux"
 
 
 def start_method_of(options: RunOptions) -> str:

@@ -21,12 +21,11 @@ from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..options import RunOptions
 from ..runtime.worker import Links, Refused
+from ..transport.tcp import ports
 from ..transport.tcp.ends import BrokeredEnds, home_of
-from ..transport.tcp.ray_calls import Reach
 from ..transport.tcp.station import Address, Station
 from .caller_part import Caller
 from .protocol.messages import (
-    Diverted,
     EndCrossingReading,
     EndCrossingWriting,
     FromWorker,
@@ -35,6 +34,7 @@ from .protocol.messages import (
     Lost,
     Overdue,
     StrangerRefused,
+    Unreached,
 )
 from .supervision.supervised import SupervisedRun
 from .supervision.supervisor import Phase, Supervisor
@@ -51,6 +51,9 @@ class StationedRun(SupervisedRun):
 
     Args:
         alone: the nodes that start again when their worker dies; each has a worker of its own.
+
+    Raises:
+        CascataError: the environment asks for ports that cannot be.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class StationedRun(SupervisedRun):
     ) -> None:
         super().__init__(spec, plan, options, caller)
         self._alone = alone
+        self._ports = ports.asked_for()
         self._counted: dict[int, bytes] = {}  # what each worker has told last of what it counted
         self._lives: Counter[int] = Counter()  # how often each worker was started again
         self._board: Board | None = None
@@ -71,6 +75,7 @@ class StationedRun(SupervisedRun):
         self._doubts: list[asyncio.Task[None]] = []  # about connections that broke
         self._handlers |= {
             Lost: self._on_lost,
+            Unreached: self._on_lost,
             StrangerRefused: self._on_refused,
             LeftUnread: self._on_left_unread,
         }
@@ -109,9 +114,10 @@ class StationedRun(SupervisedRun):
             index,
             secret,
             host,
+            ports=self._ports,
             lost=lambda peer, why: tell(Lost(index, peer, why)),
+            unreached=lambda peer, why: tell(Unreached(index, peer, why)),
             refused=lambda text: tell(StrangerRefused(text)),
-            diverted=lambda peer, why: tell(Diverted(index, peer, why)),
         )
 
         def equip(_: ExitStack, refused: Refused) -> tuple[Board, Links]:
@@ -132,10 +138,10 @@ class StationedRun(SupervisedRun):
         station = self._station
         return {**workers} if station is None else {**workers, station.me: station.address}
 
-    def _open_station(self, addresses: Mapping[int, Address], reaches: Mapping[int, Reach] | None = None) -> None:
+    def _open_station(self, addresses: Mapping[int, Address]) -> None:
         """Lets the caller's part connect: from now on frames come."""
         if self._station is not None:
-            self._station.open(addresses, reaches)
+            self._station.open(addresses)
 
     async def _close_station(self) -> None:
         """When no worker is left: what was in the channels that the caller's part keeps, and its end."""
@@ -167,13 +173,17 @@ class StationedRun(SupervisedRun):
 
     # -- what workers say
 
-    def _on_lost(self, message: Lost) -> None:
-        if message.peer in self._returning:  # if it lives, it has lost the connection, too
+    def _on_lost(self, message: Lost | Unreached) -> None:
+        if isinstance(message, Lost) and message.peer in self._returning:  # if it lives, it has lost it, too
             doubt = self._look_for(message.peer)
-        elif message.worker in self._returning:
-            doubt = self._replace(message.worker, message.why)
         else:
-            doubt = self._confirm_loss(message.worker, message.peer, message.why)
+            error = self._without_connection(message)
+            of_no_use = message.worker in self._returning
+            doubt = (
+                self._replace(message.worker, error)
+                if of_no_use
+                else self._confirm_loss(message.worker, message.peer, error)
+            )
         self._doubts.append(self._spawn(doubt))
 
     def _on_refused(self, message: StrangerRefused) -> None:
@@ -188,13 +198,29 @@ class StationedRun(SupervisedRun):
             self._board.merge(counts, self._counted.get(worker, b""))
             self._counted[worker] = counts
 
-    async def _replace(self, worker: int, why: str) -> None:
+    def _without_connection(self, message: Lost | Unreached) -> CascataError:
+        """The error of two parts that live, and have no connection (any more)."""
+        here, there, why = self._in_words(message.worker), self._in_words(message.peer), message.why
+        if isinstance(message, Lost):
+            return CascataError(
+                f"the connection between {here} and {there} broke: {why}. Both live: look at the network between them"
+            )
+        return CascataError(
+            f"{here} could not connect to {there}: {why}. Both live, and the network between them keeps this port "
+            f"closed: {ports.ports_to_open(self._ports)}"
+        )
+
+    def _in_words(self, part: int) -> str:
+        """A part of the run, for whoever looks for what is between it and another one."""
+        if part == len(self._plan.workers):
+            return "this program"
+        return f"worker {part} ({', '.join(self._plan.workers[part])})"
+
+    async def _replace(self, worker: int, error: CascataError) -> None:
         """A worker that may start again is cut off from what it needs: it is of no use any more."""
         life = self._lives[worker]
         await asyncio.sleep(TOLD_S)  # if the other one has died, that ends the run
         if life == self._lives[worker] and self._supervisor.phase in (Phase.RUNNING, Phase.DRAINING):
-            nodes = ", ".join(self._plan.parts[worker])
-            error = CascataError(f"worker {worker} ({nodes}) lost the connection to another one: {why}")
             self._events.put_nowait(Overdue(worker, error))
 
     def _restart(self, worker: int, death: CascataError) -> None:
@@ -206,5 +232,5 @@ class StationedRun(SupervisedRun):
         """The connection to a worker broke that may start again: where its death does not tell itself, looks for it."""
 
     @abstractmethod
-    async def _confirm_loss(self, part: int, peer: int, why: str) -> None:
-        """A connection between two parts broke. The death of one tells itself; else the network is to blame."""
+    async def _confirm_loss(self, part: int, peer: int, error: CascataError) -> None:
+        """Two parts have no connection (any more). The death of one tells itself; else this error ends the run."""

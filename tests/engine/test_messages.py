@@ -165,7 +165,7 @@ def test_each_message_of_a_worker_is_seen_to_by_the_engine_or_decided_about_by_t
     spec = graph.resolve()
     plan = Plan((("count",),), {}, frozenset())
     engine = PortableRun(spec, plan, RunOptions.of({}, "run"))
-    by_others = {messages.Printed, messages.Diverted}  # of an engine that needs Ray
+    by_others = {messages.Printed}  # of an engine that needs Ray
     for message in FROM_WORKER:
         if type(message) in engine._handlers or type(message) in by_others:
             continue

@@ -323,6 +323,7 @@ class PortableRun(StationedRun):
             plan=self._plan,
             secret=self._secret,
             host=HOST,
+            ports=self._ports,
             alone=frozenset(self._alone),
             death=None if death is None else pickle.dumps(death),
             counted=b"" if death is None else self._counted.get(index, b""),
@@ -392,20 +393,14 @@ class PortableRun(StationedRun):
         self._addresses[message.worker] = message.address
         self._introduce()
 
-    async def _confirm_loss(self, part: int, peer: int, why: str) -> None:
+    async def _confirm_loss(self, part: int, peer: int, error: CascataError) -> None:
         await asyncio.sleep(HEARD_S)
         if self._supervisor.phase not in (Phase.RUNNING, Phase.DRAINING):
             return
         process = self._handles[peer].process if peer in self._handles else None
         exitcode = None if process is None else process.exitcode
-        error = (
-            CascataError(
-                f"the connection between worker {part} and worker {peer} broke: {why}. Both workers live: look at "
-                f"what is between them (a firewall, a limit of connections)"
-            )
-            if exitcode is None
-            else died(peer, exitcode, self._plan.parts[peer])
-        )
+        if exitcode is not None:
+            error = died(peer, exitcode, self._plan.parts[peer])
         self._events.put_nowait(Failed(part, error))
 
     async def _bury(self, handle: _Handle) -> None:

@@ -31,7 +31,6 @@ __all__ = [
     "CycleRests",
     "CycleUnread",
     "Describe",
-    "Diverted",
     "Doing",
     "DrainWorker",
     "EndCrossingReading",
@@ -63,6 +62,7 @@ __all__ = [
     "StrangerRefused",
     "Terminated",
     "ToWorker",
+    "Unreached",
     "WritersDone",
     "read",
     "write",
@@ -344,8 +344,8 @@ class Lost(Message):
     why: str
 
 
-class Diverted(Message):
-    """A worker's station cannot connect to that of another part: what they send to each other goes by calls of Ray."""
+class Unreached(Message):
+    """A worker's station could not connect to that of another part."""
 
     worker: int
     peer: int
@@ -403,7 +403,7 @@ FromWorker = (
     | Counted
     | Listens
     | Lost
-    | Diverted
+    | Unreached
     | StrangerRefused
     | LeftUnread
 )

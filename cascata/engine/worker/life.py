@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from ...errors import CascataError, ComponentError, RunAtImport, in_words
@@ -51,6 +51,7 @@ __all__ = [
     "Setup",
     "Wire",
     "by_connection",
+    "cannot_listen",
     "flush_streams",
     "handlers",
     "heed_signals",
@@ -161,6 +162,14 @@ def flush_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # a program may have been started without
             stream.flush()
+
+
+def cannot_listen(worker: int, nodes: Sequence[str], problem: Exception) -> CascataError:
+    """The error for a worker that the others could not connect to."""
+    why = str(problem) if isinstance(problem, CascataError) else in_words(problem)
+    error = CascataError(f"worker {worker} ({', '.join(nodes)}) cannot listen for the others: {why}")
+    error.__cause__ = problem
+    return error
 
 
 def load_failure(setup: Setup, error: BaseException) -> CascataError:

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Final
 
 from ... import log
-from ...errors import SerializationError
+from ...errors import CascataError, SerializationError
 from ...model import GraphSpec, Plan
 from ...observe.board import Board
 from ...observe.log import install_forwarding
@@ -37,11 +37,13 @@ from ..protocol.messages import (
     Lost,
     Reporter,
     Terminated,
+    Unreached,
 )
 from . import definitions
 from .exit import begin_after_fork, finish
 from .life import (
     by_connection,
+    cannot_listen,
     flush_streams,
     heed_signals,
     load_failure,
@@ -67,6 +69,8 @@ class PortableSetup(StationedSetup):
     plan: Plan
     secret: bytes
     host: str
+    ports: range
+    """At which its station may listen."""
     trackers: dict[str, int]
     """Package -> fd of its resource tracker, of a worker that spawn starts; to others it comes another way."""
 
@@ -117,16 +121,13 @@ def main(connection: Any) -> None:
     if setup.trackers:
         join_trackers(setup.trackers)
     install_forwarding(reporter.log, setup.log_level)
-    station: Station | None = None
     try:
-        if setup.crossing:
-            station = Station(
-                setup.index,
-                setup.secret,
-                setup.host,
-                lost=lambda peer, why: reporter.send(Lost(setup.index, peer, why)),
-                refused=log.warning,
-            )
+        station = _station(setup, reporter) if setup.crossing else None
+    except (CascataError, OSError) as problem:
+        reporter.failed(cannot_listen(setup.index, setup.nodes, problem))
+        reporter.finished()
+        return
+    try:
         with run_at_import.loading(setup.modules, setup.begun_by):
             spec = definitions.load(payload)
     except BaseException as error:  # whatever a user's module raises when it is imported
@@ -150,6 +151,18 @@ def main(connection: Any) -> None:
     del spec
     finish(("__main__", *setup.modules))
     flush_streams()
+
+
+def _station(setup: PortableSetup, reporter: Reporter) -> Station:
+    return Station(
+        setup.index,
+        setup.secret,
+        setup.host,
+        ports=setup.ports,
+        lost=lambda peer, why: reporter.send(Lost(setup.index, peer, why)),
+        unreached=lambda peer, why: reporter.send(Unreached(setup.index, peer, why)),
+        refused=log.warning,
+    )
 
 
 def _is_forked() -> bool:
