@@ -75,7 +75,7 @@ class StationedRun(SupervisedRun):
         self._doubts: list[asyncio.Task[None]] = []  # about connections that broke
         self._handlers |= {
             Lost: self._on_lost,
-            Unreached: self._on_lost,
+            Unreached: self._on_unreached,
             StrangerRefused: self._on_refused,
             LeftUnread: self._on_left_unread,
         }
@@ -173,18 +173,22 @@ class StationedRun(SupervisedRun):
 
     # -- what workers say
 
-    def _on_lost(self, message: Lost | Unreached) -> None:
-        if isinstance(message, Lost) and message.peer in self._returning:  # if it lives, it has lost it, too
-            doubt = self._look_for(message.peer)
+    def _on_lost(self, message: Lost) -> None:
+        if message.peer in self._returning:  # if it lives, it has lost the connection, too
+            self._doubts.append(self._spawn(self._look_for(message.peer)))
         else:
-            error = self._without_connection(message)
-            of_no_use = message.worker in self._returning
-            doubt = (
-                self._replace(message.worker, error)
-                if of_no_use
-                else self._confirm_loss(message.worker, message.peer, error)
+            self._without_connection(
+                message,
+                f"the connection between {self._in_words(message.worker)} and {self._in_words(message.peer)} broke: "
+                f"{message.why}. Both live: look at the network between them",
             )
-        self._doubts.append(self._spawn(doubt))
+
+    def _on_unreached(self, message: Unreached) -> None:
+        self._without_connection(
+            message,
+            f"{self._in_words(message.worker)} could not connect to {self._in_words(message.peer)}: {message.why}. "
+            f"Both live, and the network between them keeps this port closed: {ports.ports_to_open(self._ports)}",
+        )
 
     def _on_refused(self, message: StrangerRefused) -> None:
         log.warning("%s", message.text)
@@ -198,17 +202,13 @@ class StationedRun(SupervisedRun):
             self._board.merge(counts, self._counted.get(worker, b""))
             self._counted[worker] = counts
 
-    def _without_connection(self, message: Lost | Unreached) -> CascataError:
-        """The error of two parts that live, and have no connection (any more)."""
-        here, there, why = self._in_words(message.worker), self._in_words(message.peer), message.why
-        if isinstance(message, Lost):
-            return CascataError(
-                f"the connection between {here} and {there} broke: {why}. Both live: look at the network between them"
-            )
-        return CascataError(
-            f"{here} could not connect to {there}: {why}. Both live, and the network between them keeps this port "
-            f"closed: {ports.ports_to_open(self._ports)}"
-        )
+    def _without_connection(self, message: Lost | Unreached, why: str) -> None:
+        """Two parts have no connection (any more). If both live, that ends the run, or the worker that may return."""
+        error = CascataError(why)
+        part = message.worker
+        of_no_use = part in self._returning
+        doubt = self._replace(part, error) if of_no_use else self._confirm_loss(part, message.peer, error)
+        self._doubts.append(self._spawn(doubt))
 
     def _in_words(self, part: int) -> str:
         """A part of the run, for whoever looks for what is between it and another one."""

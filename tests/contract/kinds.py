@@ -24,12 +24,18 @@ import pytest
 from cascata import Channel
 from cascata.channel.local import LocalChannel
 from cascata.errors import ChannelClosed
-from cascata.transport.ends.carrier import SocketReceiver, SocketSender
 from cascata.transport.ends.reader import CrossingReader
 from cascata.transport.ends.writer import CrossingWriter
 from cascata.transport.linux.fd_hub import Hub
 from cascata.transport.linux.ring import AVAILABLE, RingReceiver, RingSender, map_lane
-from cascata.transport.linux.sockets import Pair, RingPair, make_pair, make_ring_pairs
+from cascata.transport.linux.sockets import (
+    Pair,
+    RingPair,
+    SocketReceiver,
+    SocketSender,
+    make_pair,
+    make_ring_pairs,
+)
 from cascata.transport.tcp.brokered_reader import BrokeredReader
 from cascata.transport.tcp.brokered_writer import BrokeredWriter
 from cascata.transport.tcp.handshake import new_secret
@@ -454,7 +460,7 @@ def _crossing_writer(edge: int, share: int, capacity: int, send: Any, take: Any,
 def _crossing_reader(capacity: int, receive: Any, give: Any) -> EdgeReader:
     hub = Hub()
     fds = [_fd(end) for end in (receive, give)]
-    reader = CrossingReader(SocketReceiver(hub, *fds), capacity, bad=unexpected)
+    reader = CrossingReader(SocketReceiver(hub, fds[0], fds[1]), capacity, bad=unexpected)
     for fd in fds:
         os.close(fd)
     return EdgeReader(reader, hub)

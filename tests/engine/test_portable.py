@@ -20,9 +20,9 @@ from cascata import Graph, In, Out, Sink, Source, State, component
 from cascata.engine.local.portable import PortableRun
 from cascata.errors import CascataError, WorkerDied
 from cascata.transport.tcp.station import Address, Station
-from tests.engine.conftest import Script
 from tests.engine.parts import Count, Endless, Flag, Notes, Pass, count_to, keep
-from tests.fault.conftest import gone_within
+from tests.processes import gone_within
+from tests.programs import Script
 
 FAST: Final[dict[str, Any]] = {"start_method": "forkserver"}
 """What a worker does is the same however it was started; this way it starts sooner."""

@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from cascata.engine.choice import is_portable
-from tests.engine.conftest import Script
+from tests.programs import Script
 
 NODES: Final = """
 from cascata import *

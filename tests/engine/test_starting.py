@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from cascata.engine.choice import is_portable
-from tests.engine.conftest import Script
+from tests.programs import Script
 
 pytestmark = pytest.mark.skipif(is_portable(), reason="speaks of the fork server")
 

@@ -13,9 +13,9 @@ from cascata import Graph, Sink, Source
 from cascata.engine.ray import run as engine_ray
 from cascata.errors import CascataError, RunTimeout, WorkerDied
 from tests.engine.parts import Count, Endless, Flag, Notes, keep
-from tests.fault.conftest import gone_within
 from tests.on_ray.borrowed import ON_RAY
 from tests.on_ray.parts import SOON_S, At, AtLens, AtNowhere, Blocks, Dies, until
+from tests.processes import gone_within
 
 pytestmark = ON_RAY
 

@@ -15,9 +15,9 @@ import pytest
 from cascata import Graph, In, Out, component, log
 from cascata.engine.ray.actor import WorkerActor
 from tests.engine.parts import Count, Endless, Flag, Notes, count_to, keep
-from tests.fault.conftest import below, gone_within
 from tests.on_ray.borrowed import ON_RAY
 from tests.on_ray.parts import AtLens, Blocks, Says
+from tests.processes import below, gone_within
 
 pytestmark = ON_RAY
 

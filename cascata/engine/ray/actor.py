@@ -205,9 +205,8 @@ class WorkerActor:
             except BaseException as error:  # a fault of this house; raised, Ray would keep it to itself
                 self._reporter.failed(error)
                 self._reporter.finished()
-        atexit.register(
-            run_at_import.work_is_over
-        )  # comes before what modules have registered, after the nodes' threads
+        # Comes before what modules have registered, after the nodes' threads.
+        atexit.register(run_at_import.work_is_over)
         station.close()
         flush_streams()
         self._wire.inbox.put(None)

@@ -121,7 +121,7 @@ class RayRun(StationedRun):
     ) -> None:
         until_there_is_a_cluster = Plan((tuple(spec.nodes),), {}, frozenset())
         super().__init__(spec, until_there_is_a_cluster, options, caller, alone)
-        self._handlers |= {Printed: self._on_printed}
+        self._handlers[Printed] = self._on_printed
         self._ray = import_ray()
         self._actors: list[_Actor] = []
         self._kind: Any = None
