@@ -28,7 +28,7 @@ from tests.processes import below
 from tests.programs import SOON_S
 from tests.speed import in_time
 
-SECONDS: Final = float(os.environ.get("CASCATA_CHAOS_S", "12"))
+SECONDS: Final = float(os.environ.get("CASCATA_CHAOS_S", "6"))
 SEED: Final = int(os.environ.get("CASCATA_CHAOS_SEED", "1"))
 
 GRACE_S: Final = 1.0
