@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cascata import Graph
-from cascata.engine.ray.run import run as engine_ray
+from cascata.engine.ray import run as engine_ray
 from cascata.errors import CascataError, RunTimeout, WorkerDied
 from tests.engine.parts import Count, Endless, Flag, Notes, keep
 from tests.fault.conftest import gone_within

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cascata import Graph
-from cascata.engine.ray.run import run as engine_ray
+from cascata.engine.ray import run as engine_ray
 from cascata.errors import CascataError, WorkerDied
 from tests.engine.parts import Endless, Flag, Notes
 from tests.on_ray.borrowed import ON_RAY
