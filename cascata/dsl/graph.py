@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack, overload
 
 from ..errors import CascataError, DefinitionError
 from ..interrupts import Interrupts
 from ..model import GraphSpec, Plan
-from ..options import RunOptions, suggestion
+from ..options import Engine, Measured, OnError, OnWorkerDeath, RunKwargs, RunOptions, StartMethod, suggestion
 from .component import Component, Replicas
 from .draft import RESERVED_NODE_NAMES
 from .graph_base import GraphBase
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 else:
     _Anything = Any
+
+
+Items: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 
 
 class Graph(GraphBase):
@@ -129,7 +132,7 @@ class Graph(GraphBase):
         """`check` under its other name."""
         self.check()
 
-    def shard(self, num_workers: int, *, plan_from: Any = None) -> Plan:
+    def shard(self, num_workers: int, *, plan_from: Measured | None = None) -> Plan:
         """The plan for so many workers: which node runs on which, and why.
 
         Args:
@@ -245,7 +248,7 @@ class Graph(GraphBase):
         check(spec)
         return spec, checked
 
-    def run(self, **options: Any) -> RunReport:
+    def run(self, **options: Unpack[RunKwargs]) -> RunReport:
         """Runs the graph to its end. Works also where a loop already runs in this thread.
 
         Args:
@@ -265,14 +268,14 @@ class Graph(GraphBase):
 
             return run(spec, checked, interrupts)
 
-    async def run_async(self, **options: Any) -> RunReport:
+    async def run_async(self, **options: Unpack[RunKwargs]) -> RunReport:
         """As `run`, inside a running loop. When it is cancelled, the run is cancelled, and nothing is left of it."""
         spec, checked = self._prepare(options, "graph.run_async")
         from ..engine.boot import run_async
 
         return await run_async(spec, checked)
 
-    def start(self, **options: Any) -> Run:
+    def start(self, **options: Unpack[RunKwargs]) -> Run:
         """Starts a run and returns at once; `join` waits for it. May be called several times.
 
         Args:
@@ -332,7 +335,7 @@ class Graph(GraphBase):
             if run in self._started:
                 self._started.remove(run)
 
-    def open(self, **options: Any) -> Live:
+    def open(self, **options: Unpack[RunKwargs]) -> Live:
         """Runs the graph while a block lasts, fed and read by the tasks of the running event loop.
 
             async with graph.open(num_workers=2) as live:
@@ -358,6 +361,27 @@ class Graph(GraphBase):
 
         return Live(spec, checked, calls=True)
 
+    @overload
+    def stream(self, *items: Items, **options: Unpack[RunKwargs]) -> Generator[Any, None, None]: ...
+    @overload
+    def stream(
+        self,
+        *,
+        num_workers: int | None = ...,
+        engine: Engine = ...,
+        progress: bool = ...,
+        timeout: float | None = ...,
+        start_method: StartMethod | None = ...,
+        grace: float = ...,
+        on_error: OnError = ...,
+        on_worker_death: OnWorkerDeath = ...,
+        plan_from: Measured | None = ...,
+        slow_after: float = ...,
+        debug: bool = ...,
+        address: str | None = ...,
+        runtime_env: dict[str, Any] | None = ...,
+        **sources: Items,
+    ) -> Generator[Any, None, None]: ...
     def stream(self, *items: Any, **given: Any) -> Generator[Any, None, None]:
         """Runs the graph on items, and yields its results: `for value in graph.stream(range(100)): ...`.
 
@@ -381,6 +405,27 @@ class Graph(GraphBase):
 
         return stream(*self._flow(items, given, "graph.stream"))
 
+    @overload
+    def astream(self, *items: Items, **options: Unpack[RunKwargs]) -> AsyncGenerator[Any, None]: ...
+    @overload
+    def astream(
+        self,
+        *,
+        num_workers: int | None = ...,
+        engine: Engine = ...,
+        progress: bool = ...,
+        timeout: float | None = ...,
+        start_method: StartMethod | None = ...,
+        grace: float = ...,
+        on_error: OnError = ...,
+        on_worker_death: OnWorkerDeath = ...,
+        plan_from: Measured | None = ...,
+        slow_after: float = ...,
+        debug: bool = ...,
+        address: str | None = ...,
+        runtime_env: dict[str, Any] | None = ...,
+        **sources: Items,
+    ) -> AsyncGenerator[Any, None]: ...
     def astream(self, *items: Any, **given: Any) -> AsyncGenerator[Any, None]:
         """As `stream`, for `async for` in a running event loop, which is never blocked.
 
