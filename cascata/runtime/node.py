@@ -18,7 +18,7 @@ from typing import Any
 
 from .. import log
 from ..channel.base import Reader, Writer
-from ..channel.given import Guard
+from ..channel.change_detector import ChangeDetector
 from ..channel.merge import MergedReader
 from ..channel.unawaited import Attempt, attempt
 from ..errors import ComponentError, in_words
@@ -29,7 +29,7 @@ from .node_state import Host, NodeState, Phase
 from .node_stop import NodeStop
 from .order.ordered import run_reordering
 from .persist import make_state
-from .ports.losses import place_of
+from .ports.lost_sends import place_of
 from .ports.outport import OutPort
 from .ports.source_sink import End, SinkEnd, SourceEnd
 from .ports.stream import Stream, TaggedStream
@@ -78,15 +78,17 @@ class Node:
         self._streams: dict[str, Stream] = {}
         self._calls: Calls | None = None
 
-        def outport(port: str, refusal: Callable[[], BaseException | None], guard: Guard | None = None) -> OutPort:
+        def outport(
+            port: str, refusal: Callable[[], BaseException | None], detector: ChangeDetector | None = None
+        ) -> OutPort:
             stamping = None if host.lineage is None else partial(host.lineage.stamping, spec.name, port)
             outlived = None if port == ERRORS or spec.component.at_caller else partial(stop.outlived, port)
-            forgotten = partial(state.losses.forget, port)
-            goes_on = state.losses.goes_on
-            return OutPort(port, spec.name, writers[port], refusal, forgotten, guard, stamping, outlived, goes_on)
+            forgotten = partial(state.lost_sends.forget, port)
+            goes_on = state.lost_sends.goes_on
+            return OutPort(port, spec.name, writers[port], refusal, forgotten, detector, stamping, outlived, goes_on)
 
         state.outports.update(
-            (port, outport(port, stop.refusal, host.guard(spec.name, port))) for port in writers if port != ERRORS
+            (port, outport(port, stop.refusal, host.detector(spec.name, port))) for port in writers if port != ERRORS
         )
         # That nobody reads its failures any more does not stop the node: what it sends there is discarded.
         self.failures = Failures(state, stop, outport(ERRORS, lambda: None) if ERRORS in writers else None)
@@ -125,8 +127,8 @@ class Node:
                 for writer in state.writers:
                     await writer.aclose()
                 for port in state.outports.values():
-                    if port.guard is not None:
-                        port.guard.look()
+                    if port.detector is not None:
+                        port.detector.check_recent()
                 lost = self.loss(ended=True)
             state.doing = "ended" if state.came_to_its_end and lost is None else "failed"
             self._close_writers()
@@ -220,7 +222,7 @@ class Node:
         state = self.state
         try:
             if self.end is not None:
-                await self.end.held()
+                await self.end.until_over()
             elif state.spec.role == "reorders":
                 await run_reordering(state, self.stop)
             elif state.spec.triggers:
@@ -249,8 +251,8 @@ class Node:
         held: Counter[str] = Counter()
         if ended:
             held.update({name: port.unawaited for name, port in state.outports.items()})
-            held += self.stop.holding.unawaited
-        words = state.losses.in_words(self.name, held)
+            held += self.stop.buffers.unawaited
+        words = state.lost_sends.in_words(self.name, held)
         if words is None:
             return None
         component = state.spec.component
@@ -280,7 +282,7 @@ class Node:
     @property
     def doing(self) -> str:
         """What it does, in words; with the calls of its runner that have sent all that they may before their turn."""
-        waits = len(self.stop.holding.waiting)
+        waits = len(self.stop.buffers.waiting)
         if not waits:
             return self.state.doing
         calls = "a call waits for its turn" if waits == 1 else f"{waits} calls wait for their turn"

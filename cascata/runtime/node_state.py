@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 
 from .. import log
 from ..channel.base import Reader, Writer
-from ..channel.given import Guard
+from ..channel.change_detector import ChangeDetector
 from ..channel.local import LocalWriter
 from ..channel.turns import turns
 from ..errors import ComponentError, bounded_repr, in_words
@@ -29,7 +29,7 @@ from ..observe.board import DELIVERED, FAILED_ITEMS, Board
 from .deadlines import Deadlines
 from .live_calls.lineage import Lineage
 from .persist import StateCell
-from .ports.losses import Losses
+from .ports.lost_sends import LostSends
 from .ports.outport import OutPort
 
 __all__ = ["BATCH_S", "Host", "NodeState", "Phase", "batch_size"]
@@ -72,7 +72,7 @@ class Host(Protocol):
     def lost(self, node: str) -> None:
         """The node has lost something by a fault of its own code. Called in any thread, perhaps by `__del__`."""
 
-    def guard(self, node: str, port: str) -> Guard | None:
+    def detector(self, node: str, port: str) -> ChangeDetector | None:
         """What watches the items that are sent on an out-port, when the run has `debug=True`."""
 
 
@@ -127,7 +127,7 @@ class NodeState:
         self.flushes = [writer.flush for writer in self.writers if not isinstance(writer, LocalWriter)]
         """Send what was put and has not left yet."""
         self.outports: dict[str, OutPort] = {}
-        self.losses = Losses(spec.component, partial(host.lost, spec.name))
+        self.lost_sends = LostSends(spec.component, partial(host.lost, spec.name))
         """What it has lost by a fault of its own code."""
         self.cells: dict[str, StateCell[Any]] = {}
         """The state of its component, by names."""
@@ -231,8 +231,8 @@ class NodeState:
         """
         for flush in self.flushes:
             flush()  # what was sent shall not wait for the turn of the loop in which this node will wait
-        if self.losses.forgot:
-            self.losses.goes_on()
+        if self.lost_sends.forgot:
+            self.lost_sends.goes_on()
         began = perf_counter()
         if began - self._published > PUBLISH_S:
             self.publish()

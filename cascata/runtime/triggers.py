@@ -18,8 +18,8 @@ from typing import Any
 
 from ..channel.base import Reader
 from ..channel.local import LocalChannel
-from ..channel.meeting import Came, Meeting
 from ..channel.turns import SLICE_S, turns
+from ..channel.zip_by_call import Arrival, ZipByCall
 from ..errors import CascataError
 from ..model import MISSING
 from .failures import Failures
@@ -66,7 +66,7 @@ def run_triggers(node: NodeState, calls: Calls) -> Coroutine[Any, Any, None]:
         (ports,) = spec.triggers
         call, give = calls.caller(ports, ports)
         if calls.journal is not None and not calls.concurrent:
-            call = calls.journal.keeping(ports, call, give)
+            call = calls.journal.journaling(ports, call, give)
         return _run_group(node, calls, ports, call, give, None)
     return _Sampling(node, calls).run()
 
@@ -243,7 +243,7 @@ class _Zip:
         self._give = give
         self._lineage = lineage
         self._alone = alone
-        self._meeting = Meeting(ports)
+        self._meeting = ZipByCall(ports)
         self._room = asyncio.Event()
         """Set when an item that belongs to no call has met its partners."""
         self._ended: set[str] = set()
@@ -291,7 +291,7 @@ class _Zip:
         self._node.rested()
         return None
 
-    async def _take(self, port: str, came: Came, most: int) -> None:
+    async def _take(self, port: str, came: Arrival, most: int) -> None:
         item, _ = came
         calls = self._lineage.calls_of(item)
         met = self._meeting.add(port, calls, came)
@@ -314,7 +314,7 @@ class _Zip:
             with self._node.waiting_for_a_loop(parked):
                 await self._room.wait()
 
-    async def _make(self, met: Sequence[Came]) -> None:
+    async def _make(self, met: Sequence[Arrival]) -> None:
         node = self._node
         items = [item for item, _ in met]
         began = perf_counter()
@@ -335,7 +335,7 @@ class _Zip:
         if len(self._ended) == len(self._ports) or any(self._meeting.empty(port) for port in self._ended):
             self._over.set_result(None)
 
-    def _ignore(self, gone: Sequence[Came]) -> None:
+    def _ignore(self, gone: Sequence[Arrival]) -> None:
         """Counts what met nobody as dropped."""
         self._node.received -= len(gone)
         for _, edges in gone:

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from ..channel.base import Reader, Writer
 from ..channel.batch import BatchReader
-from ..channel.given import CheckedItems
+from ..channel.change_detector import CheckedDeque
 from ..channel.local import LocalChannel
 from ..channel.merge import MergedReader
 from ..channel.unawaited import Forgotten, Unawaited
@@ -96,7 +96,7 @@ class Wiring:
             return self._links.reader(channel, users)
         local = LocalChannel(channel.capacity, users)
         if self._debug:
-            local.items = CheckedItems()
+            local.items = CheckedDeque()
         return local
 
     def ends_of(self, node: NodeSpec, rested: Callable[[], None]) -> Ends:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from .. import log
-from ..channel.given import Guard, bare
+from ..channel.change_detector import ChangeDetector, bare
 from ..channel.unawaited import Unawaited
 from ..errors import ComponentError, SerializationError, bounded_repr
 from ..model import GraphSpec
@@ -26,8 +26,8 @@ from .idle_watch import IdleWatch, UserTasks, idle_report
 from .live_calls.lineage import Lineage
 from .node import Node
 from .node_state import Phase
-from .ports.sources import beginnings, is_fed
 from .restart import Life, NodeJournal
+from .unfed_nodes import is_fed, unfed_nodes
 from .wiring import Links, Wiring
 from .worker_cycles import CyclePart
 
@@ -146,7 +146,7 @@ class Worker:
                 takes_with_others=ends.takes_with_others,
             )
         self.nodes = list(self._nodes.values())
-        self._beginnings = [self._nodes[name] for name in beginnings(spec) if name in self._nodes]
+        self._unfed = [self._nodes[name] for name in unfed_nodes(spec) if name in self._nodes]
         self._cycles = [
             CyclePart(
                 cycle,
@@ -230,11 +230,11 @@ class Worker:
             self._events.writers_done(edges)
         for channel in channels:
             self._events.reader_done(channel)
-        if self._draining and node in self._beginnings:
+        if self._draining and node in self._unfed:
             self._look_at_sources()
 
     def _look_at_sources(self) -> None:
-        if all(node.has_ended for node in self._beginnings):
+        if all(node.has_ended for node in self._unfed):
             self._events.sources_ended()
 
     # -- now and then
@@ -257,12 +257,12 @@ class Worker:
 
     # -- items that are changed after they were sent
 
-    def guard(self, node: str, port: str) -> Guard | None:
+    def detector(self, node: str, port: str) -> ChangeDetector | None:
         if not self._debug:
             return None
         given = self._spec.nodes[node].outputs.get(port)
         edges = () if given is None else given.edges
-        return Guard(
+        return ChangeDetector(
             partial(self._changed, node, port),
             keeps=bool(edges) and all(self._wiring.crosses(edge) for edge in edges),
         )
@@ -374,7 +374,7 @@ class Worker:
 
     def _forgotten(self, node: str, port: str, those: Unawaited | None) -> None:
         if node in self._nodes:  # its writers are made before it is
-            self._nodes[node].state.losses.forget(port, those)
+            self._nodes[node].state.lost_sends.forget(port, those)
 
     def lost(self, node: str) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody is there any more who could be told

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from ..channel.line import BEGINNING_TURNS
+from ..channel.waiting_line import BEGINNING_TURNS
 from ..model import MISSING, CycleSpec
 from .idle import Rest
 from .node import Node

@@ -20,7 +20,7 @@ import pytest
 from cascata import BlockingOut, Graph, In, Out, Sink, Source, State, Stream, component, inport
 from cascata.components import Take
 from cascata.errors import ComponentError, RunTimeout
-from cascata.runtime.order import held, ordered
+from cascata.runtime.order import buffered_sends, ordered
 from tests.engine.parts import Count, Flag, Keep, Notes, keep
 
 Options = dict[str, Any]
@@ -101,7 +101,7 @@ def until_enough(endless: Any, *, group: bool = False) -> Graph:
 def test_a_call_that_sends_without_end_is_stopped_when_its_reader_has_enough(
     form: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(held, "ATTEMPT_ITEMS", 100)  # a `send` in a thread takes its time
+    monkeypatch.setattr(buffered_sends, "ATTEMPT_ITEMS", 100)  # a `send` in a thread takes its time
     graph = until_enough(ENDLESS[form, way], group="group" in way)
     came = list(graph.stream([0, 1, 2], engine="inline", timeout=LIMIT_S))
     if "unordered" in way:
@@ -208,7 +208,7 @@ class Made:
         return self.items
 
 
-TURNS: Final = 3 * held.AHEAD_ITEMS
+TURNS: Final = 3 * buffered_sends.AHEAD_ITEMS
 """Items that a call sends which would be far ahead of its turn."""
 
 
@@ -250,7 +250,7 @@ def ahead(notes: Notes, *, heavy: bool) -> Graph:
 def test_a_call_holds_so_many_items_before_its_turn_and_a_timer_ticks_beside(engine: Options, notes: Notes) -> None:
     report = ahead(notes, heavy=False).run(**engine, timeout=LIMIT_S)
     told = notes.read()
-    assert told[:2] == [("ahead", held.AHEAD_ITEMS), ("ticked", True)]
+    assert told[:2] == [("ahead", buffered_sends.AHEAD_ITEMS), ("ticked", True)]
     assert told[2:] == [("arrived", TURNS + 1, True)]
     assert report.nodes["calls"].sent == TURNS + 1
     assert all(edge.balanced for edge in report.edges)
@@ -258,7 +258,7 @@ def test_a_call_holds_so_many_items_before_its_turn_and_a_timer_ticks_beside(eng
 
 def test_a_call_holds_so_many_bytes_before_its_turn(notes: Notes) -> None:
     ahead(notes, heavy=True).run(engine="inline", timeout=LIMIT_S)
-    assert notes.read()[0] == ("ahead", held.AHEAD_BYTES // 2 // Heavy.nbytes)
+    assert notes.read()[0] == ("ahead", buffered_sends.AHEAD_BYTES // 2 // Heavy.nbytes)
 
 
 @component
@@ -333,10 +333,10 @@ def kept(tmp_path: Any) -> Notes:
 
 
 def test_an_attempt_that_fails_below_the_bound_leaves_nothing(engine: Options, notes: Notes, kept: Notes) -> None:
-    report = attempt_of(held.ATTEMPT_ITEMS, notes, kept).run(**engine, timeout=LIMIT_S)
+    report = attempt_of(buffered_sends.ATTEMPT_ITEMS, notes, kept).run(**engine, timeout=LIMIT_S)
     assert notes.read() == ["attempt", "attempt"]
-    assert kept.read() == [("arrived", held.ATTEMPT_ITEMS, True)]
-    assert report.nodes["fails"].sent == held.ATTEMPT_ITEMS
+    assert kept.read() == [("arrived", buffered_sends.ATTEMPT_ITEMS, True)]
+    assert report.nodes["fails"].sent == buffered_sends.ATTEMPT_ITEMS
 
 
 def test_an_attempt_beyond_the_bound_is_the_last_and_its_error_says_so(
@@ -345,7 +345,7 @@ def test_an_attempt_beyond_the_bound_is_the_last_and_its_error_says_so(
     with pytest.raises(
         ComponentError, match=r"not tried again: it had sent 10000 items or 64 MB.*as one item"
     ) as caught:
-        attempt_of(held.ATTEMPT_ITEMS + 1, notes, kept).run(**engine, timeout=LIMIT_S)
+        attempt_of(buffered_sends.ATTEMPT_ITEMS + 1, notes, kept).run(**engine, timeout=LIMIT_S)
     assert notes.read() == ["attempt"]
     assert isinstance(caught.value.__cause__, ConnectionError)
     assert [record.levelname for record in caplog.records if "as much as an attempt" in record.message] == ["WARNING"]
@@ -395,11 +395,11 @@ def test_with_both_only_what_succeeded_leaves_and_in_order(engine: Options, note
 def test_what_nobody_reads_needs_no_room(notes: Notes) -> None:
     graph = Graph()
     graph.fails = FailsOnce
-    graph.fails.upto < 3 * held.ATTEMPT_ITEMS
+    graph.fails.upto < 3 * buffered_sends.ATTEMPT_ITEMS
     graph.fails.notes < notes
     report = graph.run(engine="inline", timeout=LIMIT_S)
     assert notes.read() == ["attempt", "attempt"]
-    assert report.nodes["fails"].sent == 3 * held.ATTEMPT_ITEMS
+    assert report.nodes["fails"].sent == 3 * buffered_sends.ATTEMPT_ITEMS
 
 
 @component(concurrency=2)
@@ -462,7 +462,7 @@ def SecondWaitsInThread(
             over.wait_blocking()
             return
         for each in itertools.count():
-            if each == held.AHEAD_ITEMS:
+            if each == buffered_sends.AHEAD_ITEMS:
                 waits.set()
             out.send(each)
     finally:
@@ -706,7 +706,7 @@ async def BeyondTheBound(number: Out[Any], flag: In[Flag], go_on: In[Flag]) -> N
     """What it has sent is leaving while it sends on, when it is stopped."""
     try:
         for each in itertools.count():
-            if each == held.ATTEMPT_ITEMS:
+            if each == buffered_sends.ATTEMPT_ITEMS:
                 flag.set()
             await number.send(each)
     finally:
@@ -884,7 +884,9 @@ def test_nothing_of_what_a_call_kept_waits_for_the_garbage_collector(notes: Note
     gc.disable()
     try:
         graph.run(engine="inline", timeout=LIMIT_S)
-        left = [each for each in gc.get_objects() if isinstance(each, held.Held | held.Turn)]
+        left = [
+            each for each in gc.get_objects() if isinstance(each, buffered_sends.BufferedSends | buffered_sends.Turn)
+        ]
     finally:
         gc.enable()
     assert len(notes.read()) == 30

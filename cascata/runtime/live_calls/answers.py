@@ -1,6 +1,6 @@
 """`live.call`: an item goes in, and its own answer comes out, whatever else is on the way.
 
-call ── Tagged(item, tag) ──> source ── ... the graph ... ──> sink ── tag ──> the call that waits for it
+call ── TaggedItem(item, tag) ──> source ── ... the graph ... ──> sink ── tag ──> the call that waits for it
   ▲                                        │
   └── failed, or nothing of it is left ────┘  (see `lineage`)
 """
@@ -12,17 +12,17 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from ...channel.given import checked
-from ...channel.tagged import Tagged
+from ...channel.change_detector import checked
+from ...channel.tagged_item import TaggedItem
 from ...errors import CascataError, NoAnswer, bounded_repr
 from ..node_state import NodeState
 from ..ports.source_sink import SinkEnd, SourceEnd
 from .lineage import Taken, new_id
 
-__all__ = ["AnsweringSink", "Asked"]
+__all__ = ["AnsweringSink", "PendingCall"]
 
 
-class Asked:
+class PendingCall:
     """A call that waits for its answer."""
 
     __slots__ = ("answer", "balance", "item")
@@ -49,7 +49,7 @@ class AnsweringSink(SinkEnd):
 
     def __init__(self, node: NodeState) -> None:
         super().__init__(node)
-        self._asked: dict[int, Asked] = {}
+        self._asked: dict[int, PendingCall] = {}
         self._tag = 0
         self._reading: asyncio.Task[None] | None = None
         self._others: deque[tuple[Any, Mapping[int, int]]] = deque()  # what came and is no answer; its edges
@@ -71,7 +71,7 @@ class AnsweringSink(SinkEnd):
         lineage = self.node.host.lineage
         assert lineage is not None  # the run is opened for calls
         tag = self._tag = self._tag + 1
-        asked = Asked(item, new_id(), asyncio.get_running_loop().create_future())
+        asked = PendingCall(item, new_id(), asyncio.get_running_loop().create_future())
         self._asked[tag] = asked
         lineage.oldest = next(iter(self._asked))
         try:
@@ -104,11 +104,11 @@ class AnsweringSink(SinkEnd):
         for asked in self._of(tags):
             asked.answer.set_exception(error)
 
-    def _of(self, tags: Iterable[int]) -> list[Asked]:
+    def _of(self, tags: Iterable[int]) -> list[PendingCall]:
         found = [self._asked.get(tag) for tag in tags]
         return [asked for asked in found if asked is not None and not asked.answer.done()]
 
-    def _answer_none(self, asked: Asked, why: str) -> None:
+    def _answer_none(self, asked: PendingCall, why: str) -> None:
         if not asked.answer.done():
             asked.answer.set_exception(NoAnswer(why.format(bounded_repr(asked.item))))
 
@@ -121,7 +121,7 @@ class AnsweringSink(SinkEnd):
     def _route(self, item: Any) -> None:
         """Hands an item to the calls that it answers, or keeps it for who reads."""
         edges = self._reader.last_edges()
-        if type(item) is Tagged:
+        if type(item) is TaggedItem:
             waiting = self._of(item.tags)
             if len(item.tags) > 1:  # such graphs are refused before the first call: this is for what nobody foresaw
                 self.failed(item.tags, CascataError(_OF_SEVERAL))
@@ -179,8 +179,8 @@ class AnsweringSink(SinkEnd):
         self._others.clear()
         self._changed.set()
 
-    async def held(self) -> None:
+    async def until_over(self) -> None:
         try:
-            await super().held()
+            await super().until_over()
         finally:
             self._changed.set()

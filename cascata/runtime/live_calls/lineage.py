@@ -1,6 +1,6 @@
 """To which calls of `live.call` an item belongs, and whether anything of a call is still on its way.
 
-    call ── Tagged(item, tag, id) ──> node: its runner's call has the tags of its items, and what it sends gets them
+    call ── TaggedItem(item, tag, id) ──> node: its runner's call has the tags of its items, and what it sends gets them
                                        │
                                        └── tag -> id of what it took xor ids of what it sent ──> caller
 
@@ -29,13 +29,13 @@ from typing import Any, Final, Protocol
 
 from ... import log
 from ...channel.base import Around, Pending, Writer
-from ...channel.given import checked
-from ...channel.tagged import Tagged
+from ...channel.change_detector import checked
+from ...channel.tagged_item import TaggedItem
 from ...errors import CascataError
 from ...model import GraphSpec, NodeSpec
 from ..persist import StateCell
 from ..ports.outport import Send
-from .keeping import Before, Keeping
+from .keeps_check import Before, KeepsCheck
 from .paths import on_the_way
 
 __all__ = ["Lineage", "Taken", "new_id"]
@@ -57,7 +57,7 @@ TELL_S: Final = 0.01
 
 
 class Taken:
-    """What a call of a runner has in hand: the tags of its items. Given back when all that belongs to it is done.
+    """What a call of a runner has in hand: the tags of its items. WatchedItem back when all that belongs to it is done.
 
     Attributes:
         tags: the numbers of the calls.
@@ -84,19 +84,19 @@ class Taken:
         """Whether the call of the runner has ended."""
         return not self._holds
 
-    def stamp(self, item: Any, *, leads: bool) -> Tagged:
+    def stamp(self, item: Any, *, leads: bool) -> TaggedItem:
         """The item as it is sent.
 
         Args:
             item: what is sent.
             leads: whether something of it can come to the sink. Else nobody waits for what becomes of it.
         """
-        sent = Tagged(item, self.tags, new_id() if leads else 0, self._lineage.oldest)
+        sent = TaggedItem(item, self.tags, new_id() if leads else 0, self._lineage.oldest)
         self._balance ^= sent.id
         self.answered = self.answered or leads
         return sent
 
-    def unstamp(self, sent: Tagged) -> None:
+    def unstamp(self, sent: TaggedItem) -> None:
         """It could not be sent."""
         if self._holds:
             self._balance ^= sent.id
@@ -210,7 +210,7 @@ class Lineage:
         balance = 0
         bare = []
         for item in items:
-            if type(item) is Tagged:
+            if type(item) is TaggedItem:
                 tags.update(dict.fromkeys(item.tags))
                 balance ^= item.id
                 self.oldest = max(self.oldest, item.oldest)
@@ -227,11 +227,11 @@ class Lineage:
 
     def taken(self, item: Any) -> Taken | None:
         """What is in hand with one item, as it came; None when it belongs to no call."""
-        return Taken(self, item.tags, item.id) if type(item) is Tagged else None
+        return Taken(self, item.tags, item.id) if type(item) is TaggedItem else None
 
     def calls_of(self, item: Any) -> tuple[int, ...]:
         """The calls that an item belongs to, as it came."""
-        if type(item) is not Tagged:
+        if type(item) is not TaggedItem:
             return ()
         self.oldest = max(self.oldest, item.oldest)
         return item.tags
@@ -241,14 +241,14 @@ class Lineage:
 
         So a call of which only such items are left comes to nothing, and its caller is told.
         """
-        if type(item) is Tagged:
+        if type(item) is TaggedItem:
             self.owe(item.tags, item.id)
             item.id = 0
 
     def drop(self, items: Iterable[Any]) -> None:
         """Items that nobody takes, or of which no call is made."""
         for item in items:
-            if type(item) is Tagged:
+            if type(item) is TaggedItem:
                 self.owe(item.tags, item.id)
             elif type(item) is list:
                 self.drop(item)
@@ -312,7 +312,7 @@ class Lineage:
         batched = node.batched(ports)
         name = node.spec.name
         leads = any(not self._edges.isdisjoint(output.edges) for output in node.spec.outputs.values())
-        keeping = Keeping.of(node.spec.component, node.cells) if leads else None
+        keeping = KeepsCheck.of(node.spec.component, node.cells) if leads else None
 
         async def tagged(*items: Any) -> Any:
             bare, taken = self.begin(*items, batched=batched)
@@ -335,7 +335,7 @@ class Lineage:
 
         return tagged
 
-    def _look_at_kept(self, node: str, keeping: Keeping, items: Sequence[Any], before: Before, taken: Taken) -> None:
+    def _look_at_kept(self, node: str, keeping: KeepsCheck, items: Sequence[Any], before: Before, taken: Taken) -> None:
         """A call of a runner has ended: it is told, if the item was kept for later ones."""
         if node not in self._mixing and keeping.kept(items, before, sent=taken.answered):
             self._mixes(
@@ -374,7 +374,7 @@ class Lineage:
                 return done
             return Around(partial(late, taken, sent, done), (done,), partial(taken.unstamp, sent))
 
-        async def late(taken: Taken, sent: Tagged, pending: Awaitable[None]) -> None:
+        async def late(taken: Taken, sent: TaggedItem, pending: Awaitable[None]) -> None:
             try:
                 await pending
             except BaseException:

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any, Final
 
 from ...channel.base import DONE, Around, Full, Pending, Writer
-from ...channel.given import Guard
+from ...channel.change_detector import ChangeDetector
 
 __all__ = ["OutPort", "PlainPort", "Send", "Stopped"]
 
@@ -55,13 +55,13 @@ class OutPort:
         writers: one for each edge.
         refusal: what a send to an edge without readers raises, or None when the node goes on for other edges' sake.
         forgotten: called when a `send` that had to wait was never awaited.
-        guard: watches what is sent, when the run has `debug=True`.
+        detector: watches what is sent, when the run has `debug=True`.
         stamping: makes of a writer a `put` that marks what belongs to calls (see `lineage`).
         outlived: as `refusal`, when the node has ended and somebody still read; None: the same.
         goes_on: called when a `send` has to wait after an earlier one was never awaited.
     """
 
-    __slots__ = ("_discarded", "_doubled", "_fanned", "_stopped", "guard", "name", "node", "send", "writers")
+    __slots__ = ("_discarded", "_doubled", "_fanned", "_stopped", "detector", "name", "node", "send", "writers")
 
     send: Callable[[Any], Awaitable[None]]
     """Sends an item: `await out.send(item)`.
@@ -81,7 +81,7 @@ class OutPort:
         writers: Sequence[Writer],
         refusal: Callable[[], BaseException | None],
         forgotten: Callable[[], None],
-        guard: Guard | None = None,
+        detector: ChangeDetector | None = None,
         stamping: Callable[[Writer], Send] | None = None,
         outlived: Callable[[int], BaseException | None] | None = None,
         goes_on: Callable[[], None] = lambda: None,
@@ -104,9 +104,9 @@ class OutPort:
             self.send = puts[0]
         else:
             self.send = self._fanning_out(puts, refusal)
-        self.guard = guard
-        if guard is not None:
-            self.send = self._guarded(guard, self.send)
+        self.detector = detector
+        if detector is not None:
+            self.send = self._watched(detector, self.send)
 
     @property
     def sent(self) -> int:
@@ -244,20 +244,20 @@ class OutPort:
                 refusal()  # the puts were refused in tasks of their own: the node is to know who was told
             raise
 
-    def _guarded(self, guard: Guard, send: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def _watched(self, detector: ChangeDetector, send: Callable[[Any], Any]) -> Callable[[Any], Any]:
         async def when_done(done: Awaitable[None], given: Any) -> None:
             await done
-            guard.sent(given)
+            detector.has_left(given)
 
-        def send_guarded(item: Any) -> Any:
-            given = guard.given(item)
+        def send_watched(item: Any) -> Any:
+            given = detector.watch(item)
             done = send(given)
             if isinstance(done, Pending):  # it may be cancelled: the item is the sender's again then
                 return Around(lambda: when_done(done, given), (done,))
-            guard.sent(given)
+            detector.has_left(given)
             return done
 
-        return send_guarded
+        return send_watched
 
     def __repr__(self) -> str:
         return f"<out-port {self.node}.{self.name}>"
@@ -286,11 +286,11 @@ class PlainPort:
         refuse: called with the name; makes what a refused `send` raises.
     """
 
-    __slots__ = ("_port", "_refuse", "guard", "name")
+    __slots__ = ("_port", "_refuse", "detector", "name")
 
     def __init__(self, name: str, port: Any, refuse: Callable[[str], BaseException]) -> None:
         self.name = name
-        self.guard: Guard | None = getattr(port, "guard", None)
+        self.detector: ChangeDetector | None = getattr(port, "detector", None)
         self._port = port
         self._refuse = refuse
 

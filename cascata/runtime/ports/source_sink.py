@@ -34,7 +34,7 @@ class End:
         """Whether the run has failed, or was cancelled."""
         return self.node.host.cancelling
 
-    async def held(self) -> None:
+    async def until_over(self) -> None:
         """Returns when the node may end."""
         raise NotImplementedError
 
@@ -76,7 +76,7 @@ class SourceEnd(End):
 
     stop = close
 
-    async def held(self) -> None:
+    async def until_over(self) -> None:
         self.node.doing = "open to its caller"
         await self._closed.wait()
 
@@ -165,7 +165,7 @@ class SinkEnd(End):
                 self._done.set()
             return there
 
-    async def held(self) -> None:
+    async def until_over(self) -> None:
         self._is("open to its caller")
         try:
             with self.node.looping():

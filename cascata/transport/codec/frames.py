@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from socket import CMSG_LEN, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, SCM_RIGHTS, SOL_SOCKET, socket
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ...channel.given import bare
+from ...channel.change_detector import bare
 from ..ends.item_errors import is_shortage
 from . import by_dill, out_of_band
 from .out_of_band import Packed, holds_blobs, keeping, pack_blobs, unpack

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, Final
 
-from ...channel.given import bare
+from ...channel.change_detector import bare
 from ..ends.budget import Purse
 from ..ends.item_errors import is_shortage
 from ..tcp.stream_frames import MOST_BUFFERS, Frame, Kind

@@ -28,9 +28,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ...channel.base import DONE
-from ...channel.line import LateWriter, Line, Place
 from ...channel.turns import SLICE_S
 from ...channel.unawaited import Forgotten
+from ...channel.waiting_line import Place, WaitingLine, WriterBase
 from ..codec import frames
 from .budget import Purse
 from .carrier import SendingCarrier
@@ -64,7 +64,7 @@ suspends becomes slow."""
 _RETRY_S: Final = 0.001
 
 
-class CrossingWriter(LateWriter):
+class CrossingWriter(WriterBase):
     """The sending end of one edge that crosses a process border.
 
     Args:
@@ -96,7 +96,7 @@ class CrossingWriter(LateWriter):
         bad: Callable[[Any, BaseException], None],
         forgotten: Forgotten = lambda _=None: None,
     ) -> None:
-        line = Line()
+        line = WaitingLine()
         super().__init__(edge, line, forgotten)
         self._carrier = carrier
         self._loop = line.loop

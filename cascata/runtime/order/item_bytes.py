@@ -14,7 +14,7 @@ from itertools import islice
 from types import FunctionType
 from typing import Any, Final
 
-__all__ = ["weight"]
+__all__ = ["item_bytes"]
 
 _LEVELS: Final = 2
 _LOOKED_AT: Final = (0, 4, 8)
@@ -24,7 +24,7 @@ _PLAIN: Final = frozenset({bool, bytes, bytearray, complex, float, int, str, typ
 """Types whose `sys.getsizeof` says all."""
 
 
-def weight(item: Any, levels: int = _LEVELS) -> int:
+def item_bytes(item: Any, levels: int = _LEVELS) -> int:
     """About how many bytes an item holds.
 
     Args:
@@ -78,5 +78,5 @@ def _of_some(some: Sequence[Any], count: int, levels: int) -> int:
         return 0
     size = 0
     for each in some:
-        size += sys.getsizeof(each) if type(each) in _PLAIN else weight(each, levels)
+        size += sys.getsizeof(each) if type(each) in _PLAIN else item_bytes(each, levels)
     return size * count // len(some)

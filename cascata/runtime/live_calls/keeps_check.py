@@ -20,7 +20,7 @@ from typing import Any, Final
 from ...model import ComponentSpec
 from ..persist import StateCell
 
-__all__ = ["Keeping"]
+__all__ = ["KeepsCheck"]
 
 _NAMES: Final = 32
 """Attributes of an object, or entries of a dict, that are looked at: at every call of a node with state."""
@@ -38,7 +38,7 @@ Before = tuple[list[Seen], list[int]]
 """The states of a node as they were, and the sizes of the containers that it shares."""
 
 
-class Keeping:
+class KeepsCheck:
     """Watches where a component could keep items.
 
     Args:
@@ -53,7 +53,7 @@ class Keeping:
         self._alone = alone
 
     @classmethod
-    def of(cls, component: ComponentSpec, states: Mapping[str, StateCell[Any]]) -> Keeping | None:
+    def of(cls, component: ComponentSpec, states: Mapping[str, StateCell[Any]]) -> KeepsCheck | None:
         """For a node; None when there is nowhere to keep anything, or the component says whether it keeps items."""
         if component.options.get("keeps") is not None:
             return None

@@ -2,7 +2,7 @@
 
     out.send(item) ── no room ──> awaited ──────────────────────────> sent
                         ├──────── never awaited ────────────────┐
-    a plain `def` calls send, and could not wait for it ────────┼──> Losses ──> ComponentError
+    a plain `def` calls send, and could not wait for it ────────┼──> LostSends ──> ComponentError
     a task that outlives its node sends, when it has ended ─────┘
 
 A put that is dropped may have been forgotten, or its call may be failing: then it is dropped before anybody, this
@@ -29,10 +29,10 @@ from collections.abc import Callable, Hashable, Mapping
 from ...channel.unawaited import Attempt, Unawaited, attempt
 from ...model import ComponentSpec
 
-__all__ = ["Losses", "no_send_in_a_plain_def", "place_of"]
+__all__ = ["LostSends", "no_send_in_a_plain_def", "place_of"]
 
 
-class Losses:
+class LostSends:
     """Those of one node.
 
     Args:
