@@ -248,11 +248,11 @@ class Node:
         state = self.state
         if self.stop.stopped or state.host.cancelling:
             return None
-        held: Counter[str] = Counter()
+        unawaited: Counter[str] = Counter()
         if ended:
-            held.update({name: port.unawaited for name, port in state.outports.items()})
-            held += self.stop.buffers.unawaited
-        words = state.lost_sends.in_words(self.name, held)
+            unawaited.update({name: port.unawaited for name, port in state.outports.items()})
+            unawaited += self.stop.buffers.unawaited
+        words = state.lost_sends.in_words(self.name, unawaited)
         if words is None:
             return None
         component = state.spec.component

@@ -1,7 +1,8 @@
 """One call of a runner: every form of it, and every option, behind one awaitable function of the items.
 
-    items ──> [ a free slot ] ──> [ attempts ] ──> [ timeout ] ──> [ thread ] ──> runner ──> sends, yields, returns
-               concurrency=        retries=         timeout=        thread=
+    items ──> [ a free slot ] ──> [ attempts ] ──> [ timeout ] ──> [ form, thread ] ──> runner ──> out-ports
+              _concurrent         _attempts        _once           _drive, _in_thread
+              concurrency=        retries=         timeout=        thread=
 
 A runner's parameters are items (from trigger ports), fixed values (constants, out-ports, state) and
 sampled values. `bind` puts the fixed ones in their places, so that a call needs only the items. A
@@ -112,10 +113,10 @@ class Calls:
                 self._threads.append(thread)
         node.in_threads = bool(self._threads)
         self._order = Order() if self._ordered else None
-        self._free = asyncio.Semaphore(self._concurrency)
-        self._handover: Handover | None = None
-        self._consuming: asyncio.Task[Any] | None = None
-        self._failed: BaseException | None = None
+        self._free = asyncio.Semaphore(self._concurrency)  # slots for concurrent calls
+        self._handover: Handover | None = None  # of a threaded runner that yields, while it does
+        self._consuming: asyncio.Task[Any] | None = None  # the loop that starts concurrent calls
+        self._failed: BaseException | None = None  # what the first concurrent call raised that ends the node
 
     def caller(self, varying: Sequence[str], ports: Sequence[str]) -> tuple[Callable[..., Awaitable[Any]], Send]:
         """A function of the varying parameters that makes a call.
@@ -291,7 +292,7 @@ class Calls:
         return attempt
 
     async def _let_leave(self, buffered: BufferedSends | None, error: BaseException) -> None:
-        """Ended by the stop of the run, an attempt is not tried again, and what it has sent is in flight."""
+        """Ended by the drain of the run, an attempt is not tried again: what it has sent is in flight, and leaves."""
         if buffered is not None and buffered.due and self._stop.drained_by(error):
             await buffered.leave()
 
@@ -310,8 +311,8 @@ class Calls:
             error: of its last attempt.
             given: its items, by port.
             attempts: how many there were.
-            edges: those that its items came on.
-            final: whether there could have been more, had it sent less.
+            edges: see `Failures.take`.
+            final: whether there could have been more attempts, had the call sent less.
         """
         node = self._node
         if final:
@@ -344,7 +345,7 @@ class Calls:
             async with asyncio.timeout(self._timeout) as limit:
                 value = await call(*items)
                 due = limit.when()
-                if due is not None and loop.time() > due:  # it kept the loop, which could not tell it
+                if due is not None and loop.time() > due:  # it blocked the loop, which could not cancel it in time
                     raise self._too_long()
                 if value is not None:
                     await give(value)
@@ -363,7 +364,7 @@ class Calls:
     # -- members of an ordered group
 
     def _in_order(self, varying: Sequence[str], ports: Sequence[str]) -> Callable[..., Awaitable[None]]:
-        """Calls with the item of a numbered one; what a call sends leaves with the number, and so does its end."""
+        """Calls with numbered items: what a call sends leaves with the number of its item, and so does its end."""
         node = self._node
         results = node.outports[RESULTS]
         detectors = {port.name: node.host.detector(node.name, port.name) for port in self._spec.outports}
@@ -410,7 +411,7 @@ class Calls:
                     order.leave(turn)
                 if journal is not None:
                     await journal.end(begun)
-            except BaseException as error:  # no other call gets its turn any more: the node ends
+            except BaseException as error:  # the node ends, since no later call can get its turn
                 if self._failed is None:
                     self._failed = error
                     self._node.in_hand = given = dict(zip(ports, items[:count], strict=True))
@@ -428,9 +429,9 @@ class Calls:
             self._consuming = asyncio.current_task()
             if self._failed is not None:
                 raise self._failed
-            edges = self.failures.edges_in_hand(ports)  # before others are taken
+            edges = self.failures.edges_in_hand(ports)  # now: when it waits for a slot, other items may be taken
             await self._free.acquire()
-            begun = 0 if journal is None else await journal.begin()  # what waits for its call is not in hand
+            begun = 0 if journal is None else await journal.begin()  # after the slot: what waits for one is not in hand
             turn = None if order is None else order.enter()
             taken = None if lineage is None else lineage.current
             if taken is not None:
@@ -465,7 +466,11 @@ class Calls:
             raise self._failed
 
     async def abandon(self) -> None:
-        """Cancels the calls that are still running, and waits for their ends."""
+        """Cancels the calls that are still running, and waits for their ends.
+
+        Raises:
+            BaseException: what the first failed call raised.
+        """
         self._consuming = None
         running = list(self._node.calls)
         for task in running:
@@ -477,4 +482,5 @@ class Calls:
 
 
 async def _nothing(value: Any) -> None:
+    """Stands for what sends a returned value, where the call has sent it already."""
     raise AssertionError(f"a call with options sends what it returns itself, not {value!r}")

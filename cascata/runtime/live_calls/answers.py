@@ -23,7 +23,13 @@ __all__ = ["AnsweringSink", "PendingCall"]
 
 
 class PendingCall:
-    """A call that waits for its answer."""
+    """A `live.call` that waits for its answer.
+
+    Attributes:
+        item: that was sent.
+        balance: the exclusive or of the ids of what is on its way; 0: nothing is.
+        answer: done with the answer, or with the error.
+    """
 
     __slots__ = ("answer", "balance", "item")
 
@@ -42,19 +48,22 @@ _NOTHING_LEFT: Final = (
 
 
 class AnsweringSink(SinkEnd):
-    """The end of a sink that hands answers to the calls that wait for them, and the rest to who reads it.
+    """The end of a sink that hands answers to the calls that wait for them, and all else to the caller who reads it.
 
-    Until the first call it is a sink like any other. From then on a task reads it, and keeps what is for nobody's call.
+        channel ── _read ──> _route ──┬─ an answer ──> `ask` returns it
+                                      └─ else: [ _others ] ──> take
+
+    Until the first call it is a sink like any other.
     """
 
     def __init__(self, node: NodeState) -> None:
         super().__init__(node)
-        self._asked: dict[int, PendingCall] = {}
-        self._tag = 0
-        self._reading: asyncio.Task[None] | None = None
+        self._asked: dict[int, PendingCall] = {}  # by their tags, the oldest first
+        self._tag = 0  # of the last call
+        self._reading: asyncio.Task[None] | None = None  # runs `_read`
         self._others: deque[tuple[Any, Mapping[int, int]]] = deque()  # what came and is no answer; its edges
-        self._changed = asyncio.Event()
-        self._left = False
+        self._changed = asyncio.Event()  # set when `_others` or the end of the stream is news to a waiting task
+        self._left = False  # whether `leave` was called
 
     # -- calls
 
@@ -88,10 +97,10 @@ class AnsweringSink(SinkEnd):
         finally:
             del self._asked[tag]
             if asked.answer.done() and not asked.answer.cancelled():
-                asked.answer.exception()  # it is known: nobody has to be told that nobody asked
+                asked.answer.exception()  # else asyncio would log an error that was never looked at
 
     def returned(self, balance: Mapping[int, int]) -> None:
-        """What nodes have taken and sent, by tags."""
+        """Nodes have taken and sent items of calls: tag -> the exclusive or of their ids."""
         for tag, ids in balance.items():
             asked = self._asked.get(tag)
             if asked is not None:
@@ -105,6 +114,7 @@ class AnsweringSink(SinkEnd):
             asked.answer.set_exception(error)
 
     def _of(self, tags: Iterable[int]) -> list[PendingCall]:
+        """The calls with these tags that still wait for their answer."""
         found = [self._asked.get(tag) for tag in tags]
         return [asked for asked in found if asked is not None and not asked.answer.done()]
 
@@ -119,11 +129,11 @@ class AnsweringSink(SinkEnd):
         return self._reading is not None
 
     def _route(self, item: Any) -> None:
-        """Hands an item to the calls that it answers, or keeps it for who reads."""
+        """Hands an item to the calls that it answers, or keeps it for `take`."""
         edges = self._reader.last_edges()
         if type(item) is TaggedItem:
             waiting = self._of(item.tags)
-            if len(item.tags) > 1:  # such graphs are refused before the first call: this is for what nobody foresaw
+            if len(item.tags) > 1:  # such graphs are refused before the first call, as far as they are known
                 self.failed(item.tags, CascataError(_OF_SEVERAL))
             elif waiting:
                 waiting[0].answer.set_result(checked(item.item))
@@ -140,7 +150,7 @@ class AnsweringSink(SinkEnd):
         self.node.ignored.update(edges)
 
     async def _read(self) -> None:
-        """Takes all that comes, to the end."""
+        """Takes all that comes, to the end of the stream. Runs in a task from the first call on."""
         try:
             while True:
                 while len(self._others) >= self._most and not (self._left or self.ended):

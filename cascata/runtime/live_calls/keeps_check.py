@@ -39,7 +39,7 @@ Before = tuple[list[Seen], list[int]]
 
 
 class KeepsCheck:
-    """Watches where a component could keep items.
+    """Compares, before and after each call of a runner, the places where it could keep its item.
 
     Args:
         states: of the node.
@@ -54,7 +54,7 @@ class KeepsCheck:
 
     @classmethod
     def of(cls, component: ComponentSpec, states: Mapping[str, StateCell[Any]]) -> KeepsCheck | None:
-        """For a node; None when there is nowhere to keep anything, or the component says whether it keeps items."""
+        """The check for a node; None when it has no place to keep items, or declares whether it does (`keeps=`)."""
         if component.options.get("keeps") is not None:
             return None
         shared = _shared_by(component.runner)
@@ -63,7 +63,7 @@ class KeepsCheck:
         return cls([*states.values()], shared, alone=component.options.get("concurrency", 1) == 1)
 
     def before(self) -> Before:
-        """To be called before a call of the runner: what `kept` compares with."""
+        """Looks at the places before a call of the runner: `kept` compares with what this returns."""
         return [_look(cell.value) for cell in self._states], [_size(each) for each in self._shared]
 
     def kept(self, items: Iterable[Any], before: Before, *, sent: bool) -> bool:
@@ -71,7 +71,7 @@ class KeepsCheck:
 
         Args:
             items: of the call.
-            before: what `before` gave.
+            before: what `before` returned.
             sent: whether the call sent something.
         """
         states, shared = before
@@ -119,6 +119,7 @@ def _size(value: Any) -> int:
 
 
 def _named(value: Any) -> Iterable[tuple[Any, Any]]:
+    """The entries of a dict, or the attributes of an object; not all, if there are many."""
     names = value if isinstance(value, dict) else getattr(value, "__dict__", None)
     return [*islice(names.items(), _NAMES)] if names and isinstance(names, dict) else ()
 
@@ -155,6 +156,7 @@ def _counted(before: Any, after: Any, *, sent: bool) -> bool:
 
 
 def _shared_by(runner: Callable[..., Any]) -> list[Any]:
+    """The containers that a runner reaches by its closure and by the globals that it names."""
     function = inspect.unwrap(runner)
     code = getattr(function, "__code__", None)
     if code is None:
@@ -163,6 +165,6 @@ def _shared_by(runner: Callable[..., Any]) -> list[Any]:
     for cell in function.__closure__ or ():
         try:
             found.append(cell.cell_contents)
-        except ValueError:  # nothing was put there yet
+        except ValueError:  # the cell is empty
             continue
     return [each for each in found if isinstance(each, _CONTAINERS)]

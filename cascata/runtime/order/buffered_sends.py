@@ -66,7 +66,7 @@ SEND_LESS: Final = "Let one call send less, or send all of it as one item (a lis
 
 
 class Sender(Protocol):
-    """What is asked here of the node whose calls they are."""
+    """What the buffers need of the node whose calls they belong to."""
 
     @property
     def name(self) -> str: ...
@@ -83,15 +83,15 @@ class Sender(Protocol):
         """Whether its runner has been told that the run is stopped, so that what it sends is sent again."""
 
     def unwinds(self) -> bool:
-        """Its runner is told so now; whether what it sends is sent."""
+        """Its runner is told so now. Returns whether what it sends is sent."""
 
 
 class Turn:
-    """Of one call: whether those that began before it have ended.
+    """The turn of one call to send: it is due when all calls that began before it have ended.
 
     Attributes:
         due: whether they have.
-        buffered: what the call keeps now; told when the turn comes, and not known here from then on.
+        buffered: the sends of the call, which learn when the turn comes; None from then on.
     """
 
     __slots__ = ("_coming", "buffered", "due")
@@ -111,7 +111,7 @@ class Turn:
             buffered.turn_came()
 
     async def wait(self) -> None:
-        """Waits until it is due. For one task."""
+        """Waits until it is due. Only one task may wait."""
         if not self.due:
             self._coming = asyncio.get_running_loop().create_future()
             await self._coming
@@ -137,20 +137,20 @@ class Order:
 
 
 class SendBuffers:
-    """What the calls of one node keep.
+    """What the buffered sends of all calls of one node share.
 
     Args:
-        node: it.
-        concurrency: calls in flight at once.
-        lost_sends: is told of each `send` that had to wait and was never awaited.
+        node: that node.
+        concurrency: its calls in flight at once.
+        lost_sends: learns of each `send` that had to wait and was never awaited.
 
     Attributes:
-        unawaited: out-port -> items whose `send` had to wait, that nobody has awaited yet, and whose call goes on.
+        unawaited: out-port -> items whose `send` had to wait and was not awaited yet, and whose call goes on.
         ahead_bytes: the share of one call in `AHEAD_BYTES`.
-        waiting: those with a `send` that waits.
+        waiting: the calls with a `send` that waits.
         over: whether the node is to stop.
-        when_over: done then, for who waits for something else than a `send` of its own.
-        loop: in which it runs.
+        when_over: done when it is, for a task that waits for something else than a `send`.
+        loop: the event loop of the node.
         turns: of the loop.
     """
 
@@ -164,7 +164,7 @@ class SendBuffers:
         self.loop = asyncio.get_running_loop()
         self.when_over: asyncio.Future[None] = self.loop.create_future()
         self.turns = turns()
-        self._told = False
+        self._told = False  # whether `tell_of_final_attempt` was called
 
     def look(self) -> None:
         """Looks whether the node is to stop; then what its calls send is refused, and so is what waits."""
@@ -211,7 +211,7 @@ class BufferedPort:
 
 
 class _Place:
-    """Where a `send` waits."""
+    """A waiting `send`'s place among those of its call."""
 
     __slots__ = ("future",)
 
@@ -226,7 +226,11 @@ class _Place:
 class BufferedSends:
     """What one attempt at a call has sent and has not left yet.
 
-    Made in the task of the call.
+        send ──┬─ _keep ──> _kept ── leave, or _leave_beside_the_call ──> _send_kept ──> out-ports
+               ├─ straight to the out-port, when it may leave and nothing is kept
+               └─ at the bound: _WaitingSend ── awaited: send_later ──> one of the two above
+
+    Make it in the task of the call.
 
     Args:
         buffers: of the node.
@@ -291,7 +295,10 @@ class BufferedSends:
         return not self._retries and self.due
 
     def ports(self) -> Mapping[str, Any]:
-        """What the runner gets for the out-ports. They hold this, and it does not know them: so it is freed at once."""
+        """What the runner gets for the out-ports.
+
+        They refer to this object, and not the other way: it is freed at once, and not by the garbage collector.
+        """
         return {name: BufferedPort(self, port) for name, port in self._targets.items()}
 
     @property
@@ -337,7 +344,7 @@ class BufferedSends:
         return DONE
 
     async def send_later(self, port: Any, item: Any) -> None:
-        """The same, of a `send` that has to wait, or to let the loop turn."""
+        """What an awaited `send` does that has to wait, or to let the loop turn."""
         place = _Place()
         self._places.append(place)
         done: Awaitable[None] = DONE
@@ -376,7 +383,7 @@ class BufferedSends:
             self._buffers.waiting.discard(self)
 
     def late(self, port: Any) -> None:
-        """A `send` has found no room."""
+        """A `send` has found no room: it is counted as not awaited yet."""
         self._late += 1
         if self._made is None or self._unawaited is None:
             running = attempt.get()
@@ -414,6 +421,7 @@ class BufferedSends:
             self._places[0].wake()
 
     def _refuse_if_over(self) -> None:
+        """Raises what a `send` raises now, if it is refused."""
         if (error := self._error) is not None:
             told = self._buffers.node.unwinding  # by a cancellation
             self._resume()
@@ -423,7 +431,7 @@ class BufferedSends:
             raise refusal
 
     def _make_room(self) -> bool:
-        """At the bound. Whether there may be room now."""
+        """At the bound: an attempt whose turn it is becomes the final one. Whether there may be room now."""
         if self._retries and self.due:
             self.final = True
             self._retries = False
@@ -454,7 +462,7 @@ class BufferedSends:
             self.wake()  # of an attempt: it may keep more now
 
     def _begin_to_leave(self) -> None:
-        """From now on what is sent leaves, after what is kept."""
+        """From now on what the call sends leaves, after what is kept."""
         if self._kept or self._discarded:
             self._leaving = self._buffers.loop.create_task(self._leave_beside_the_call(), context=self._context)
         else:
@@ -488,6 +496,7 @@ class BufferedSends:
         self._straight = True
 
     async def _left(self, done: Awaitable[None], port: OutPort, item: Any, size: int) -> None:
+        """Waits until an item has left; refused by the stop of the run, it is kept again (see `_resume`)."""
         try:
             await done
         except Stopped:
@@ -497,9 +506,10 @@ class BufferedSends:
             raise
 
     def _resume(self) -> None:
-        """What was leaving has failed. Once, when that was since the run is stopped, it goes on leaving all the same.
+        """A `send` of what is kept was refused. The first time, if the run drains, what is kept leaves all the same.
 
-        The stop is told to the call by who calls this, and what it sends then leaves as well (see `Node.unwinds`).
+        The call learns of the stop by the `send` that calls this, and what it sends then leaves as well (see
+        `NodeStop.unwinds`).
 
         Raises:
             BaseException: nothing leaves any more.
@@ -539,7 +549,7 @@ class BufferedSends:
                 self._resume()
         if self._places:  # of tasks that the call has left behind
             self.wake()
-        if refused is not None:  # the call was not told
+        if refused is not None:  # the call has ended without learning of it
             raise refused
 
     async def drop(self) -> None:

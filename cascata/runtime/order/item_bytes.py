@@ -1,4 +1,4 @@
-"""About how many bytes an item holds, for whoever keeps items: cheap rather than exact.
+"""About how many bytes an item holds, so that what is kept can be bounded: cheap rather than exact.
 
 Counted are `nbytes` of arrays and memoryviews, `memory_usage()` of data frames, `sys.getsizeof` of everything else, and
 what lists, tuples, dicts and plain objects hold, two levels deep. Of a container only some values are looked at, and
@@ -61,7 +61,7 @@ def item_bytes(item: Any, levels: int = _LEVELS) -> int:
 
 
 def _of_list(values: Sequence[Any], levels: int) -> int:
-    """What all values weigh, by some of them."""
+    """The bytes of all values, by some of them."""
     most = _LOOKED_AT[levels]
     count = len(values)
     return _of_some(values if count <= most else values[:: -(-count // most)], count, levels - 1)

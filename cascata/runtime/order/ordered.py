@@ -1,4 +1,6 @@
-"""What the nodes of an ordered group do: number, tell the number of results, put results in order.
+"""What the nodes of an ordered group do: number the inputs, send results with their number, put results in order.
+
+    tag ── (number, item) ──> a member: NumberedCall ── (number, results, last) ──> run_reordering ──> results
 
 See `engine.rewrite.ordering` for how they are wired.
 """
@@ -28,7 +30,7 @@ MESSAGE_BYTES: Final = 64 << 10
 
 
 async def tag(item: Any, numbered: Any) -> None:
-    """The runner of the node that numbers what enters: the port counts."""
+    """The runner of the node that numbers what enters the group, by what its out-port has counted."""
     await numbered.send((numbered.sent, item))
 
 
@@ -39,9 +41,9 @@ async def reorder() -> None:
 class NumberedCall(BufferedSends):
     """What one attempt at a call of a member has sent: it leaves in messages with the call's number.
 
-    What is sent in one go leaves in one message, on the loop's next turn, and with the end of the call if that comes
-    before. A member does not know whether it is its turn: the channel to the node that puts results in order is what
-    keeps it back.
+    What is sent before the loop turns leaves in one message, on the loop's next turn, and with the end of the call if
+    that comes before. A member does not know whether it is its turn: the room in its channel to the node that puts
+    results in order is what keeps it back.
 
     Args:
         buffers: of the member.

@@ -47,7 +47,7 @@ class StopEvent:
 
 
 class BlockingStopEvent:
-    """The same as a threaded runner sees it.
+    """The event of one node, as a runner in a thread sees it.
 
     Args:
         event: of the node.
