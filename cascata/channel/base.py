@@ -11,12 +11,12 @@ The rules that every kind keeps:
   awaited; without room it returns a `Pending`, which takes the item when it is
   awaited and there is room. A `Pending` that is cancelled has taken nothing.
 - The order of one writer's items is kept, also between a `Pending` and later puts.
-- Capacity is strict: exactly `capacity` puts are done while nobody takes.
+- Capacity is strict: exactly `capacity` puts are done while no item is taken.
 - A reader takes by `items.popleft()`, and says so by `release()`: before it waits, or after some
   items. `taking()` at the beginning of a batch makes sure that it is also said on the loop's next
   turn, should the batch suspend in its middle; should it do so again and again, the channel looks for itself, a
   little later.
-- A put that waits keeps its place before later ones, of whatever task, as long as somebody awaits it.
+- A put that waits keeps its place before later ones, of whatever task, as long as it is awaited.
 - A channel ends when its last writer has closed and it is empty; when its last reader has closed,
   putting raises what the writer's `refusal()` gives, or discards the item if that is None.
 """
@@ -143,8 +143,8 @@ class Pending(collections.abc.Coroutine[Any, Any, None]):
 class Around(Pending):
     """The awaitable of a put that has to wait, and that does something before or after: it awaits other puts.
 
-    These tell by themselves when they were never awaited. Broken off before it began (its task was cancelled), it
-    breaks them off as well: nobody has forgotten them then.
+    These tell by themselves when they were never awaited. Closed before it began (its task was cancelled), it
+    closes them as well: then they do not count as forgotten.
 
     Args:
         begin: makes the coroutine that does the work, when first awaited.
@@ -255,7 +255,7 @@ class Writer(Protocol):
     """
 
     outlived: Callable[[], BaseException | None] | None
-    """The same, when the owner has closed this end, which somebody still read. None: there is no difference."""
+    """The same, when the owner has closed this end, which still had a reader. None: there is no difference."""
 
     @property
     def sent(self) -> int:
@@ -267,7 +267,7 @@ class Writer(Protocol):
 
     @property
     def unawaited(self) -> int:
-        """Puts that had to wait and that nobody has awaited yet, without those that are excused."""
+        """Puts that had to wait and were not awaited yet, without those that are excused."""
 
     goes_on: Callable[[], None]
     """Called when a put has to wait after an earlier one was never awaited: the runner that forgot it is still at work.

@@ -14,7 +14,7 @@ class TaggedItem:
         item: what the component sent.
         tags: the numbers of the calls.
         id: a number of this very item, by which the caller knows when nothing of a call is left (see
-            `runtime.live_calls.lineage`); 0: nobody waits for what becomes of it.
+            `runtime.live_calls.lineage`); 0: no caller waits for what becomes of it.
         oldest: the number of the oldest call that still waited for its answer when this was sent, as far as the sender
             knew: what belongs to earlier ones may be dropped.
     """

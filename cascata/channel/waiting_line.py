@@ -170,8 +170,8 @@ class WriterBase:
         over: whether this writer takes no more.
         unbegun: puts that had to wait and were not awaited yet: later ones must not overtake them.
         goes_on: called when a put has to wait after an earlier one was forgotten.
-        missed: whether somebody read when this end was closed: what is put from then on is missed.
-        lost: items taken that nobody will read.
+        missed: whether there was a reader when this end was closed: it misses what is put from then on.
+        lost: items taken that no reader will get.
         blocked_s: seconds that puts have waited for room.
         paused_s: seconds that puts have waited just to let the loop turn.
     """

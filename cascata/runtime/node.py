@@ -11,21 +11,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
 from .. import log
-from ..channel.base import Reader, Writer
 from ..channel.change_detector import ChangeDetector
 from ..channel.merge import MergedReader
 from ..channel.unawaited import Attempt, attempt
 from ..errors import ComponentError, in_words
-from ..model import ERRORS, NodeSpec, StateArgs
+from ..model import ERRORS, StateArgs
 from ..observe.board import DROPPED_ITEMS
 from .failures import Failures
-from .node_state import Host, NodeState, Phase
+from .node_state import NodeState, Phase
 from .node_stop import NodeStop
 from .order.ordered import run_reordering
 from .persist import make_state
@@ -44,36 +43,24 @@ class Node:
     """An instance of a component at work on a worker.
 
     Args:
-        spec: what it is.
-        row: its row on the stats board.
-        readers: in-port -> where its items come from, for the ports with channels.
-        writers: out-port -> the writers of its edges.
-        host: the worker.
-        takes_with_others: whether other nodes here take from a channel of its, too, that several edges write to.
+        state: what its parts share.
 
     Attributes:
-        state: what its parts share.
+        state: the same.
         stop: how it is told to stop.
         failures: what becomes of items that fail.
         journal: of a node that may start again.
         end: what the caller holds of a source or a sink.
     """
 
-    def __init__(
-        self,
-        spec: NodeSpec,
-        row: int,
-        readers: Mapping[str, Reader],
-        writers: Mapping[str, list[Writer]],
-        host: Host,
-        *,
-        takes_with_others: bool = False,
-    ) -> None:
-        state = self.state = NodeState(spec, row, readers, writers, host, takes_with_others=takes_with_others)
-        stop = self.stop = NodeStop(state)
+    def __init__(self, state: NodeState) -> None:
+        spec, host, writers = state.spec, state.host, state.ends.writers
+        stop = NodeStop(state)
+        self.state = state
+        self.stop = stop
         self.name = spec.name
         self.where = state.where
-        self.is_source = not readers
+        self.is_source = not state.readers
         self.journal: NodeJournal | None = None
         self._streams: dict[str, Stream] = {}
         self._calls: Calls | None = None
@@ -240,7 +227,7 @@ class Node:
     def loss(self, *, ended: bool = False) -> ComponentError | None:
         """The error for what it has lost by a fault of its own code, if it has.
 
-        Stopped by the end of its readers, it may drop what nobody would have read.
+        Stopped by the end of its readers, it may drop what no node would have read.
 
         Args:
             ended: whether it awaits nothing any more: what it keeps is lost as well.

@@ -19,7 +19,7 @@ from time import perf_counter
 from typing import Any, Final, Protocol
 
 from .. import log
-from ..channel.base import Reader, Writer
+from ..channel.base import Reader
 from ..channel.change_detector import ChangeDetector
 from ..channel.local import LocalWriter
 from ..channel.turns import turns
@@ -31,6 +31,7 @@ from .live_calls.lineage import Lineage
 from .persist import StateCell
 from .ports.lost_sends import LostSends
 from .ports.outport import OutPort
+from .wiring import Ends
 
 __all__ = ["BATCH_S", "Host", "NodeState", "Phase", "batch_size"]
 
@@ -95,22 +96,11 @@ class NodeState:
     Args:
         spec: what it is.
         row: its row on the stats board.
-        readers: in-port -> where its items come from, for the ports with channels.
-        writers: out-port -> the writers of its edges.
+        ends: its ends of channels.
         host: the worker.
-        takes_with_others: whether other nodes here take from a channel of its, too, that several edges write to.
     """
 
-    def __init__(
-        self,
-        spec: NodeSpec,
-        row: int,
-        readers: Mapping[str, Reader],
-        writers: Mapping[str, list[Writer]],
-        host: Host,
-        *,
-        takes_with_others: bool,
-    ) -> None:
+    def __init__(self, spec: NodeSpec, row: int, ends: Ends, host: Host) -> None:
         self.spec = spec
         self.name = spec.name
         self.host = host
@@ -119,10 +109,11 @@ class NodeState:
         self._row = row
 
         # Its ends.
-        self.readers = readers
-        self.takes_with_others = takes_with_others
-        self.writers = [writer for each in writers.values() for writer in each]
-        self.results = [writer for port, each in writers.items() if port != ERRORS for writer in each]
+        self.ends = ends
+        self.readers = ends.readers
+        self.writers = [writer for each in ends.writers.values() for writer in each]
+        """Those of all out-ports."""
+        self.results = [writer for port, each in ends.writers.items() if port != ERRORS for writer in each]
         """The writers that are not for its failures."""
         self.flushes = [writer.flush for writer in self.writers if not isinstance(writer, LocalWriter)]
         """Send what was put and has not left yet."""
@@ -189,7 +180,7 @@ class NodeState:
 
     @property
     def may_begin_to_send(self) -> bool:
-        """Whether tasks may have been made just now for a `send` that nobody has awaited yet."""
+        """Whether tasks may have been made just now for a `send` that was not awaited yet."""
         return any(writer.unawaited for writer in self.writers)
 
     @property

@@ -107,7 +107,7 @@ class NodeStop:
         return Stopped(f"{self.name}: nobody reads what it sends any more, or the run is stopping")
 
     def outlived(self, port: str, edge: int) -> BaseException | None:
-        """What a send raises when the node has ended, although somebody still read."""
+        """What a send raises when the node has ended, although a reader had not."""
         state = self._state
         if not state.came_to_its_end or self.stopped or state.host.cancelling:
             return self.refusal()

@@ -93,7 +93,7 @@ def _run_group(
         and calls.journal is None
         and len(ports_on_the_way(node.spec, lineage.way, ports)) == len(ports)
     )
-    if node.takes_with_others and not zips:  # else the edges of each partner are noted when it comes
+    if node.ends.takes_with_others and not zips:  # else the edges of each partner are noted when it comes
         call = failures.noting(ports, call)
     if lineage is not None:
         call = lineage.calling(node, ports, call, give, failures.go_on)

@@ -8,7 +8,7 @@ __all__ = ["is_fed", "unfed_nodes"]
 
 
 def unfed_nodes(spec: GraphSpec) -> frozenset[str]:
-    """The nodes that nobody else feeds: those without connected in-ports, and those of cycles that nothing enters.
+    """The nodes that no other node feeds: those without connected in-ports, and those of cycles that nothing enters.
 
     Sources that the caller of the run feeds are not among them: they end when they are closed.
     """

@@ -1,4 +1,4 @@
-"""The ends of channels on one worker: which there are, which cross to other workers, and who reads and writes them.
+"""The ends of channels on one worker: which there are, which cross to other workers, and which node has them.
 
 GraphSpec + node names ──> readers: local channels here, crossing ones by `Links`
                       └──> ends_of(node) ──> a reader for each in-port, a writer for each edge of an out-port
@@ -171,7 +171,7 @@ class Wiring:
         """A node has ended.
 
         Returns:
-            The crossing edges that it wrote to, and the crossing channels that nobody here reads any more.
+            The crossing edges that it wrote to, and the crossing channels without readers here from now on.
         """
         edges = [edge for output in node.outputs.values() for edge in output.edges if self.crosses(edge)]
         unread = []

@@ -25,7 +25,7 @@ from .idle import IdleReport, Rest
 from .idle_watch import IdleWatch, UserTasks, idle_report
 from .live_calls.lineage import Lineage
 from .node import Node
-from .node_state import Phase
+from .node_state import NodeState, Phase
 from .restart import Life, NodeJournal
 from .unfed_nodes import is_fed, unfed_nodes
 from .wiring import Links, Wiring
@@ -136,15 +136,9 @@ class Worker:
         self._wiring = Wiring(spec, names, crossing, links, self._forgotten, debug=debug)
         rows = {name: row for row, name in enumerate(spec.nodes)}
         for name in names:
-            ends = self._wiring.ends_of(spec.nodes[name], partial(self._rested, name))
-            self._nodes[name] = Node(
-                spec.nodes[name],
-                rows[name],
-                ends.readers,
-                ends.writers,
-                self,
-                takes_with_others=ends.takes_with_others,
-            )
+            node = spec.nodes[name]
+            ends = self._wiring.ends_of(node, partial(self._rested, name))
+            self._nodes[name] = Node(NodeState(node, rows[name], ends, self))
         self.nodes = list(self._nodes.values())
         self._unfed = [self._nodes[name] for name in unfed_nodes(spec) if name in self._nodes]
         self._cycles = [
@@ -160,8 +154,8 @@ class Worker:
             for number, cycle in enumerate(spec.cycles)
         ]
         if life is not None:
-            for node in self.nodes:
-                node.journal = self._journal(node, life)
+            for each in self.nodes:
+                each.journal = self._journal(each, life)
 
     def _rested(self, name: str) -> None:
         self._nodes[name].state.rested()
@@ -240,7 +234,7 @@ class Worker:
     # -- now and then
 
     def _look(self) -> None:
-        """Looks at what nobody tells of."""
+        """Looks at all that comes about without a call of this object."""
         self.board.set_beat(self.index)
         for node in self.nodes:
             if not node.has_ended:

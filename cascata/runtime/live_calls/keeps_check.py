@@ -2,7 +2,7 @@
 
     call begins: how long is each list, dict …? ──> call ends ──> did one of them grow by its item?
 
-What such a node sends later may come of the kept item, whoever's call it is then. A call that has sent nothing has
+What such a node sends later may come of the kept item, and go to another caller. A call that has sent nothing has
 kept its item when it is found in any of them. One that has sent something may remember the item in a set, or as a key:
 that is what caches do. docs/embedding.md tells what stays unseen.
 """
@@ -133,7 +133,7 @@ def _is_in(item: Any, container: Any, *, sent: bool) -> bool:
         sent: whether the call sent something.
     """
     if isinstance(container, _QUEUES):
-        return False  # nobody can look into it
+        return False  # one cannot look into it without taking
     if isinstance(container, set):
         try:
             return not sent and item in container

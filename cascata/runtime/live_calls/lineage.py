@@ -92,7 +92,7 @@ class Taken:
 
         Args:
             item: what is sent.
-            leads: whether something of it can come to the sink. Else nobody waits for what becomes of it.
+            leads: whether something of it can come to the sink. Else no caller waits for what becomes of it.
         """
         sent = TaggedItem(item, self.tags, new_id() if leads else 0, self._lineage.oldest)
         self._balance ^= sent.id

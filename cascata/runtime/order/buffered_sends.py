@@ -246,14 +246,14 @@ class BufferedSends:
         "_buffers",
         "_bytes",
         "_context",  # of the call: what leaves later belongs to it all the same (see `lineage`)
-        "_discarded",  # port -> items that nobody will read: they need not be kept
+        "_discarded",  # port -> items that no node will read: they need not be kept
         "_dropped",  # whether nothing of it leaves
         "_ended",  # whether the call has: `leave` sends what is kept
         "_error",  # of what leaves while the call goes on
         "_kept",  # port, item and its bytes, in the order of the sends
         "_late",  # sends that did not find room and are not done: others must not overtake them
         "_leaving",  # sends what is kept while the call goes on
-        "_made",  # whose they are that nobody has awaited yet
+        "_made",  # the sends of this attempt that had to wait and were not awaited yet
         "_most",  # items that may be kept now
         "_most_bytes",
         "_places",  # of the sends that wait; only the first may go on
@@ -519,7 +519,7 @@ class BufferedSends:
             return
         if not isinstance(error, Stopped) or self._resumed or not self._buffers.node.unwinds():
             raise error
-        self._resumed = True  # refused again, nobody reads any more
+        self._resumed = True  # refused a second time, it is since all readers have ended
         self._error = None
         self._begin_to_leave()
 

@@ -57,7 +57,7 @@ class OutPort:
         forgotten: called when a `send` that had to wait was never awaited.
         detector: watches what is sent, when the run has `debug=True`.
         stamping: makes of a writer a `put` that marks what belongs to calls (see `lineage`).
-        outlived: as `refusal`, when the node has ended and somebody still read; None: the same.
+        outlived: as `refusal`, when the node has ended and a reader had not; None: the same.
         goes_on: called when a `send` has to wait after an earlier one was never awaited.
     """
 
@@ -122,7 +122,7 @@ class OutPort:
 
     @property
     def unawaited(self) -> int:
-        """Items whose `send` had to wait, and that nobody has awaited yet."""
+        """Items whose `send` had to wait and was not awaited yet."""
         return max(0, sum(writer.unawaited for writer in self.writers) - self._doubled())
 
     @property

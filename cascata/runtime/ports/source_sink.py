@@ -107,7 +107,7 @@ class SinkEnd(End):
         self._untold = 0  # items taken of which the writers were not told
         self._turned = perf_counter()
         self._alone = asyncio.Lock()  # held by the one task that waits for items; others that take wait for the lock
-        self._done = asyncio.Event()  # set when the stream has ended, or nobody reads the sink any more
+        self._done = asyncio.Event()  # set when the stream has ended, or the caller reads no more
         self.ended = False
         """Whether nothing comes any more."""
 
@@ -190,7 +190,7 @@ class SinkEnd(End):
         node.doing = node.at_work = node.starving[self._port] = doing
 
     async def _drop(self) -> None:
-        """Takes what nobody reads, and counts it as dropped."""
+        """Takes what comes although the caller reads no more, and counts it as dropped."""
         node = self.node
         self._settle()
         self._is("dropping what its caller does not read")
