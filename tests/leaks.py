@@ -8,6 +8,9 @@ Two helpers of the standard library live as long as the interpreter, once someth
 the forkserver and the resource tracker, one of each for `multiprocessing` and for `multiprocess`.
 These four processes and the pipes that hold them are tolerated; what they start is not.
 
+Only what this process and those below it hold is looked at: a file in /dev/shm that none of them maps or has open is
+another program's. (cascata gives no memory a name: tests/fault/test_privacy.py.)
+
 Once the test process is connected to a Ray cluster, processes and connections come and go as Ray sees fit, and are not
 looked at; actors are. Its files in /dev/shm are nobody's leak, whichever process sees them.
 """
@@ -22,7 +25,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -164,11 +167,27 @@ def take() -> Snapshot:
     )
 
 
-def _of_others(names: Iterable[str]) -> set[str]:
-    """Those of the files in shared memory that a process maps which is neither this one nor below it."""
-    ours = {os.getpid(), *(process.pid for process in _descendants())}
-    maps = "".join(_read(PROC / str(process.pid) / "maps") for process, *_ in _table() if process.pid not in ours)
-    return {name for name in names if f"{SHARED_MEMORY}/{name}" in maps}
+def _held(names: frozenset[str]) -> frozenset[str]:
+    """Those of the files in shared memory that this process, or one below it, maps or has open."""
+    paths = {f"{SHARED_MEMORY}/{name}": name for name in names}
+    held: set[str] = set()
+    for pid in (os.getpid(), *(process.pid for process in _descendants())):
+        mapped = (line.split(maxsplit=5)[-1] for line in _read(PROC / str(pid) / "maps").splitlines())
+        held.update(paths[target] for target in (*mapped, *_open_files(pid)) if target in paths)
+    return frozenset(held)
+
+
+def _open_files(pid: int) -> Iterator[str]:
+    """What each descriptor of a process is open on."""
+    try:
+        fds = os.listdir(f"{PROC}/{pid}/fd")  # noqa: PTH208
+    except OSError:  # it has ended meanwhile
+        return
+    for fd in fds:
+        try:
+            yield os.readlink(f"{PROC}/{pid}/fd/{fd}")  # noqa: PTH115
+        except OSError:  # the descriptor of this very listing
+            continue
 
 
 def named(command: str) -> list[Process]:
@@ -206,23 +225,25 @@ def left_since(before: Snapshot, settle: float = SETTLE) -> list[str]:
     """One line for each thing that was not there `before`.
 
     Threads and descriptors count as they are once garbage is collected. Processes that others have
-    to reap, and files of other programs in /dev/shm, have `settle` seconds to go.
+    to reap, and what they hold in /dev/shm, have `settle` seconds to go.
     """
-    after = take()
-    if not _difference(before, after):
+    if not _difference(before, _take_since(before)):
         return []
     gc.collect()
     deadline = time.monotonic() + settle
     while True:
-        after = take()
+        after = _take_since(before)
         passing = after.processes - before.processes or after.shared_memory - before.shared_memory
-        if passing and after.shared_memory - before.shared_memory:  # tests of other runs may stand beside this one
-            others = _of_others(after.shared_memory - before.shared_memory)
-            after = replace(after, shared_memory=after.shared_memory - others)
-            passing = after.processes - before.processes or after.shared_memory - before.shared_memory
         if not passing or time.monotonic() > deadline:
             return _difference(before, after)
         time.sleep(0.01)
+
+
+def _take_since(before: Snapshot) -> Snapshot:
+    """As `take`; of the files in shared memory that were not there `before`, those that are held here."""
+    after = take()
+    new = after.shared_memory - before.shared_memory
+    return replace(after, shared_memory=after.shared_memory - new | _held(new)) if new else after
 
 
 def end(before: Snapshot, settle: float = SETTLE) -> None:

@@ -26,7 +26,7 @@ from .batches import BatchMessage
 from .nodes import BATCHES, RESULTS, WORK, join_class, sink_class, task_class
 from .session import Session
 from .streaming import Way, stream_through
-from .task import Task
+from .task_base import TaskBase
 
 if TYPE_CHECKING:
     from ..observe.report import RunReport
@@ -125,7 +125,7 @@ class DAG:
 
     def add(
         self,
-        task: Task,
+        task: TaskBase,
         *,
         inputs: NodeHandle | Iterable[NodeHandle],
         task_kwargs: Mapping[str, Any] | None = None,
@@ -175,7 +175,7 @@ class DAG:
 
     def _add_task(
         self,
-        task: Task,
+        task: TaskBase,
         inputs: tuple[str, ...],
         *,
         task_kwargs: Mapping[str, Any] | None,
@@ -495,7 +495,7 @@ def _end_of(name: str) -> str:
 
 
 def _check_task(task: object) -> None:
-    if not isinstance(task, Task):
+    if not isinstance(task, TaskBase):
         hint = f"write `{task.__name__}()`" if isinstance(task, type) else "derive its class from Task"
         raise DefinitionError(f"dag.add: {task!r} is no instance of a Task: {hint}.")
 

@@ -1,15 +1,17 @@
-"""A task: what is done to each batch."""
+"""A task: what is done to each batch, and `map`, which does it to all data."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from .mapping import run_map
+from .task_base import TaskBase
 
 __all__ = ["Task"]
 
 
-class Task(ABC):
+class Task(TaskBase):
     """Base of tasks. A subclass says in `do` what becomes of a batch.
 
         class SquareTask(Task):
@@ -19,24 +21,6 @@ class Task(ABC):
     The instance travels to the workers as it is when the DAG starts, and each of them has a copy of its own. What is
     expensive to make, or cannot travel (a model, a connection), is made in `setup`.
     """
-
-    @abstractmethod
-    def do(self, *args: Any, **kwargs: Any) -> Any:
-        """Works on one batch. May be an `async def`.
-
-        Args:
-            *args: the batch; with several inputs one argument for each, in the order of `inputs`.
-            **kwargs: `task_kwargs`.
-
-        Returns:
-            The batch for the tasks and sinks behind: of any type, and not necessarily as long.
-        """
-
-    def setup(self) -> None:  # noqa: B027  # to be overridden, or not
-        """Called in the worker before the first batch, once for each member of the node."""
-
-    def teardown(self) -> None:  # noqa: B027  # ...
-        """Called in the worker at the end, whatever ended it, once for each `setup` that succeeded."""
 
     def map(
         self,
@@ -74,8 +58,6 @@ class Task(ABC):
             ComponentError: `do` raised.
             CascataError: any other failure of the run.
         """
-        from .mapping import run_map
-
         return run_map(
             self,
             data,

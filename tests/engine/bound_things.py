@@ -15,10 +15,11 @@ from cascata import Graph
 from cascata.engine.worker import definitions
 from cascata.errors import SerializationError
 from cascata.model import ChannelSpec, EdgeSpec
-from cascata.transport.codec.frames import Encoder
-from cascata.transport.codec.parcels import Packer
-from cascata.transport.ends.budget import Purse
+from cascata.transport.codec.encode import Encoder
 from cascata.transport.ends.item_errors import unsendable
+from cascata.transport.linux.large_items import IN_FILES, Messages
+from cascata.transport.linux.messages import INLINE_LIMIT
+from cascata.transport.tcp.stream_frames import FramesOfItems
 
 MAKE = {
     "text file": 'open("kept.txt", "w")',
@@ -190,7 +191,7 @@ def from_place(text: str) -> object:
     return outcome(None)
 
 
-def as_item(make: str, wrap: str, packer: bool) -> object:
+def as_item(make: str, wrap: str, tcp: bool) -> object:
     """Makes a frame of an item."""
     thing = eval(make, vars(sys.modules["__main__"]))  # noqa: S307  # as above
     item = {"rows": [thing]} if wrap else thing
@@ -208,11 +209,8 @@ def as_item(make: str, wrap: str, packer: bool) -> object:
     def bad(item: object, problem: BaseException) -> None:
         errors.append(unsendable(edge, channel, item, problem))
 
-    made: Any
-    if packer:
-        made = Packer(0, Purse(lambda most: most, 100, 1), lambda most: most, shared=False).pack(3, [1, item, 2], bad)
-    else:
-        made = Encoder(0).encode(3, [1, item, 2], bad)
+    framing: Any = FramesOfItems(0, shared=False) if tcp else Messages(0, INLINE_LIMIT, IN_FILES)
+    made = Encoder(framing).encode(3, [1, item, 2], bad)
     if not isinstance(made, bytes):
         for _ in made:
             pass
@@ -230,9 +228,9 @@ def main() -> None:
     told: dict[str, dict[str, object]] = {}
     for kind, make in (MAKE | GENERATORS).items():
         told[kind] = {place: from_place(text.format(make=make)) for place, text in PLACES.items()}
-        for packer in (False, True):
-            told[kind][f"item{' of TCP' * packer}"] = as_item(make, "", packer)
-            told[kind][f"in an item{' of TCP' * packer}"] = as_item(make, "rows", packer)
+        for tcp in (False, True):
+            told[kind][f"item{' of TCP' * tcp}"] = as_item(make, "", tcp)
+            told[kind][f"in an item{' of TCP' * tcp}"] = as_item(make, "rows", tcp)
     json.dump(told, sys.stdout)
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from cascata import Graph, In, Out, State, component
 from cascata.errors import CascataError, ComponentError
-from tests.engine.conftest import Script
 from tests.engine.parts import Count
+from tests.programs import Script
 
 Options = dict[str, Any]
 

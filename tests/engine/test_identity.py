@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from tests.engine.conftest import Script
+from tests.programs import Script
 
 METHODS: Final = ["fork", "forkserver", "spawn"]
 

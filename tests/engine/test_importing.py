@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from tests.engine.conftest import Script
+from tests.programs import Script
 
 JOB: Final = """
 print("top", __name__, flush=True)

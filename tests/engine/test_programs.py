@@ -11,8 +11,8 @@ from typing import Final
 
 import pytest
 
-from cascata.engine.boot import is_portable
-from tests.engine.conftest import Script
+from cascata.engine.choice import is_portable
+from tests.programs import Script
 
 NODES: Final = """
 from cascata import *

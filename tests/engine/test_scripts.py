@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from tests.engine.conftest import Script
+from tests.programs import Script
 
 EVERYWHERE: Final = [
     "num_workers=3, start_method='fork'",

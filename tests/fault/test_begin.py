@@ -17,13 +17,12 @@ import pytest
 
 from cascata import Graph
 from cascata.engine import sigterm
-from cascata.engine.boot import is_portable
+from cascata.engine.choice import is_portable
 from cascata.engine.local import forkserver
 from cascata.errors import CascataError
-from tests.engine.conftest import environment_with
 from tests.engine.parts import Count
 from tests.fault.begin import ENTRIES, FAULTS, PLACES, Cell, cells
-from tests.fault.conftest import Program
+from tests.programs import Program, environment_with
 
 pytestmark = pytest.mark.skipif(is_portable(), reason="has the portable transport among its places")
 

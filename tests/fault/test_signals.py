@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.fault.conftest import SOON_S, Program
+from tests.programs import SOON_S, Program
 
 EVERYWHERE: Final = [
     "num_workers=2, start_method='fork'",

@@ -7,18 +7,21 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from cascata.transport.codec.frames import HEADER, Encoder, Frame, decode
+from cascata.transport.codec.decode import decode
+from cascata.transport.codec.encode import Encoder
 from cascata.transport.ends.reader import CrossingReader
 from cascata.transport.ends.writer import CrossingWriter
 from cascata.transport.linux.arena import Arenas
 from cascata.transport.linux.fd_hub import Hub
+from cascata.transport.linux.large_items import Large, Messages, Sharing, find
+from cascata.transport.linux.messages import INLINE_LIMIT, Frame, open_message
 from cascata.transport.linux.sockets import Pair, RingPair, make_pair, make_ring_pairs
 from cascata.transport.tcp.brokered_reader import BrokeredReader
 from cascata.transport.tcp.brokered_writer import BrokeredWriter
 from cascata.transport.tcp.handshake import new_secret
 from cascata.transport.tcp.station import Station
 
-__all__ = ["Brokered", "Crossing", "brokered", "crossing", "framed", "generator", "open_fds", "opened", "unexpected"]
+__all__ = ["Brokered", "Crossing", "Frames", "brokered", "crossing", "generator", "open_fds", "opened", "unexpected"]
 
 
 def generator() -> Any:
@@ -31,20 +34,29 @@ def unexpected(*problem: Any) -> None:
     raise AssertionError(problem)
 
 
-def framed(encoder: Encoder, total: int, items: list[Any], bad: Callable[[Any, BaseException], None]) -> list[Frame]:
-    """The frames that an encoder makes."""
-    made = encoder.encode(total, items, bad)
-    return [encoder.small(total, len(items), made)] if isinstance(made, bytes) else list(made)
+class Frames:
+    """Makes frames as an edge does that goes through a socket."""
+
+    def __init__(
+        self, edge: int = 0, limit: int = INLINE_LIMIT, *, arena: Any = None, sharing: Sharing | None = None
+    ) -> None:
+        self.framing = Messages(edge, limit, Large(arena, sharing))
+        self.encoder = Encoder(self.framing)
+
+    def make(self, total: int, items: list[Any], bad: Callable[[Any, BaseException], None]) -> list[Frame]:
+        made = self.encoder.encode(total, items, bad)
+        return [self.framing.small(total, len(items), made)] if isinstance(made, bytes) else list(made)
 
 
 def opened(
-    message: memoryview,
+    view: memoryview,
     fd: int,
     bad: Callable[[int, int, BaseException], None] = unexpected,
     arenas: Callable[[], Arenas] | None = None,
 ) -> list[Any]:
     """The items of a message."""
-    return decode(HEADER.unpack_from(message), message[HEADER.size :], fd, bad, arenas)
+    edge, count, _, body, where = open_message(view, fd)
+    return decode(edge, count, bad, *((body,) if where is None else find(memoryview(body), where, arenas)))
 
 
 def open_fds() -> int:
@@ -62,13 +74,13 @@ class Crossing:
         writers: how many edges write to it.
         users: nodes that share the reading end.
         readers: reading ends, as if in several processes.
-        work: of the writers.
+        fill: of the writers.
     """
 
     over_a_ring = False
 
     def __init__(
-        self, capacity: int, writers: int = 1, users: int = 1, readers: int = 1, work: Callable[[], float] | None = None
+        self, capacity: int, writers: int = 1, users: int = 1, readers: int = 1, fill: Callable[[], int] | None = None
     ) -> None:
         self.hub = Hub()
         pair: Pair | RingPair
@@ -89,7 +101,7 @@ class Crossing:
                 edge,
                 self.pair.capacity,
                 share=writers,
-                work=work,
+                fill=fill,
                 bad=lambda item, problem: self.bad_items.append((item, problem)),
                 forgotten=self._forget,
             )
@@ -124,7 +136,7 @@ class Crossing:
         while wire.receive() is not None:
             wire.done()
             count += 1
-        wire.close()
+        wire.close(0)
         return count
 
     async def take(self, reader: CrossingReader | None = None) -> Any:
@@ -153,10 +165,10 @@ class Crossing:
 
 @asynccontextmanager
 async def crossing(
-    capacity: int, writers: int = 1, users: int = 1, readers: int = 1, work: Callable[[], float] | None = None
+    capacity: int, writers: int = 1, users: int = 1, readers: int = 1, fill: Callable[[], int] | None = None
 ) -> AsyncIterator[Crossing]:
     """A crossing channel, and its end."""
-    made = Crossing(capacity, writers, users, readers, work)
+    made = Crossing(capacity, writers, users, readers, fill)
     try:
         yield made
     finally:
@@ -172,7 +184,7 @@ class Brokered:
     """
 
     def __init__(self, capacity: int, writers: int = 1) -> None:
-        self.station = Station(0, new_secret(), lost=unexpected, refused=unexpected)
+        self.station = Station(0, new_secret(), lost=unexpected, unreached=unexpected, refused=unexpected)
         self.station.keep(0, capacity, dict.fromkeys(range(writers), 0), [0])
         self.forgotten = 0
         self.writers = [

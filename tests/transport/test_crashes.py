@@ -298,7 +298,7 @@ async def test_when_a_reader_is_killed_the_others_go_on_with_what_it_had_not_rec
     for _ in range(40):
         pair, hub = make_pair(100), Hub()
         reports_r, reports = os.pipe()
-        writer = CrossingWriter(pair.sender(hub), 0, pair.capacity, work=lambda: 0.001, bad=unexpected)
+        writer = CrossingWriter(pair.sender(hub), 0, pair.capacity, fill=lambda: 1, bad=unexpected)
         with processes((read_forever, pair, reports), (read_forever, pair, reports)) as running:
             os.close(reports)
             kill_at = rng.randrange(150)

@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 
 from cascata.errors import ChannelClosed
-from cascata.transport.codec import frames
-from cascata.transport.ends.carrier import SocketSender
+from cascata.transport.ends.budget import fill_of
 from cascata.transport.ends.spinning import LOOKING_S
 from cascata.transport.ends.writer import FLUSH_S, MOST_AHEAD
-from cascata.transport.linux import ring
-from cascata.transport.linux.sockets import count_unread, make_pair
+from cascata.transport.linux import messages, ring
+from cascata.transport.linux.sockets import SocketSender, count_unread, make_pair
 from tests.coroutines import turn
 from tests.transport.ends import Crossing, crossing, generator, open_fds
 
@@ -256,7 +255,7 @@ async def test_arrays_that_are_kept_hold_no_fds(carrier: str) -> None:
 
 async def test_frames_are_cut_to_little_work_when_several_processes_read() -> None:
     seconds = 0.0
-    async with crossing(1_000, work=lambda: seconds) as ends:
+    async with crossing(1_000, fill=lambda: fill_of(seconds)) as ends:
         for item in range(5):
             await ends.writer.put(item)
         assert ends.frames_waiting() == 5  # nobody has told yet: one by one
@@ -336,7 +335,7 @@ async def test_a_system_that_allows_only_small_messages_is_served_as_well(small_
 
 async def test_a_kernel_that_is_short_of_something_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async with crossing(10) as ends, asyncio.timeout(10):
-        transmit = frames.transmit
+        transmit = messages.transmit
         failures = [OSError(number, "short") for number in (105, 12, 109, 105)]
 
         def short(*arguments: Any) -> None:
@@ -344,7 +343,7 @@ async def test_a_kernel_that_is_short_of_something_is_asked_again(monkeypatch: p
                 raise failures.pop()
             transmit(*arguments)
 
-        monkeypatch.setattr(frames, "transmit", short)
+        monkeypatch.setattr(messages, "transmit", short)
         await ends.writer.put(1)
         await turn()
         await ends.writer.put(2)

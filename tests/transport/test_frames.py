@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascata.transport.codec import out_of_band
-from cascata.transport.codec.frames import HEADER, INLINE_LIMIT, Encoder, Frame, receive, transmit
 from cascata.transport.codec.salvage import salvage
 from cascata.transport.linux.memory_file import map_file
-from tests.transport.ends import framed, generator, opened, unexpected
+from cascata.transport.linux.messages import HEADER, INLINE_LIMIT, Frame, receive, transmit
+from tests.transport.ends import Frames, generator, opened, unexpected
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def encode(edge: int, total: int, items: list[Any], bad: Any, limit: int = INLINE_LIMIT) -> Iterable[Frame]:
-    return framed(Encoder(edge, limit), total, items, bad)
+    return Frames(edge, limit).make(total, items, bad)
 
 
 def cross(

@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 
 from cascata.transport.codec import out_of_band
-from cascata.transport.codec.frames import ARENA, HEADER, LARGE, Encoder, Frame, Sharing
 from cascata.transport.ends import budget
 from cascata.transport.linux import arena as arenas
 from cascata.transport.linux import blocks
 from cascata.transport.linux.arena import Arena, Arenas
 from cascata.transport.linux.blocks import block_size, make_arena, release_all
-from tests.transport.ends import Crossing, crossing, framed, generator, opened, unexpected
+from cascata.transport.linux.large_items import Sharing
+from cascata.transport.linux.messages import HEADER, IN_ARENA, IN_FILE, Frame
+from tests.transport.ends import Crossing, Frames, crossing, generator, opened, unexpected
 
 MB = 1 << 20
 
@@ -34,8 +35,9 @@ class Memory:
         self.arena = Arena(self.fd, 0)
         self.arenas = Arenas({0: self.fd}, 1)
 
-    def encoder(self, sharing: Sharing | None = None) -> Encoder:
-        return Encoder(0, arena=lambda: self.arena, sharing=sharing)
+    def frames(self, sharing: Sharing | None = None) -> Frames:
+        """Of an edge that sends through the arena."""
+        return Frames(arena=lambda: self.arena, sharing=sharing)
 
     def receive(self, frame: Frame) -> Any:
         message = memoryview(frame.header + frame.body)
@@ -43,7 +45,7 @@ class Memory:
         return item
 
     def cross(self, item: Any) -> Any:
-        (frame,) = framed(self.encoder(), 1, [item], unexpected)
+        (frame,) = self.frames().make(1, [item], unexpected)
         return self.receive(frame)
 
     @property
@@ -91,8 +93,8 @@ def test_an_array_that_was_readonly_stays_so(memory: Memory) -> None:
 def test_large_bytes_and_their_kin_cross_beside_the_pickle_wherever_they_are(memory: Memory) -> None:
     plain, mutable = os.urandom(MB), bytearray(os.urandom(MB))
     item = {"a": [plain, (mutable, plain)], "b": mutable, "small": b"x"}
-    (frame,) = framed(memory.encoder(), 1, [item], unexpected)
-    assert kind_of(frame) == ARENA
+    (frame,) = memory.frames().make(1, [item], unexpected)
+    assert kind_of(frame) == IN_ARENA
     came = memory.receive(frame)
     assert came == item
     assert type(came["b"]) is bytearray
@@ -115,15 +117,15 @@ def test_items_without_room_in_a_block_come_in_a_file_of_their_own(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arenas, "LARGEST", MB)
-    (frame,) = framed(memory.encoder(), 1, [np.ones(MB)], unexpected)
-    assert kind_of(frame) == LARGE
+    (frame,) = memory.frames().make(1, [np.ones(MB)], unexpected)
+    assert kind_of(frame) == IN_FILE
     assert memory.receive(frame).sum() == MB
 
 
 def test_one_bad_item_among_large_ones_fails_alone(memory: Memory) -> None:
     bad: list[Any] = []
     items = [np.ones(MB // 8), generator(), b"x" * MB, np.ones(MB // 8)]
-    frames = framed(memory.encoder(), 4, items, lambda item, _: bad.append(item))
+    frames = memory.frames().make(4, items, lambda item, _: bad.append(item))
     came = [
         each
         for frame in frames
@@ -143,7 +145,7 @@ class Unloadable:
 
 def test_large_items_beside_one_that_cannot_be_unpickled_are_salvaged(memory: Memory) -> None:
     items = [np.ones(MB // 8), Unloadable(), {"data": b"x" * (4 * MB)}]
-    (frame,) = framed(memory.encoder(), 3, items, unexpected)
+    (frame,) = memory.frames().make(3, items, unexpected)
     problems: list[BaseException] = []
     came = opened(
         memoryview(frame.header + frame.body),
@@ -191,14 +193,14 @@ def test_an_arena_that_is_full_makes_nobody_wait_and_is_used_again(memory: Memor
     kinds = []
     kept = []
     for number in range(10):
-        (frame,) = framed(memory.encoder(), 1, [np.full(MB // 8, number)], unexpected)
+        (frame,) = memory.frames().make(1, [np.full(MB // 8, number)], unexpected)
         kinds.append(kind_of(frame))
         kept.append(memory.receive(frame))
-    assert kinds == [ARENA] * 4 + [LARGE] * 6
+    assert kinds == [IN_ARENA] * 4 + [IN_FILE] * 6
     assert [int(each[5]) for each in kept] == list(range(10))
     kept.clear()
-    (frame,) = framed(memory.encoder(), 1, [np.ones(MB // 8)], unexpected)
-    assert kind_of(frame) == ARENA
+    (frame,) = memory.frames().make(1, [np.ones(MB // 8)], unexpected)
+    assert kind_of(frame) == IN_ARENA
     frame.drop()
 
 
@@ -220,7 +222,7 @@ def test_blocks_waste_at_most_an_eighth() -> None:
 
 
 def test_a_frame_that_is_not_sent_frees_its_block(memory: Memory) -> None:
-    (frame,) = framed(memory.encoder(), 1, [np.ones(MB)], unexpected)
+    (frame,) = memory.frames().make(1, [np.ones(MB)], unexpected)
     assert memory.held == 1
     assert frame.drop() == 1
     assert memory.held == 0
@@ -228,7 +230,7 @@ def test_a_frame_that_is_not_sent_frees_its_block(memory: Memory) -> None:
 
 def test_what_a_dead_worker_held_is_freed_and_what_is_on_its_way_to_it_is_not(memory: Memory) -> None:
     held = [memory.cross(np.ones(MB)) for _ in range(3)]
-    (on_its_way,) = framed(memory.encoder(), 1, [np.ones(MB)], unexpected)
+    (on_its_way,) = memory.frames().make(1, [np.ones(MB)], unexpected)
     assert release_all(memory.fd, 2) == 0
     assert release_all(memory.fd, 1) == 3
     assert memory.held == 1
@@ -262,11 +264,11 @@ def test_memory_that_cannot_be_mapped_any_more_is_read(memory: Memory, monkeypat
     def full(*_: Any) -> Any:
         raise OSError(errno.ENOMEM, "too many are mapped")
 
-    (frame,) = framed(memory.encoder(), 1, [np.arange(MB)], unexpected)
+    (frame,) = memory.frames().make(1, [np.arange(MB)], unexpected)
     memory.receive(frame)  # the table is mapped
     memory.arena.put([memoryview(bytes(MB))], 0, shared=False)  # holds the block that is mapped already
-    (frame,) = framed(memory.encoder(), 1, [np.arange(MB)], unexpected)
-    (alone,) = framed(Encoder(0), 1, [np.arange(MB)], unexpected)
+    (frame,) = memory.frames().make(1, [np.arange(MB)], unexpected)
+    (alone,) = Frames().make(1, [np.arange(MB)], unexpected)
     monkeypatch.setattr(arenas, "map_range", full)
     monkeypatch.setattr("cascata.transport.linux.memory_file.map_range", full)
     held = memory.held
@@ -283,11 +285,11 @@ def test_memory_that_cannot_be_mapped_any_more_is_read(memory: Memory, monkeypat
 
 def test_edges_of_one_out_port_share_one_copy_which_nobody_can_write(memory: Memory) -> None:
     sharing = Sharing()
-    edges = [memory.encoder(sharing) for _ in range(3)]
+    edges = [memory.frames(sharing) for _ in range(3)]
     for number in range(3):
         sharing.round = lambda number=number: number  # type: ignore[misc]
         array = np.full(MB // 8, number)
-        frames = [frame for edge in edges for frame in framed(edge, number, [array], unexpected)]
+        frames = [frame for edge in edges for frame in edge.make(number, [array], unexpected)]
         assert memory.held == 1 if number else memory.held <= 3  # at first it is not known that items are large
         came = [memory.receive(frame) for frame in frames]
         assert [each.flags.writeable for each in came] == [False] * 3
@@ -300,37 +302,37 @@ def test_edges_of_one_out_port_share_one_copy_which_nobody_can_write(memory: Mem
 
 def test_the_same_array_sent_again_is_copied_again(memory: Memory) -> None:
     sharing = Sharing()
-    first, second = memory.encoder(sharing), memory.encoder(sharing)
+    first, second = memory.frames(sharing), memory.frames(sharing)
     array = np.zeros(MB // 8)
     seen = []
     for number in range(4):
         sharing.round = lambda number=number: number  # type: ignore[misc]
         array[:] = number
-        frames = [*framed(first, number, [array], unexpected), *framed(second, number, [array], unexpected)]
+        frames = [*first.make(number, [array], unexpected), *second.make(number, [array], unexpected)]
         seen += [memory.receive(frame)[3] for frame in frames]
     assert seen == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 def test_more_receivers_than_can_share_a_block_get_another(memory: Memory) -> None:
     sharing = Sharing()
-    edges = [memory.encoder(sharing) for _ in range(2 * blocks.SHARERS + 1)]
+    edges = [memory.frames(sharing) for _ in range(2 * blocks.SHARERS + 1)]
     for edge in edges:
-        edge._calm = 2
+        edge.encoder._calm = 2
     array = np.ones(MB)
-    came = [memory.receive(frame) for edge in edges for frame in framed(edge, 1, [array], unexpected)]
+    came = [memory.receive(frame) for edge in edges for frame in edge.make(1, [array], unexpected)]
     assert memory.held == 3
     assert all(each.sum() == MB for each in came)
 
 
 def test_a_copy_that_all_receivers_have_let_go_of_is_not_shared_any_more(memory: Memory) -> None:
     sharing = Sharing()
-    first, second = memory.encoder(sharing), memory.encoder(sharing)
+    first, second = memory.frames(sharing), memory.frames(sharing)
     array = np.ones(MB)
-    (frame,) = framed(first, 1, [array], unexpected)
+    (frame,) = first.make(1, [array], unexpected)
     memory.receive(frame)
     other = memory.cross(np.zeros(MB))  # takes the block
-    second._calm = 2
-    (frame,) = framed(second, 1, [array], unexpected)
+    second.encoder._calm = 2
+    (frame,) = second.make(1, [array], unexpected)
     assert memory.receive(frame).sum() == MB
     assert other.sum() == 0
 
@@ -349,7 +351,7 @@ def short_of_memory() -> Iterator[None]:
 
 def test_when_memory_is_short_the_item_fails_and_later_ones_pass(memory: Memory, short_of_memory: None) -> None:
     bad: list[BaseException] = []
-    assert framed(memory.encoder(), 1, [np.ones(MB)], lambda _, problem: bad.append(problem)) == []
+    assert memory.frames().make(1, [np.ones(MB)], lambda _, problem: bad.append(problem)) == []
     assert [problem.errno for problem in bad if isinstance(problem, OSError)] == [errno.EFBIG]
     assert memory.held == 0
     assert memory.cross(np.ones(MB // 16)).sum() == MB // 16
@@ -495,7 +497,7 @@ def test_views_of_what_arrived_do_not_keep_the_senders_object(memory: Memory) ->
 
     array = np.ones(MB).view(Array)
     gone = weakref.ref(array)
-    (frame,) = framed(memory.encoder(Sharing()), 1, [array], unexpected)
+    (frame,) = memory.frames(Sharing()).make(1, [array], unexpected)
     del array
     assert gone() is None
     frame.drop()

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from .process_bound import refusal, watch_plain_pickle
+from .process_bound import refusal
 
-__all__ = ["OUT_OF_BAND", "Blobs", "Packed", "holds_blobs", "keeping", "pack", "pack_blobs", "unpack"]
+__all__ = ["OUT_OF_BAND", "Blobs", "Packed", "holds_blobs", "keeping", "pack_blobs", "unpack"]
 
 OUT_OF_BAND: Final = 64 * 1024
 """Bytes of a buffer from which on it is kept out of the pickle."""
@@ -45,21 +45,12 @@ class Packed(NamedTuple):
     blobs: Sequence[memoryview] = ()
 
 
-def pack(items: list[Any]) -> Packed:
-    """Pickles a list of items.
+def pack_blobs(items: list[Any]) -> Packed:
+    """Pickles a list of items, with large bytes and bytearrays beside the pickle. Takes memoryviews; pickle does not.
 
     Raises:
         Exception: whatever the pickling of one of them raises.
     """
-    buffers: list[memoryview] = []
-    return Packed(pickle.dumps(items, 5, buffer_callback=keeping(buffers)), buffers)
-
-
-watch_plain_pickle(pack.__code__)
-
-
-def pack_blobs(items: list[Any]) -> Packed:
-    """As `pack`, with large bytes and bytearrays beside the pickle. Takes memoryviews as well; pickle does not."""
     buffers: list[memoryview] = []
     file = io.BytesIO()
     pickler = _Pickler(file, buffers)
@@ -67,7 +58,7 @@ def pack_blobs(items: list[Any]) -> Packed:
     return Packed(file.getvalue(), buffers, pickler.blobs)
 
 
-def unpack(body: bytes | memoryview, buffers: Iterable[Any], blobs: Sequence[memoryview] = ()) -> list[Any]:
+def unpack(body: bytes | bytearray | memoryview, buffers: Iterable[Any], blobs: Sequence[memoryview] = ()) -> list[Any]:
     """The items of what was packed.
 
     Args:
@@ -172,7 +163,9 @@ class Blobs:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, body: bytes | memoryview, buffers: Iterable[Any], blobs: Sequence[memoryview]) -> None:
+    def __init__(
+        self, body: bytes | bytearray | memoryview, buffers: Iterable[Any], blobs: Sequence[memoryview]
+    ) -> None:
         super().__init__(io.BytesIO(body), buffers=buffers)
         self._blobs_by_number = Blobs(blobs)
 

@@ -21,7 +21,7 @@ __all__ = ["salvage"]
 
 
 def salvage(
-    body: bytes | memoryview, buffers: Sequence[Any] = (), blobs: Sequence[memoryview] = ()
+    body: bytes | bytearray | memoryview, buffers: Sequence[Any] = (), blobs: Sequence[memoryview] = ()
 ) -> tuple[list[Any], list[BaseException]]:
     """The items of a pickled list that can be unpickled.
 

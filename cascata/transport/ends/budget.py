@@ -17,10 +17,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["CHANNEL_BYTES", "Purse", "Surcharges"]
+__all__ = ["CHANNEL_BYTES", "Purse", "Surcharges", "fill_of"]
 
 CHANNEL_BYTES: Final = 64 << 20
 """Bytes sent and not yet taken in a channel between workers, at most."""
+
+
+SHARED_WORK_S: Final = 0.0002
+"""Work in one frame, at most, when several workers read: so that none holds what another could do."""
+
+
+def fill_of(work_s: float) -> int:
+    """How many items go into one frame when several workers read; `work_s` is the work on one, 0 if nobody knows."""
+    return max(1, int(SHARED_WORK_S / work_s)) if work_s > 0 else 1
 
 
 class Purse:

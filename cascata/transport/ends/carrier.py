@@ -1,58 +1,60 @@
-"""What carries frames one way and room the other: the kernel's means behind one face.
+"""What carries frames one way and room the other: the means of the system behind one face.
 
-    CrossingWriter ── transmit ──> [ SendingCarrier ~~~ ReceivingCarrier ] ── receive ──> CrossingReader
-                  <─── take ─────                                  <──── give ────
+    writer ── transmit ──> [ SendingCarrier ~~~ ReceivingCarrier ] ── receive ──> reader
+          <─── take ─────                                  <──── give ────
 
-Here: a SEQPACKET socket for frames and a pipe for credits, which any number of processes may share.
-`ring` has the other kind, for one writer and one reader.
+On Linux that is a ring of shared memory, for one writer and one reader, or a socket and a pipe of credits, which any
+number of processes may share; on the portable transport it is a broker, over TCP or within its own worker.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from socket import SO_SNDBUF, SOL_SOCKET, socket
-from typing import Final, Protocol
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
 
-from ..codec import frames
-from ..linux import credits
-from ..linux.fd_hub import HUNG_UP, READABLE, WRITABLE, Hub
+from ..codec.encode import Framing
 
-__all__ = [
-    "END",
-    "Message",
-    "ReceivingCarrier",
-    "SendingCarrier",
-    "SendingUser",
-    "SocketReceiver",
-    "SocketSender",
-]
+__all__ = ["END", "Message", "ReceivingCarrier", "SendingCarrier", "SendingUser"]
 
-Message = tuple[memoryview, int]
-"""What `frames.decode` takes, whose header is still to be read: the bytes, and the fd that came along or -1."""
+Message = tuple[int, int, int, bytes | bytearray | memoryview, Any]
+"""A frame that came: its edge, how many items it has, the credits that they took beyond one each, its body, and where
+the rest of it lies; None: the body is all there is."""
 
-END: Final[Message] = (memoryview(b""), -1)
+END: Final[Message] = (-1, 0, 0, b"", None)
 """Is received when no more will come."""
 
 
 class SendingUser(Protocol):
-    """Who sends over a carrier, and is told what becomes possible."""
+    """The writer that sends over a carrier. It is told by callbacks of its loop: no task is running then."""
 
     def on_room(self) -> bool:
-        """There may be room. Returns whether somebody waited for it."""
+        """There may be room. Returns whether a put waited for it."""
 
     def on_passage(self) -> bool:
         """A frame that could not leave may be able to. Returns whether there is one."""
 
+    def on_recall(self) -> bool:
+        """Others need room that is in hand here and not used. Returns whether it was given back."""
+
     def hang_up(self) -> None:
-        """No reader is left."""
+        """No reader is left: what was not sent cannot be."""
 
 
 class SendingCarrier(Protocol):
-    """The sending end of a carrier, in one event loop."""
+    """The sending end of a carrier, in one event loop.
 
-    limit: int
-    """Bytes of a body that still travel in the message itself."""
+    Attributes:
+        recalls: whether it asks for the room back that others need. Else a writer that shares the channel gives back
+            at each turn of the loop what it has not used.
+        sharing: what the edges of one out-port have in common (its attribute `round` is set to what counts the items
+            of the port), if anything.
+    """
+
+    recalls: bool
+    sharing: Any
+
+    def framing(self, edge: int) -> Framing[Any]:
+        """Makes the frames of an edge. What it makes has a `drop()`, which tells how many items were in it."""
 
     def watch(self, user: SendingUser) -> None:
         """From now on the user is told."""
@@ -69,27 +71,55 @@ class SendingCarrier(Protocol):
     def want_passage(self) -> None:
         """The user has a frame that could not leave: it is told, as with `want_room`."""
 
-    def transmit(self, frame: frames.Frame) -> None:
-        """Sends a frame without waiting. Raises as `frames.transmit` does."""
+    def transmit(self, frame: Any) -> None:
+        """Sends a frame without waiting.
+
+        Raises:
+            BlockingIOError: no room for it now; the frame is untouched.
+            OSError: nobody receives any more, or the system is short of something.
+        """
 
     def transmit_small(self, edge: int, total: int, count: int, body: bytes) -> bool:
         """Sends a frame that is only a header and a body, if that is possible in the quickest way there is now."""
 
+    async def arrived(self, sent: int) -> None:
+        """Waits until so many items have come to where they outlive this worker, if that matters to anybody."""
+
     def close(self) -> None:
         """Lets go of this end."""
+
+    async def parted(self) -> None:
+        """After `close`: waits until the other side knows of it, and all that was sent has come."""
+
+
+class ReceivingUser(Protocol):
+    """The reader that receives over a carrier. It is told by callbacks of its loop: no task is running then."""
+
+    def on_frame(self) -> bool:
+        """A frame, or the end, may have come. Returns whether others still wait for one."""
+
+    def owed(self) -> int:
+        """Room that the writers were not told of yet: they are told by this."""
 
 
 class ReceivingCarrier(Protocol):
     """The receiving end of a carrier, in one event loop."""
 
-    def watch(self, came: Callable[[], bool]) -> None:
-        """From now on `came()` is called when something may have come; it returns whether others still wait."""
+    def watch(self, user: ReceivingUser) -> None:
+        """From now on the user is told."""
 
     def receive(self) -> Message | None:
         """The next message, `END` when no more will come, None when there is none now.
 
         Raises:
             OSError: the carrier failed.
+        """
+
+    def find(self, body: Any, where: Any) -> tuple[Any, Sequence[memoryview], Sequence[memoryview]]:
+        """The whole of a message of which more lies elsewhere: its body, its buffers, its blobs.
+
+        Raises:
+            OSError: what lies there cannot be had.
         """
 
     def done(self) -> None:
@@ -99,120 +129,7 @@ class ReceivingCarrier(Protocol):
         """Tells the writers that there is room for so many items more."""
 
     def sleep(self) -> bool:
-        """Whether the user may wait now. Not when something came meanwhile."""
+        """Tells of the room that is owed, and whether the user may wait now. Not when something came meanwhile."""
 
-    def close(self) -> None:
-        """Lets go of this end."""
-
-
-class SocketSender:
-    """Frames into a socket, credits from a pipe.
-
-    Args:
-        hub: of the running loop.
-        send, take_credits: fds of the channel; this object makes its own of them.
-        give_credits: where credits that are not used are given back; None for an edge that is alone.
-    """
-
-    def __init__(self, hub: Hub, send: int, take_credits: int, give_credits: int | None) -> None:
-        self._hub = hub
-        self.socket = socket(fileno=os.dup(send))
-        self.credit = os.dup(take_credits)
-        self._give = None if give_credits is None else os.dup(give_credits)
-        self._awaits_credit = self._awaits_socket = False
-        self.limit = min(frames.INLINE_LIMIT, self.socket.getsockopt(SOL_SOCKET, SO_SNDBUF) // 2)
-
-    def watch(self, user: SendingUser) -> None:
-        self._user = user
-        self._hub.watch(self.credit, 0, self._on_credit)
-        self._hub.watch(self.socket.fileno(), 0, self._on_socket)
-
-    def take(self, most: int) -> int:
-        return credits.take(self.credit, most)
-
-    def give(self, count: int) -> None:
-        if self._give is not None:
-            credits.give(self._give, count)
-
-    def want_room(self) -> None:
-        if not self._awaits_credit:
-            self._awaits_credit = True
-            self._hub.change(self.credit, READABLE)
-
-    def want_passage(self) -> None:
-        if not self._awaits_socket:
-            self._awaits_socket = True
-            self._hub.change(self.socket.fileno(), WRITABLE)
-
-    def _on_credit(self, events: int) -> None:
-        if not self._user.on_room() and events & READABLE:
-            self._awaits_credit = False
-            self._hub.change(self.credit, 0)
-
-    def _on_socket(self, events: int) -> None:
-        if events & HUNG_UP:
-            self._user.hang_up()
-        elif not self._user.on_passage():  # readers make room all the time: only who waits for it shall be woken
-            self._awaits_socket = False
-            self._hub.change(self.socket.fileno(), 0)
-
-    def transmit(self, frame: frames.Frame) -> None:
-        frames.transmit(self.socket, frame)
-
-    def transmit_small(self, edge: int, total: int, count: int, body: bytes) -> bool:
-        return False
-
-    def close(self) -> None:
-        self._hub.forget(self.credit)
-        self._hub.forget(self.socket.fileno())
-        os.close(self.credit)
-        if self._give is not None:
-            os.close(self._give)
-            self._give = None
-        self.socket.close()
-
-
-class SocketReceiver:
-    """Frames from a socket, credits into a pipe.
-
-    Args:
-        hub: of the running loop.
-        receive, give_credits: fds of the channel; this object makes its own of them.
-    """
-
-    def __init__(self, hub: Hub, receive: int, give_credits: int) -> None:
-        self._hub = hub
-        self._socket = socket(fileno=os.dup(receive))
-        self._credit = os.dup(give_credits)
-        self._buffer = bytearray(frames.HEADER_BYTES + frames.INLINE_LIMIT)
-
-    def watch(self, came: Callable[[], bool]) -> None:
-        self._hub.watch(self._socket.fileno(), READABLE, lambda _: void(came()))
-
-    def receive(self, buffer: bytearray | memoryview | None = None) -> Message | None:
-        """As every carrier does; into memory of the caller's, if it gives some."""
-        while True:
-            try:
-                return frames.receive(self._socket, buffer or self._buffer) or END
-            except BlockingIOError:
-                return None
-            except ConnectionResetError:
-                pass  # said once, before frames that are still queued
-
-    def done(self) -> None:
-        pass
-
-    def give(self, count: int) -> None:
-        credits.give(self._credit, count)
-
-    def sleep(self) -> bool:
-        return True  # what comes between a look and the wait stays noted in the hub
-
-    def close(self) -> None:
-        self._hub.forget(self._socket.fileno())
-        self._socket.close()
-        os.close(self._credit)
-
-
-def void(_: object) -> None:
-    """Is told, and does not mind."""
+    def close(self, unread: int) -> None:
+        """Lets go of this end; so many items that came were not taken."""

@@ -1,4 +1,4 @@
-"""The receiving end of a channel between processes: see `writer` for how it works with the sending one."""
+"""The receiving end of a channel between workers, over any carrier. How it works with the other: see `writer`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ...channel.base import Tally
 from ...channel.turns import SLICE_S, turns
 from ...channel.waiter import Waiters
 from ...channel.waiting_line import LONGEST_LOOK_S, LOOK_S
-from ..codec.frames import HEADER, HEADER_BYTES, decode
+from ..codec.decode import decode
 from .budget import Surcharges
 from .carrier import END, ReceivingCarrier
 from .spinning import LOOKING_S, Looks
-
-if TYPE_CHECKING:
-    from ..linux.arena import Arenas
 
 __all__ = ["CrossingReader"]
 
@@ -33,7 +30,6 @@ class CrossingReader:
         carrier: what carries the items.
         capacity: of the channel, in items.
         users: nodes that take from it.
-        arenas: gives those of who sends large items.
         bad: called with the edge, the count and the error of items that cannot be unpickled.
         seen: called with the edge of each frame that comes in, and how many items have come in on it.
         measured: called with the seconds of work that an item took, when several processes read.
@@ -46,7 +42,6 @@ class CrossingReader:
         capacity: int,
         *,
         users: int = 1,
-        arenas: Callable[[], Arenas] | None = None,
         bad: Callable[[int, int, BaseException], None],
         seen: Callable[[int, int], None] = lambda edge, total: None,  # noqa: ARG005
         measured: Callable[[float], None] | None = None,
@@ -63,7 +58,6 @@ class CrossingReader:
         self._loop = asyncio.get_running_loop()
         self._users = users
         self._bad = bad
-        self._arenas = arenas
         self._surcharges = Surcharges()
         self._seen = seen
         self._came = 0
@@ -74,7 +68,7 @@ class CrossingReader:
         self._turns = turns()
         self._waiters = Waiters()
         self._ended = False
-        carrier.watch(self._on_readable)
+        carrier.watch(self)
 
     def worked(self, seconds: float) -> None:
         if self._measured is not None:
@@ -118,10 +112,16 @@ class CrossingReader:
 
     def _give(self) -> None:
         """Tells of all the room there is, now."""
+        if self._users:
+            owed = self.owed()
+            if owed:
+                self._carrier.give(owed)
+
+    def owed(self) -> int:
+        """See `carrier.ReceivingUser`."""
         owed = self._came - len(self.items) - self._released
-        if owed and self._users:
-            self._released += owed
-            self._carrier.give(owed + self._surcharges.up_to(self._released) if self._surcharges else owed)
+        self._released += owed
+        return owed + self._surcharges.up_to(self._released) if self._surcharges else owed
 
     # -- items
 
@@ -134,16 +134,17 @@ class CrossingReader:
             self._ended = True
             self._waiters.wake_all()
             return True
-        view, fd = message
-        header = HEADER.unpack_from(view)
-        _, edge, _, count, surcharge = header
+        edge, count, surcharge, body, where = message
         received = self._received[edge] = self._received.get(edge, 0) + count
         self._seen(edge, received)
         self._came += count
         if surcharge:
             self._surcharges.append((self._came, surcharge))
         try:
-            items = decode(header, view[HEADER_BYTES:], fd, self._bad, self._arenas)
+            if where is None:
+                items = decode(edge, count, self._bad, body)
+            else:
+                items = decode(edge, count, self._bad, *self._carrier.find(body, where))
         except BaseException as problem:  # of an item's own code, which may raise anything
             self._bad(edge, count, problem)
         else:
@@ -167,9 +168,10 @@ class CrossingReader:
                 if waiters.idle:
                     self._share()
                 continue
-            self._give()
-            if self._spin and self._looks.due(now) and await self._look_again():
-                continue
+            if self._spin and self._looks.due(now):
+                self._give()
+                if await self._look_again():
+                    continue
             if not self._carrier.sleep():
                 continue
             waiter = waiters.enter()
@@ -218,7 +220,8 @@ class CrossingReader:
         if self.items:
             self._waiters.wake()
 
-    def _on_readable(self) -> bool:
+    def on_frame(self) -> bool:
+        """See `carrier.ReceivingUser`."""
         self._waiters.run()
         return bool(self._waiters.idle)
 
@@ -251,6 +254,7 @@ class CrossingReader:
         if self._users:
             self._waiters.wake()
             return {}
+        self.finish()  # a task of the caller's may still come here, after a run that failed: it looks at no carrier
         self._tally.settle(len(self.items))
-        self._carrier.close()
+        self._carrier.close(len(self.items))
         return self._tally.left()

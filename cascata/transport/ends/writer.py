@@ -1,8 +1,8 @@
-"""The channel between processes on Linux: what its ends do, over any kind of carrier (see `carrier` and `ring`).
+"""The sending end of a channel between workers, over any carrier (see `carrier`).
 
-    put ─> pending ─ flush: one frame ─> [ carrier: frames ] ─> receive ─> items ─> popleft
-     ▲                                                                       │
-     └── credits <──────────────── [ carrier: credits ] <────────── release ────┘
+    put ─> _pending ─ _flush: one frame ─> [ carrier: frames ] ─> receive ─> items ─> popleft
+     ▲                                                                         │
+     └── credits <───────────────── [ carrier: credits ] <────────── release ──┘
 
 A writer that is alone takes all the credits there are (up to `MOST_AT_ONCE`), another one up to half of its
 share; it puts items against them, and flushes at the end of the loop's turn, when the credits run out, and when
@@ -10,11 +10,11 @@ the last flush is older than 200 µs: a producer that never suspends must not ho
 clock at every put while it is slow, and at every eighth while it is fast). Before it takes more credits it sends
 what it has. A reader gives credits back for what was taken: see `channel.base.Reader`.
 
-Who finds nothing looks again for a moment before it waits, where there is a core for each worker: to be woken
-takes longer than most answers do.
+A writer that finds no credits looks again for a moment before it waits, where there is a core for each worker: to be
+woken takes longer than most answers do.
 
-Whoever watches over the run ends the channel: for reading when no writer is left (the reader gets the queued
-frames first, then the end), altogether when no reader is left.
+The supervisor ends the channel: for reading when no writer is left (the reader gets the queued frames first, then the
+end), altogether when no reader is left.
 """
 
 from __future__ import annotations
@@ -25,27 +25,21 @@ from collections import deque
 from collections.abc import Callable
 from threading import get_ident
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ...channel.base import DONE
 from ...channel.turns import SLICE_S
 from ...channel.unawaited import Forgotten
 from ...channel.waiting_line import Place, WaitingLine, WriterBase
-from ..codec import frames
+from ..codec.encode import Encoder
 from .budget import Purse
 from .carrier import SendingCarrier
 from .spinning import LOOKING_S, Looks
-
-if TYPE_CHECKING:
-    from ..linux.arena import Arena
 
 __all__ = ["CrossingWriter"]
 
 FLUSH_S: Final = 0.0002
 """An item waits no longer than this for others to join its frame, by the clock of who puts: see `MOST_AHEAD`."""
-
-SHARED_WORK_S: Final = 0.0002
-"""Work in one frame, at most, when several processes read: so that none holds what another could do."""
 
 LOOKS: Final = 8
 """A writer without credits looks so often for them before it waits: a busy reader gives some back every few
@@ -71,63 +65,117 @@ class CrossingWriter(WriterBase):
         carrier: what carries the items.
         edge: id of the edge.
         capacity: of the channel, in items.
-        share: how many edges write to the channel. One that is not alone gives credits back that it does not use.
-        work: seconds of work per item as the readers measured it, when several processes read; else None.
-        arena: where large items go; see `frames.Encoder`.
-        sharing: with the other edges of its out-port that cross; None for an edge that does so alone.
-        singly: whether each large item goes in a frame of its own.
+        share: how many edges write to the channel.
+        fill: says how many items may go into one frame now; None: as many as there are credits.
         spin: whether each worker has a core of its own.
         bad: called with an item that cannot be serialised, and why.
         forgotten: called when a put that had to wait was never awaited.
     """
 
-    def __init__(  # noqa: C901  # functions in a function: what `put` uses is at hand in its closure, and nowhere faster
+    __slots__ = (
+        "_again",
+        "_ahead",
+        "_alone",
+        "_armed",
+        "_carrier",
+        "_collect",
+        "_credits",
+        "_drained",
+        "_draw",
+        "_encoder",
+        "_fill",
+        "_fill_by",
+        "_finished",
+        "_flushed_at",
+        "_framing",
+        "_hung_up",
+        "_keeps",
+        "_looks",
+        "_most",
+        "_pending",
+        "_purse",
+        "_report",
+        "_retrying",
+        "_spare",
+        "_spin",
+        "_taken",
+        "_unsent",
+        "put",
+        "sharing",
+    )
+
+    def __init__(
         self,
         carrier: SendingCarrier,
         edge: int,
         capacity: int,
         *,
         share: int = 1,
-        work: Callable[[], float] | None = None,
-        arena: Callable[[], Arena | None] | None = None,
-        sharing: frames.Sharing | None = None,
-        singly: bool = False,
+        fill: Callable[[], int] | None = None,
         spin: bool = False,
         bad: Callable[[Any, BaseException], None],
         forgotten: Forgotten = lambda _=None: None,
     ) -> None:
-        line = WaitingLine()
-        super().__init__(edge, line, forgotten)
+        super().__init__(edge, WaitingLine(), forgotten)
         self._carrier = carrier
-        self._loop = line.loop
-        self._alone = alone = share == 1
-        self._unsent: deque[frames.Frame] = deque()
+        self._report = bad
+        self._alone = share == 1
+        self._keeps = self._alone or carrier.recalls
+        """Whether credits in hand stay here from one turn of the loop to the next."""
+        self._pending: list[Any] = []
+        """Items that were put, and are in no frame yet."""
+        self._unsent: deque[Any] = deque()
+        """Frames that the carrier could not take yet."""
         self._drained = asyncio.Event()
-        self._retrying = False
+        """Set when the last of those has left."""
         self._hung_up = False
+        """Whether no reader is left."""
         self._finished = False
+        """Whether this end is closed."""
+        self._retrying = False
+        """Whether a timer will try to send again."""
+        self._armed = False
+        """Whether `_turn` will run at the loop's next turn."""
+        self._flushed_at = perf_counter()
+
+        self._credits = 0
+        """In hand, without those that `put` may use without a further look (see `_put_fast`)."""
+        self._spare = 0
+        """In hand, of which a put must ask first whether others come before it."""
+        self._taken = 0
+        """Credits taken, less those given back: the items put, and the credits in hand."""
+        self._most = min(max(1, capacity if self._alone and fill is None else capacity // (2 * share)), MOST_AT_ONCE)
+        """Credits to take at once. Several readers share what there is: none shall get all of it in one frame."""
+        self._fill_by = fill
+        self._fill = 1
+        """Items that go into one frame, at most; the first one tells whether large ones are to be expected."""
+        self._purse = Purse(carrier.take, capacity, share)
+        self._draw = carrier.take
+        """Takes up to so many credits: by the purse, as soon as there may be debts."""
+
+        self._spin = spin
+        self._looks = SPINNING_LOOKS if spin else LOOKS
+        self._again = Looks()
+        if spin:
+            self._look_for_room = self._look_while_idle
+        self.sharing = carrier.sharing
+        self._framing = carrier.framing(edge)
+        self._encoder = Encoder(self._framing, portion=self._purse.portion, charge=self._charge)
+        self.put, self._collect, self._ahead = self._put_fast()
         carrier.watch(self)
 
-        # Several readers share what there is: none shall get all of it in one frame.
-        most = min(max(1, capacity if alone and work is None else capacity // (2 * share)), MOST_AT_ONCE)
-        fill = 1  # items that go into one frame, at most
-        take = carrier.take
-        credits = 0
+    # -- putting
+
+    def _put_fast(self) -> tuple[Callable[[Any], Any], Callable[[], None], Callable[[], int]]:
+        """Makes `put`, what takes back the credits that it may still use, and what says how many those are.
+
+        Functions in a function: what a put needs is at hand in its closure, and nowhere faster.
+        """
         ahead = 0  # of the credits in hand, those for puts that need no further look
-        step = 1
-        spare = 0  # credits in hand of which a put must ask first whether others come before it
-        taken = 0  # credits taken, less those given back: the items put, and the credits in hand
-        looks = SPINNING_LOOKS if spin else LOOKS
-        again = Looks()
-        armed = False
-        flushed_at = perf_counter()
-        pending: list[Any] = []
+        step = 1  # so many of them the next look allows, at most
+        line, turns, thread = self._line, self._line.turns, self._line.thread
+        pending = self._pending
         append = pending.append
-        thread = line.thread
-        call_soon = self._loop.call_soon
-        turns = line.turns
-        purse = Purse(take, capacity, share)
-        self.sharing = sharing
 
         def put(item: Any) -> Any:
             nonlocal ahead
@@ -138,242 +186,217 @@ class CrossingWriter(WriterBase):
             return look(item)
 
         def look(item: Any) -> Any:
-            nonlocal ahead, credits, spare, step
-            if not credits and (
+            nonlocal ahead, step
+            if not self._credits and (
                 self.over
                 or self.unbegun
                 or line.waiting
                 or line.granted
                 or perf_counter() - turns.turned > SLICE_S
-                or not (top_up() or look_again())
+                or not (self._top_up() or self._look_again())
             ):
                 return self.later(item)
-            credits -= 1
+            self._credits -= 1
             append(item)
-            free = fill - len(pending)
-            if not credits or free <= 0:
-                flush()
-            elif perf_counter() - flushed_at > FLUSH_S:
+            free = self._fill - len(pending)
+            if not self._credits or free <= 0:
+                if get_ident() == thread:  # another one leaves it to the loop's next turn
+                    self._flush()
+            elif perf_counter() - self._flushed_at > FLUSH_S:
                 step = step // 4 or 1
-                flush()
-                credits, spare = 0, spare + credits  # the next put looks whether the loop should turn
+                if get_ident() == thread:
+                    self._flush()
+                self._credits, self._spare = 0, self._spare + self._credits  # the next put looks whether to turn
             else:  # the put that takes the last credit, or fills the frame, comes here again
                 ahead = (step if step < free else free) - 1  # noqa: FURB136  # `min` takes as long as all the rest
-                if ahead >= credits:
-                    ahead = credits - 1
-                credits -= ahead
+                if ahead >= self._credits:
+                    ahead = self._credits - 1
+                self._credits -= ahead
                 if step < MOST_AHEAD:
                     step *= 2
-            if not armed and (pending or not alone):  # others may need the credits in hand
-                arm()
+            if not self._armed and (pending or not self._keeps):  # others may need the credits in hand
+                self._arm()
             return DONE
 
-        def look_again() -> int:
-            if again.due(perf_counter()):
-                for _ in range(looks):
-                    if top_up():
-                        again.found()
-                        return credits
-                if not spin:
-                    again.in_vain()
-            return 0
-
-        async def look_for_room(place: Place) -> None:
-            """Looks once nobody else in the loop has anything to do. Cancelled: nothing was taken."""
-            if in_hand() or not again.due(perf_counter()):
-                return
-            if not await turns.give_way():  # the core is needed
-                again.in_vain()
-                return
-            until = perf_counter() + LOOKING_S
-            while perf_counter() < until and not turns.busy:
-                for _ in range(SPINNING_LOOKS):
-                    if place.done:
-                        again.found()
-                        return
-                    if in_hand() or take_more():
-                        pump()
-            again.in_vain()
-
-        def in_hand() -> bool:
-            """Whether the next in the line needs no further room, or is not the next."""
-            return bool(credits or spare or line.granted)
-
-        def top_up() -> int:
-            nonlocal credits, spare, taken
-            if spare:
-                credits, spare = spare, 0
-            else:
-                credits = take(most)
-                taken += credits
-            return credits
-
-        def pump() -> None:
-            nonlocal credits, spare
-            collect()
-            if credits:
-                credits, spare = 0, spare + credits
-            elif not spare and not line.granted and not self.over:  # who was granted room comes back here
-                take_more()
-            hand_out()
-
-        def take_more() -> int:
-            nonlocal spare, taken
-            spare = take(most)
-            taken += spare
-            return spare
-
-        def hand_out() -> None:
-            nonlocal spare
-            spare -= line.grant(spare)
-            if line.waiting:
-                carrier.want_room()
-            if spare and not armed:
-                arm()  # gives back what is not used, if others could
-
-        def room_back() -> None:
-            nonlocal spare
-            spare += 1
-            hand_out()
-
-        def take_granted(item: Any) -> None:
-            nonlocal credits, spare
-            pending.append(item)
-            if not line.granted:
-                if line.waiting:
-                    flush()
-                    pump()  # credits may be left in the pipe, and nothing else would tell
-                elif not self.unbegun:
-                    credits, spare = spare, 0
-            if not armed:
-                arm()
-            if not (credits or spare or line.granted) or len(pending) >= fill or perf_counter() - flushed_at > FLUSH_S:
-                flush()
-
-        def arm() -> None:
-            nonlocal armed
-            armed = True
-            turns.errands += 1
-            turns.flushes.append(flush)
-            (call_soon if get_ident() == thread else self._loop.call_soon_threadsafe)(turn)
-
-        def turn() -> None:
-            nonlocal armed
-            armed = False
-            turns.errands -= 1
-            turns.flushes.remove(flush)
-            turns.turned = perf_counter()
-            flush()
-            if not alone:
-                give_up()
-
-        def give_up() -> None:
-            """Lets go of the credits in hand: gives them back, if others could use them."""
-            nonlocal credits, spare, taken
-            collect()
-            back = credits + spare
-            credits = spare = 0
-            taken -= back
-            if not line.waiting:
-                back += purse.give_up()
-            if back and not alone:
-                carrier.give(back)
-
         def collect() -> None:
-            nonlocal ahead, credits
-            credits += ahead
+            nonlocal ahead
+            self._credits += ahead
             ahead = 0
 
-        def flush() -> None:
-            nonlocal flushed_at, fill
-            collect()
-            flushed_at = perf_counter()
-            if work is not None:
-                each = work()
-                fill = max(1, min(most, int(SHARED_WORK_S / each))) if each > 0 and not encoder.eager else 1
-            # While a frame waits for room in the socket, items wait for it as items: frames may hold fds.
-            while pending and not self._unsent:
-                if self._hung_up:
-                    drop()
-                    return
-                if work is None or len(pending) <= fill:
-                    items = pending.copy()
-                    del pending[: len(items)]  # and not all: another thread may have put one more in between
-                else:
-                    items = pending[:fill]
-                    del pending[:fill]
-                total = sent() - len(pending)
-                made = encoder.encode(total, items, refuse)
-                if isinstance(made, bytes):
-                    if not carrier.transmit_small(edge, total, len(items), made):
-                        self._transmit(encoder.small(total, len(items), made))
-                else:
-                    for frame in made:
-                        self._transmit(frame)
-                if work is None:
-                    collect()  # an item's own code may have put something
-                    fill = 1 if encoder.eager else most
+        return put, collect, lambda: ahead
 
-        def pay(surcharge: int) -> int:
-            """Takes credits for a heavy frame: those in hand first."""
-            nonlocal credits, spare, taken, take
-            take = purse.draw  # from now on there may be debts
-            collect()
-            paid = min(credits + spare, surcharge)
-            taken -= paid
-            credits, spare = max(0, credits - paid), spare - max(0, paid - credits)
-            return paid + purse.pay(surcharge - paid)
-
-        def refuse(item: Any, problem: BaseException) -> None:
-            nonlocal taken
-            bad(item, problem)
-            # No reader will ever give the credit of this item back.
-            if not alone:
-                carrier.give(1)
-            elif not self.over:
-                taken += 1
-                room_back()
-
-        def drop() -> None:
-            self.lost += len(pending)
-            pending.clear()
-
-        def sent() -> int:
-            return taken - credits - ahead - spare - len(line.granted)
-
-        def discard() -> None:
-            nonlocal taken
-            taken += 1
-
-        encoder = frames.Encoder(edge, carrier.limit, purse=purse, pay=pay, arena=arena, sharing=sharing, singly=singly)
-        self.put: Callable[[Any], Any] = put
-        self._pump = pump
-        if spin:
-            self._look_for_room = look_for_room
-        self._take = take_granted
-        self._room_back = room_back
-        self._discard = discard
-        self._sent = sent
-        self._flush = flush
-        self._drop_pending = drop
-        self._give_up = give_up
-        self._pending = pending
-
-    @property
-    def sent(self) -> int:
-        return self._sent()
-
-    @property
-    def closed(self) -> bool:
-        return self._hung_up or self._finished
-
-    def flush(self) -> None:
-        if self._pending:
+    def _take(self, item: Any) -> None:
+        line = self._line
+        self._pending.append(item)
+        if not line.granted:
+            if line.waiting:
+                self._flush()
+                self._pump()  # credits may be left in the carrier, and nothing else would tell
+            elif not self.unbegun:
+                self._credits, self._spare = self._spare, 0
+        if not self._armed:
+            self._arm()
+        if (
+            not (self._credits or self._spare or line.granted)
+            or len(self._pending) >= self._fill
+            or perf_counter() - self._flushed_at > FLUSH_S
+        ):
             self._flush()
 
-    # -- the socket
+    # -- credits
 
-    def _transmit(self, frame: frames.Frame) -> None:
+    def _top_up(self) -> int:
+        if self._spare:
+            self._credits, self._spare = self._spare, 0
+        else:
+            self._credits = self._draw(self._most)
+            self._taken += self._credits
+        return self._credits
+
+    def _look_again(self) -> int:
+        """Looks for credits a little longer, when that has been worth it lately."""
+        if self._again.due(perf_counter()):
+            for _ in range(self._looks):
+                if self._top_up():
+                    self._again.found()
+                    return self._credits
+            if not self._spin:
+                self._again.in_vain()
+        return 0
+
+    async def _look_while_idle(self, place: Place) -> None:
+        """Looks once nobody else in the loop has anything to do. Cancelled: nothing was taken."""
+        turns, again = self._line.turns, self._again
+        if self._has_room() or not again.due(perf_counter()):
+            return
+        if not await turns.give_way():  # the core is needed
+            again.in_vain()
+            return
+        until = perf_counter() + LOOKING_S
+        while perf_counter() < until and not turns.busy:
+            for _ in range(SPINNING_LOOKS):
+                if place.done:
+                    again.found()
+                    return
+                if self._has_room() or self._take_more():
+                    self._pump()
+        again.in_vain()
+
+    def _has_room(self) -> bool:
+        """Whether the next in the line needs no further room, or is not the next."""
+        return bool(self._credits or self._spare or self._line.granted)
+
+    def _pump(self) -> None:
+        self._collect()
+        if self._credits:
+            self._credits, self._spare = 0, self._spare + self._credits
+        elif not self._spare and not self._line.granted and not self.over:  # who was granted room comes back here
+            self._take_more()
+        self._hand_out()
+
+    def _take_more(self) -> int:
+        self._spare = self._draw(self._most)
+        self._taken += self._spare
+        return self._spare
+
+    def _hand_out(self) -> None:
+        self._spare -= self._line.grant(self._spare)
+        if self._line.waiting:
+            self._carrier.want_room()
+        if self._spare and not self._armed:
+            self._arm()  # gives back what is not used, if others could
+
+    def _room_back(self) -> None:
+        self._spare += 1
+        self._hand_out()
+
+    def _give_up(self) -> None:
+        """Lets go of the credits in hand: others could use them. A writer that is alone keeps them until it goes on."""
+        self._collect()
+        back = self._credits + self._spare
+        self._credits = 0
+        if self._alone:
+            self._spare = back
+            return
+        self._spare = 0
+        self._taken -= back
+        if not self._line.waiting:
+            back += self._purse.give_up()
+        if back:
+            self._carrier.give(back)
+
+    def _charge(self, nbytes: int, count: int) -> int:
+        """Takes the credits of a heavy frame beyond one for each item: those in hand first."""
+        surcharge = self._purse.surcharge(nbytes, count)
+        if not surcharge:
+            return 0
+        self._draw = self._purse.draw  # from now on there may be debts
+        self._collect()
+        paid = min(self._credits + self._spare, surcharge)
+        self._taken -= paid
+        self._credits, self._spare = max(0, self._credits - paid), self._spare - max(0, paid - self._credits)
+        return paid + self._purse.pay(surcharge - paid)
+
+    def _refuse_item(self, item: Any, problem: BaseException) -> None:
+        """An item cannot be serialised. No reader will ever give its credit back."""
+        self._report(item, problem)
+        if not self._alone:
+            self._carrier.give(1)
+        elif not self.over:
+            self._taken += 1
+            self._room_back()
+
+    # -- sending
+
+    def _arm(self) -> None:
+        turns = self._line.turns
+        self._armed = True
+        turns.errands += 1
+        turns.flushes.append(self._flush)
+        loop = self._line.loop
+        (loop.call_soon if get_ident() == self._line.thread else loop.call_soon_threadsafe)(self._turn)
+
+    def _turn(self) -> None:
+        turns = self._line.turns
+        self._armed = False
+        turns.errands -= 1
+        turns.flushes.remove(self._flush)
+        turns.turned = perf_counter()
+        self._flush()
+        if not self._keeps:
+            self._give_up()
+
+    def _flush(self) -> None:
+        self._collect()
+        self._flushed_at = perf_counter()
+        pending, encoder = self._pending, self._encoder
+        fill_by = self._fill_by
+        if fill_by is not None:
+            self._fill = 1 if encoder.eager else min(self._most, fill_by())
+        # While a frame waits for room in the carrier, items wait for it as items: frames may hold fds.
+        while pending and not self._unsent:
+            if self._hung_up:
+                self._drop_pending()
+                return
+            if fill_by is None or len(pending) <= self._fill:
+                items = pending.copy()
+                del pending[: len(items)]  # and not all: another thread may have put one more in between
+            else:
+                items = pending[: self._fill]
+                del pending[: self._fill]
+            total = self.sent - len(pending)
+            made = encoder.encode(total, items, self._refuse_item)
+            if isinstance(made, bytes):
+                if not self._carrier.transmit_small(self.edge, total, len(items), made):
+                    self._transmit(self._framing.small(total, len(items), made))
+            else:
+                for frame in made:
+                    self._transmit(frame)
+            if fill_by is None:
+                self._collect()  # an item's own code may have put something
+                self._fill = 1 if encoder.eager else self._most
+
+    def _transmit(self, frame: Any) -> None:
         if not self._unsent:
             try:
                 self._carrier.transmit(frame)
@@ -393,7 +416,7 @@ class CrossingWriter(WriterBase):
         if problem.errno in (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM):
             if not self._retrying:
                 self._retrying = True
-                self._loop.call_later(_RETRY_S, self._retry)  # the kernel is short: nothing will wake us
+                self._line.loop.call_later(_RETRY_S, self._retry)  # the kernel is short: nothing will wake us
             return False
         self.hang_up()
         return True
@@ -415,8 +438,12 @@ class CrossingWriter(WriterBase):
                 self._flush()
         self._drained.set()
 
-    def _drop(self, frame: frames.Frame) -> None:
+    def _drop(self, frame: Any) -> None:
         self.lost += frame.drop()
+
+    def _drop_pending(self) -> None:
+        self.lost += len(self._pending)
+        self._pending.clear()
 
     # -- told by the carrier
 
@@ -432,12 +459,38 @@ class CrossingWriter(WriterBase):
         self._line.let_go_on(self._pump)
         return True
 
-    # -- the end
+    def on_recall(self) -> bool:
+        if self._finished:
+            return False
+        self._flush()
+        if self._line.waiting:
+            self._pump()
+        if self._line.waiting or self._line.granted:
+            return False
+        self._give_up()
+        return True
 
     def hang_up(self) -> None:
-        """No reader is left: what was not sent cannot be."""
-        self._hung_up = True
-        self._end()
+        if not self._finished:
+            self._hung_up = True
+            self._end()
+
+    # -- accounts, and the end
+
+    @property
+    def sent(self) -> int:
+        return self._taken - self._credits - self._ahead() - self._spare - len(self._line.granted)
+
+    def _discard(self) -> None:
+        self._taken += 1
+
+    @property
+    def closed(self) -> bool:
+        return self._hung_up or self._finished
+
+    def flush(self) -> None:
+        if self._pending:
+            self._flush()
 
     def _end(self) -> None:
         """No more is taken here; puts that wait are refused. What cannot be sent any more is dropped."""
@@ -462,6 +515,7 @@ class CrossingWriter(WriterBase):
         self._flush()
         while self._unsent:
             await self._drained.wait()
+        await self._carrier.arrived(self.sent)
 
     async def aclose(self) -> None:
         if self._finished:
@@ -474,6 +528,7 @@ class CrossingWriter(WriterBase):
                 await self.flushed()
         finally:
             self.close()
+        await self._carrier.parted()
 
     def close(self) -> None:
         if self._finished:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
@@ -16,8 +17,8 @@ from ...errors import SerializationError
 from ...model import ChannelSpec, EdgeSpec, Endpoint, GraphSpec, Plan
 from ...observe.board import SEEN, Board
 from ...records import dataclass
-from ..codec.frames import Sharing
-from ..ends.carrier import ReceivingCarrier, SendingCarrier, SocketReceiver, SocketSender
+from ..ends.budget import fill_of
+from ..ends.carrier import ReceivingCarrier, SendingCarrier
 from ..ends.item_errors import unreadable, unsendable
 from ..ends.reader import CrossingReader
 from ..ends.writer import CrossingWriter
@@ -25,7 +26,8 @@ from . import ring
 from .blocks import MOST_WORKERS, make_arena
 from .fd_hub import Hub
 from .journal_memory import JournalReader, Region
-from .sockets import Pair, RingPair, make_pair, make_ring_pairs
+from .large_items import Large, Sharing
+from .sockets import Pair, RingPair, SocketReceiver, SocketSender, make_pair, make_ring_pairs
 
 if TYPE_CHECKING:
     from .arena import Arena, Arenas
@@ -196,10 +198,6 @@ def ends_for(
     return ends
 
 
-def _no_time() -> float:
-    return 0.0
-
-
 class LinkedEnds:
     """Makes readers and writers of the ends that this worker holds. Implements `runtime.worker.Links`.
 
@@ -273,18 +271,19 @@ class LinkedEnds:
         if held.lane is not None:
             assert held.item_bell is not None
             assert held.room_bell is not None
-            return ring.RingReceiver(self._hub, self._lane(held), held.receive, held.item_bell, held.room_bell)
+            bells = held.item_bell, held.room_bell
+            return ring.RingReceiver(self._hub, self._lane(held), held.receive, *bells, self._all_arenas)
         assert held.give is not None
-        return SocketReceiver(self._hub, held.receive, held.give)
+        return SocketReceiver(self._hub, held.receive, held.give, self._all_arenas)
 
-    def _sender(self, held: ChannelEnds, *, shared: bool) -> SendingCarrier:
+    def _sender(self, held: ChannelEnds, large: Large, *, shared: bool) -> SendingCarrier:
         assert held.send is not None  # `ends_for` gave it
         if held.lane is not None:
             assert held.item_bell is not None
             assert held.room_bell is not None
-            return ring.RingSender(self._hub, self._lane(held), held.send, held.room_bell, held.item_bell)
+            return ring.RingSender(self._hub, self._lane(held), held.send, held.room_bell, held.item_bell, large)
         assert held.take is not None
-        return SocketSender(self._hub, held.send, held.take, held.give if shared else None)
+        return SocketSender(self._hub, held.send, held.take, held.give if shared else None, large)
 
     def reader(self, channel: ChannelSpec, users: int) -> CrossingReader:
         held = self._ends.channels[channel.id]
@@ -325,7 +324,6 @@ class LinkedEnds:
             self._receiver(held),
             held.capacity,
             users=users,
-            arenas=self._all_arenas,
             bad=bad,
             seen=seen,
             measured=measured,
@@ -335,12 +333,12 @@ class LinkedEnds:
     def writer(self, edge: EdgeSpec, forgotten: Forgotten) -> CrossingWriter:
         channel = self._spec.channels[edge.channel]
         held = self._ends.channels[channel.id]
-        work: Callable[[], float] | None = None
+        fill: Callable[[], int] | None = None
         if channel.id in self._ends.divided:
             board = self._board
 
-            def work() -> float:
-                return board.work(channel.id)
+            def fill() -> int:
+                return fill_of(board.work(channel.id))
 
         def bad(item: Any, problem: BaseException) -> None:
             self._board.add_failed(edge.id, self._worker, 1)
@@ -354,16 +352,18 @@ class LinkedEnds:
             # Nothing may be in hand of a worker that dies but what it is at: an item goes as soon as it is put, with
             # a credit that was taken for it; and no arena of its own, which would have to be found as it was.
             together = max(2, held.capacity)
-            work = _no_time
-        return CrossingWriter(
-            self._sender(held, shared=together > 1),
-            edge.id,
-            held.capacity,
-            share=together,
-            work=work,
+            fill = partial(fill_of, 0.0)
+        large = Large(
             arena=None if again else self._own_arena,
             sharing=None if again else self._shared(edge.source),
             singly=channel.id in self._ends.journaled,
+        )
+        return CrossingWriter(
+            self._sender(held, large, shared=together > 1),
+            edge.id,
+            held.capacity,
+            share=together,
+            fill=fill,
             spin=self._ends.spin,
             bad=bad,
             forgotten=forgotten,

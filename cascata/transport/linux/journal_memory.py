@@ -12,7 +12,7 @@ The order of the stores is what makes that hold: a slot whose message came and w
 newest; credits are counted as given before they are given, so that a death in between loses one rather than making one
 too many (the run's watch over room makes up for it: see `engine.supervision.stall`).
 
-What lies outside of the message (large items: see `frames`) is gone with the worker: it is counted as lost.
+What lies outside of the message (see `large_items`) is gone with the worker: it is counted as lost.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from ..codec import frames
-from ..ends.carrier import END, SocketReceiver
+from ..codec.decode import decode
+from ..ends.carrier import END
 from ..ends.reader import CrossingReader
+from . import messages
 from .fd_hub import Hub
+from .sockets import SocketReceiver
 
 if TYPE_CHECKING:
     from .arena import Arenas
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["JournalReader", "Region", "region_size"]
 
 _DONE: Final = 0xFFFFFFFF
-_MARKS: Final = frames.INLINE_LIMIT
+_MARKS: Final = messages.INLINE_LIMIT
 """Items of a message, at most: each takes a byte of it."""
 
 _DECODINGS: Final = 2
@@ -51,9 +53,9 @@ _HEAD: Final = 64
 
 _MARKS_AT: Final = _HEAD
 _MESSAGE_AT: Final = _MARKS_AT + 4 * _MARKS
-_MESSAGE: Final = frames.HEADER_BYTES + frames.INLINE_LIMIT
+_MESSAGE: Final = messages.HEADER_BYTES + messages.INLINE_LIMIT
 _SLOT: Final = -(-(_MESSAGE_AT + _MESSAGE) // mmap.PAGESIZE) * mmap.PAGESIZE
-_NOTHING: Final = bytes(frames.HEADER_BYTES)
+_NOTHING: Final = bytes(messages.HEADER_BYTES)
 
 
 def _slots(concurrency: int) -> int:
@@ -84,19 +86,19 @@ class _Slot:
 
     def header(self) -> tuple[int, int, int, int, int]:
         """Of the frame; the count of items is 0 when there is none."""
-        return frames.HEADER.unpack_from(self.message)
+        return messages.HEADER.unpack_from(self.message)
 
     @property
     def body(self) -> memoryview:
-        return self.message[frames.HEADER_BYTES :]
+        return self.message[messages.HEADER_BYTES :]
 
     @property
     def marked(self) -> bool:
         """Whether its items can be told apart, and be had again."""
-        return self.message[0] in (frames.PICKLE, frames.DILL)
+        return self.message[0] == messages.PICKLE
 
     def clear(self) -> None:
-        self.message[: frames.HEADER_BYTES] = _NOTHING
+        self.message[: messages.HEADER_BYTES] = _NOTHING
         self.words[_NUMBER] = 0
 
 
@@ -131,7 +133,8 @@ class JournalReader(CrossingReader):
     Args:
         hub: of the running loop.
         receive, give_credits: fds of the channel; this object makes its own of them.
-        capacity, bad, measured, arenas: as for `CrossingReader`.
+        capacity, bad, measured: as for `CrossingReader`.
+        arenas: gives those of who sends.
         region: of the journal.
         before: edge -> items that came in here in earlier lives.
         seen: called with the edge of each frame that comes in, and how many items have come in on it.
@@ -151,8 +154,8 @@ class JournalReader(CrossingReader):
         measured: Callable[[float], None] | None = None,
         arenas: Callable[[], Arenas] | None = None,
     ) -> None:
-        carrier = SocketReceiver(hub, receive, give_credits)
-        super().__init__(carrier, capacity, arenas=arenas, bad=bad, seen=seen, measured=measured)
+        carrier = SocketReceiver(hub, receive, give_credits, arenas)
+        super().__init__(carrier, capacity, bad=bad, seen=seen, measured=measured)
         self._sockets = carrier
         self._region = region
         self._where: deque[tuple[_Slot, int]] = deque()  # of the items
@@ -208,7 +211,7 @@ class JournalReader(CrossingReader):
             if begun:
                 slot.words[_DECODING] = begun + 1
             with suppress(BaseException):  # of an item's own code
-                items = frames.decode(slot.header(), slot.body, -1, _unheard)
+                items = decode(edge, slot.header()[3], _unheard, slot.body)
         if not items:
             self._lost.append(slot)
             self.lost[edge] = self.lost.get(edge, 0) + slot.words[_LEFT]
@@ -252,9 +255,7 @@ class JournalReader(CrossingReader):
             self._waiters.wake_all()
             return True
         self._free.pop()
-        view, fd = message
-        header = slot.header()
-        _, edge, _, count, surcharge = header
+        edge, count, surcharge, body, where = message
         self._commit(slot, edge, count)
         self._count(slot, edge)
         self._came += count
@@ -262,7 +263,8 @@ class JournalReader(CrossingReader):
             self._surcharges.append((slot.words[_CAME], surcharge))
         items: list[Any] = []
         try:
-            items = frames.decode(header, view[frames.HEADER_BYTES :], fd, self._bad, self._arenas)
+            found = (body, (), ()) if where is None else self._carrier.find(body, where)
+            items = decode(edge, count, self._bad, *found)
         except BaseException as problem:  # as for every reader
             self._bad(edge, count, problem)
         slot.left = slot.words[_LEFT] = len(items)
@@ -328,12 +330,13 @@ class JournalReader(CrossingReader):
             if not slot.left:
                 self._clear(slot)
 
-    def _give(self) -> None:
+    def owed(self) -> int:
         owed = self._came - len(self.items) - self._released
-        if owed > 0 and self._users:  # less than 0: what was taken for a batch before the death waits again
-            self._released += owed
-            self._region.given = self._released
-            self._carrier.give(owed + self._surcharges.up_to(self._released))
+        if owed <= 0:  # what was taken for a batch before the death waits again
+            return 0
+        self._released += owed
+        self._region.given = self._released
+        return owed + self._surcharges.up_to(self._released)
 
     def __repr__(self) -> str:
         return f"<journal: {len(self.items)} items wait, {len(self._hands)} calls have some in hand>"

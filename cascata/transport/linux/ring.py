@@ -25,15 +25,20 @@ import os
 import struct
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from socket import SO_SNDBUF, SOL_SOCKET, socket
-from typing import Final
+from socket import socket
+from typing import TYPE_CHECKING, Any, Final
 
-from ..codec import frames
-from ..ends.carrier import END, Message, SendingUser
+from ..ends.carrier import END, Message, ReceivingUser, SendingUser
 from ..ends.unread import Unread
+from . import messages
 from .fd_hub import READABLE, Hub
+from .large_items import IN_FILES, Large, Messages, find, messages_over
+from .messages import HEADER, INLINE_LIMIT, PICKLE, Frame, open_message
+
+if TYPE_CHECKING:
+    from .arena import Arenas
 
 __all__ = ["AVAILABLE", "Lane", "RingMemory", "RingReceiver", "RingSender", "lane_bytes", "map_lane"]
 
@@ -66,8 +71,8 @@ ALL_BYTES: Final = 64 * 1024 * 1024
 
 LEAST_BYTES: Final = 16 * 1024
 
-_HEADER: Final = frames.HEADER_BYTES
-_ENTRY: Final = struct.Struct("<q" + frames.HEADER.format.removeprefix("<"))
+_HEADER: Final = messages.HEADER_BYTES
+_ENTRY: Final = struct.Struct("<q" + HEADER.format.removeprefix("<"))
 """A frame's length, and its header."""
 
 
@@ -112,7 +117,7 @@ class Lane:
             if length == SKIP:
                 tail += self.size - at
                 continue
-            _, edge, total, count, _ = frames.HEADER.unpack_from(self.bytes, at + WORD)
+            _, edge, total, count, _ = HEADER.unpack_from(self.bytes, at + WORD)
             before = left.get(edge)
             left[edge] = Unread(count + (before.items if before else 0), total)
             tail += _entry(_HEADER if length == ELSEWHERE else length)
@@ -166,9 +171,14 @@ class RingSender:
         send: fd of the socket, for what does not fit.
         room_bell: wakes this end.
         item_bell: wakes the other one. This object makes its own of the fds.
+        large: how what is large is sent.
     """
 
-    def __init__(self, hub: Hub, lane: Lane, send: int, room_bell: int, item_bell: int) -> None:
+    recalls = False
+
+    def __init__(
+        self, hub: Hub, lane: Lane, send: int, room_bell: int, item_bell: int, large: Large = IN_FILES
+    ) -> None:
         self._hub = hub
         self._loop = asyncio.get_running_loop()
         self._lane = lane
@@ -177,7 +187,8 @@ class RingSender:
         self._size = lane.size
         self._longest = lane.size // 4
         self.socket = socket(fileno=os.dup(send))
-        self.limit = min(frames.INLINE_LIMIT, self.socket.getsockopt(SOL_SOCKET, SO_SNDBUF) // 2)
+        self._large = large
+        self.sharing = large.sharing
         self.bell = os.dup(room_bell)
         self._their_bell = os.dup(item_bell)
         self._fence = threading.Lock()
@@ -186,6 +197,9 @@ class RingSender:
         self._sleeps = 0
         self._rung = 0
         self._tail_seen = 0
+
+    def framing(self, edge: int) -> Messages:
+        return messages_over(self.socket, edge, self._large)
 
     def watch(self, user: SendingUser) -> None:
         self._user = user
@@ -236,7 +250,7 @@ class RingSender:
         if self.bell >= 0:
             self._on_bell(0)
 
-    def transmit(self, frame: frames.Frame) -> None:
+    def transmit(self, frame: Frame) -> None:
         words = self._words
         if words[CLOSED]:
             raise BrokenPipeError(errno.EPIPE, "no reader is left")
@@ -251,7 +265,7 @@ class RingSender:
         if head + skipped + entry - tail > size:
             raise BlockingIOError(errno.EAGAIN, "the ring is full")
         if not inside:
-            frames.transmit(self.socket, frame)
+            messages.transmit(self.socket, frame)
         if skipped:
             words[DATA + at // WORD] = SKIP
             at = 0
@@ -277,7 +291,7 @@ class RingSender:
         ):
             return False  # `transmit` looks what there is to do
         memory = self._bytes
-        _ENTRY.pack_into(memory, at, length, frames.PICKLE, edge, total, count, 0)
+        _ENTRY.pack_into(memory, at, length, PICKLE, edge, total, count, 0)
         memory[at + _ENTRY.size : at + WORD + length] = body
         self._advance(head + entry)
         return True
@@ -292,6 +306,12 @@ class RingSender:
         if sleeps and sleeps != self._rung:
             self._rung = sleeps
             os.eventfd_write(self._their_bell, 1)
+
+    async def arrived(self, sent: int) -> None:
+        """What was sent is in memory that the parent holds, too."""
+
+    async def parted(self) -> None:
+        """The supervisor tells the other side."""
 
     def close(self) -> None:
         self._hub.forget(self.bell)
@@ -312,15 +332,25 @@ class RingReceiver:
         receive: fd of the socket, for what did not fit.
         item_bell: wakes this end.
         room_bell: wakes the other one. This object makes its own of the fds.
+        arenas: gives those of who sends.
     """
 
-    def __init__(self, hub: Hub, lane: Lane, receive: int, item_bell: int, room_bell: int) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        lane: Lane,
+        receive: int,
+        item_bell: int,
+        room_bell: int,
+        arenas: Callable[[], Arenas] | None = None,
+    ) -> None:
         self._hub = hub
         self._lane = lane
         self._words = lane.words
         self._bytes = lane.bytes
         self._size = lane.size
         self._socket = socket(fileno=os.dup(receive))
+        self._arenas = arenas
         self._buffer: bytearray | None = None
         self._bell = os.dup(item_bell)
         self._their_bell = os.dup(room_bell)
@@ -330,13 +360,13 @@ class RingReceiver:
         self._sleeps = 0
         self._rung = 0
 
-    def watch(self, came: Callable[[], bool]) -> None:
-        self._came = came
+    def watch(self, user: ReceivingUser) -> None:
+        self._user = user
         self._hub.watch(self._bell, READABLE, self._on_bell)
 
     def _on_bell(self, _: int) -> None:
         # Who is woken now sees what was stored before; for what comes later, others who wait need the bell again.
-        others_wait = self._came()
+        others_wait = self._user.on_frame()
         if self._bell < 0:
             return  # who was woken has closed this end
         if others_wait:
@@ -364,16 +394,21 @@ class RingReceiver:
             self._next = tail + WORD + _HEADER
             return self._from_socket()
         self._next = tail + WORD + -(-length // WORD) * WORD
-        return self._bytes[at : at + length], -1
+        kind, edge, _, count, surcharge = HEADER.unpack_from(self._bytes, at)
+        return edge, count, surcharge, self._bytes[at + _HEADER : at + length], None if kind == PICKLE else (kind, -1)
 
-    def _from_socket(self) -> Message | None:
+    def _from_socket(self) -> Message:
         if self._buffer is None:
-            self._buffer = bytearray(_HEADER + frames.INLINE_LIMIT)
+            self._buffer = bytearray(_HEADER + INLINE_LIMIT)
         while True:
             try:
-                return frames.receive(self._socket, self._buffer) or END
+                found = messages.receive(self._socket, self._buffer)
             except ConnectionResetError:
-                pass  # said once, before frames that are still queued
+                continue  # said once, before frames that are still queued
+            return END if found is None else open_message(*found)
+
+    def find(self, body: Any, where: Any) -> tuple[Any, Sequence[memoryview], Sequence[memoryview]]:
+        return find(body, where, self._arenas)
 
     def done(self) -> None:
         self._words[TAIL] = self._tail = self._next
@@ -390,6 +425,9 @@ class RingReceiver:
             os.eventfd_write(self._their_bell, 1)
 
     def sleep(self) -> bool:
+        owed = self._user.owed()
+        if owed:
+            self.give(owed)
         words = self._words
         self._sleeps += 1
         words[READER_SLEEPS] = self._sleeps
@@ -400,7 +438,7 @@ class RingReceiver:
             return False
         return True
 
-    def close(self) -> None:
+    def close(self, unread: int) -> None:  # the parent counts them
         self._hub.forget(self._bell)
         self._words[READER_SLEEPS] = 0
         os.close(self._bell)

@@ -1,23 +1,32 @@
-"""The kernel's side of a crossing channel: its ends, made by the parent and handed to the workers."""
+"""Channels of the kernel's means: a SEQPACKET socket for frames and a pipe for credits, made by the parent.
+
+    parent ── make_pair ──> Pair ── fds to the workers ──> SocketSender, SocketReceiver there
+
+`ring` has the other kind, for one writer and one reader.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from socket import AF_UNIX, SHUT_RDWR, SHUT_WR, SO_SNDBUF, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ...records import dataclass
-from ..codec import frames
-from ..ends.carrier import ReceivingCarrier, SendingCarrier, SocketReceiver, SocketSender
+from ..ends.carrier import END, Message, ReceivingCarrier, ReceivingUser, SendingCarrier, SendingUser
 from ..ends.unread import Unread
-from . import credits, ring
+from . import credits, messages, ring
 from .credits import credit_pipe
-from .fd_hub import Hub
+from .fd_hub import HUNG_UP, READABLE, WRITABLE, Hub
+from .large_items import IN_FILES, Large, Messages, find, messages_over
+from .messages import HEADER, HEADER_BYTES, INLINE_LIMIT, Frame, open_message
 
-__all__ = ["Pair", "RingPair", "count_unread", "make_pair", "make_ring_pairs"]
+if TYPE_CHECKING:
+    from .arena import Arenas
+
+__all__ = ["Pair", "RingPair", "SocketReceiver", "SocketSender", "count_unread", "make_pair", "make_ring_pairs"]
 
 SOCKET_BYTES: Final = 1 << 20
 
@@ -168,20 +177,157 @@ def make_ring_pairs(capacities: Iterable[int]) -> list[RingPair]:
 def count_unread(receive: int) -> dict[int, Unread]:
     """Takes what is left in a channel, when nobody else reads or writes it any more, and counts it by edge."""
     left: dict[int, Unread] = {}
-    buffer = bytearray(frames.HEADER_BYTES)
+    buffer = bytearray(HEADER_BYTES)
     with socket(fileno=os.dup(receive)) as sock:
         while True:
             try:
-                message = frames.receive(sock, buffer)
+                found = messages.receive(sock, buffer)
             except OSError as problem:
                 if problem.errno == errno.ECONNRESET:
                     continue
                 return left
-            if message is None:
+            if found is None:
                 return left
-            view, fd = message
+            view, fd = found
             if fd >= 0:
                 os.close(fd)
-            _, edge, total, count, _ = frames.HEADER.unpack_from(view)
+            _, edge, total, count, _ = HEADER.unpack_from(view)
             before = left.get(edge)
             left[edge] = Unread(count + (before.items if before else 0), total)
+
+
+class SocketSender:
+    """Frames into a socket, credits from a pipe.
+
+    Args:
+        hub: of the running loop.
+        send, take_credits: fds of the channel; this object makes its own of them.
+        give_credits: where credits that are not used are given back; None for an edge that is alone.
+        large: how what is large is sent.
+    """
+
+    recalls = False
+
+    def __init__(
+        self, hub: Hub, send: int, take_credits: int, give_credits: int | None, large: Large = IN_FILES
+    ) -> None:
+        self._hub = hub
+        self.socket = socket(fileno=os.dup(send))
+        self.credit = os.dup(take_credits)
+        self._give = None if give_credits is None else os.dup(give_credits)
+        self._awaits_credit = self._awaits_socket = False
+        self._large = large
+        self.sharing = large.sharing
+
+    def framing(self, edge: int) -> Messages:
+        return messages_over(self.socket, edge, self._large)
+
+    def watch(self, user: SendingUser) -> None:
+        self._user = user
+        self._hub.watch(self.credit, 0, self._on_credit)
+        self._hub.watch(self.socket.fileno(), 0, self._on_socket)
+
+    def take(self, most: int) -> int:
+        return credits.take(self.credit, most)
+
+    def give(self, count: int) -> None:
+        if self._give is not None:
+            credits.give(self._give, count)
+
+    def want_room(self) -> None:
+        if not self._awaits_credit:
+            self._awaits_credit = True
+            self._hub.change(self.credit, READABLE)
+
+    def want_passage(self) -> None:
+        if not self._awaits_socket:
+            self._awaits_socket = True
+            self._hub.change(self.socket.fileno(), WRITABLE)
+
+    def _on_credit(self, events: int) -> None:
+        if not self._user.on_room() and events & READABLE:
+            self._awaits_credit = False
+            self._hub.change(self.credit, 0)
+
+    def _on_socket(self, events: int) -> None:
+        if events & HUNG_UP:
+            self._user.hang_up()
+        elif not self._user.on_passage():  # readers make room all the time: only who waits for it shall be woken
+            self._awaits_socket = False
+            self._hub.change(self.socket.fileno(), 0)
+
+    def transmit(self, frame: Frame) -> None:
+        messages.transmit(self.socket, frame)
+
+    def transmit_small(self, edge: int, total: int, count: int, body: bytes) -> bool:
+        return False
+
+    async def arrived(self, sent: int) -> None:
+        """What was sent is in a socket that the parent holds, too."""
+
+    async def parted(self) -> None:
+        """The supervisor tells the other side."""
+
+    def close(self) -> None:
+        self._hub.forget(self.credit)
+        self._hub.forget(self.socket.fileno())
+        os.close(self.credit)
+        if self._give is not None:
+            os.close(self._give)
+            self._give = None
+        self.socket.close()
+
+
+class SocketReceiver:
+    """Frames from a socket, credits into a pipe.
+
+    Args:
+        hub: of the running loop.
+        receive, give_credits: fds of the channel; this object makes its own of them.
+        arenas: gives those of who sends.
+    """
+
+    def __init__(self, hub: Hub, receive: int, give_credits: int, arenas: Callable[[], Arenas] | None = None) -> None:
+        self._hub = hub
+        self._socket = socket(fileno=os.dup(receive))
+        self._credit = os.dup(give_credits)
+        self._arenas = arenas
+        self._buffer = bytearray(HEADER_BYTES + INLINE_LIMIT)
+
+    def watch(self, user: ReceivingUser) -> None:
+        self._user = user
+        self._hub.watch(self._socket.fileno(), READABLE, self._on_socket)
+
+    def _on_socket(self, _: int) -> None:
+        self._user.on_frame()  # what others wait for, the hub tells again
+
+    def receive(self, buffer: bytearray | memoryview | None = None) -> Message | None:
+        """As every carrier does; into memory of the caller's, if it gives some."""
+        while True:
+            try:
+                found = messages.receive(self._socket, buffer or self._buffer)
+            except BlockingIOError:
+                return None
+            except ConnectionResetError:
+                continue  # said once, before frames that are still queued
+            return END if found is None else open_message(*found)
+
+    def find(self, body: Any, where: Any) -> tuple[Any, Sequence[memoryview], Sequence[memoryview]]:
+        return find(body, where, self._arenas)
+
+    def done(self) -> None:
+        pass
+
+    def give(self, count: int) -> None:
+        credits.give(self._credit, count)
+
+    def sleep(self) -> bool:
+        owed = self._user.owed()
+        if owed:
+            self.give(owed)
+        return True  # what comes between a look and the wait stays noted in the hub
+
+    def close(self, unread: int) -> None:  # the parent counts them
+        self._hub.forget(self._socket.fileno())
+        self._socket.close()
+        os.close(self._credit)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from ...channel.base import Tally
 from ...channel.turns import SLICE_S
 from ...channel.waiting_line import LONGEST_LOOK_S, LOOK_S
-from ..codec.parcels import open_frame
+from ..codec.decode import decode
 from ..ends.budget import Surcharges
 from ..shared.loops import InLoop
 from .station import Station
@@ -174,7 +174,7 @@ class BrokeredReader:
         """The items of a frame; those that cannot be unpickled have failed."""
         edge = frame.id
         try:
-            return open_frame(frame, lambda problem: self._bad(edge, 1, problem))
+            return decode(edge, frame.amount, self._bad, *frame.parts())
         except BaseException as problem:  # of an item's own code, which may raise anything
             self._bad(edge, frame.amount, problem)
             return []
@@ -263,6 +263,7 @@ class BrokeredReader:
         if self._users:
             self._wake(1)
             return {}
+        self.finish()  # a task of the caller's may still come here, after a run that failed: nothing would wake it
         self._tally.settle(len(self.items))
         with self._closing:
             self._closed = True

@@ -24,12 +24,12 @@ from ...channel.base import DONE
 from ...channel.turns import SLICE_S
 from ...channel.unawaited import Forgotten
 from ...channel.waiting_line import WaitingLine, WriterBase
-from ..codec.parcels import Packer
+from ..codec.encode import Encoder
 from ..ends.budget import Purse
 from ..shared.loops import InLoop
 from .broker import initial_credits
 from .station import Station
-from .stream_frames import Frame, Kind
+from .stream_frames import Frame, FramesOfItems, Kind
 
 __all__ = ["BrokeredWriter"]
 
@@ -245,9 +245,14 @@ class BrokeredWriter(WriterBase):
                 else:
                     items = pending[:fill]
                     del pending[:fill]
-                for frame in packer.pack(self._before + sent() - len(pending), items, refuse):
-                    tell(frame)
-                self.fill = 1 if packer.eager else self._home_fill
+                total = self._before + sent() - len(pending)
+                made = encoder.encode(total, items, refuse)
+                if isinstance(made, bytes):
+                    tell(framing.small(total, len(items), made))
+                else:
+                    for frame in made:
+                        tell(frame)
+                self.fill = 1 if encoder.eager else self._home_fill
 
         def pay(surcharge: int) -> int:
             """Takes credits for a heavy frame: those in hand first."""
@@ -279,7 +284,12 @@ class BrokeredWriter(WriterBase):
             nonlocal taken
             taken += 1
 
-        packer = Packer(edge, purse, pay, shared=shared)
+        def charge(nbytes: int, count: int) -> int:
+            surcharge = purse.surcharge(nbytes, count)
+            return pay(surcharge) if surcharge else 0
+
+        framing = FramesOfItems(edge, shared=shared)
+        encoder = Encoder(framing, portion=purse.portion, charge=charge)
         self.put: Callable[[Any], Any] = put
         self._pump = pump
         self._take = take_granted

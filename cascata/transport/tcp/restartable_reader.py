@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from ..codec.parcels import open_frame
+from ..codec.decode import decode
 from .broker_ledger import Marks, read_account
 from .brokered_reader import BrokeredReader
 from .station import Station
@@ -19,6 +19,10 @@ __all__ = ["KeptReader"]
 
 _OPENINGS: Final = 2
 """A frame at whose unpickling the worker died so often fails: that was no coincidence."""
+
+
+def _unheard(edge: int, count: int, problem: BaseException) -> None:
+    """What cannot be unpickled was counted in the life before."""
 
 
 class KeptReader(BrokeredReader):
@@ -121,7 +125,7 @@ class KeptReader(BrokeredReader):
         items: list[Any] = []
         if marks.opened:
             with suppress(BaseException):  # of an item's own code
-                items = open_frame(frame, lambda _: None)
+                items = decode(frame.id, frame.amount, _unheard, *frame.parts())
         if len(items) == marks.items:
             return items
         self.lost[frame.id] = self.lost.get(frame.id, 0) + marks.items - marks.taken + len(marks.held)

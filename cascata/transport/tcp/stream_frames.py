@@ -14,9 +14,12 @@ import enum
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-__all__ = ["MOST_BUFFERS", "Assembler", "Chunk", "Frame", "Kind", "WireError", "chunks"]
+from ..codec.encode import Charge
+from ..codec.out_of_band import Packed
+
+__all__ = ["MOST_BUFFERS", "Assembler", "Chunk", "Frame", "FramesOfItems", "Kind", "WireError", "chunks"]
 
 HEADER: Final = struct.Struct("<B?HIIIIQQ")
 """kind, whether the buffers must not be written, blobs, id, amount, buffers and blobs together, extra, seq, size of the
@@ -106,7 +109,7 @@ _LAST: Final = max(Kind)
 class Frame(NamedTuple):
     """A frame. See `Kind`.
 
-    `out_of_band` and `blobs` are those of `buffers.Packed`, `extra` the credits that heavy items took beyond one each.
+    `buffers` and `blobs` are those of `out_of_band.Packed`, `extra` the credits that heavy items took beyond one each.
     """
 
     kind: int
@@ -118,6 +121,40 @@ class Frame(NamedTuple):
     blobs: Sequence[memoryview] = ()
     extra: int = 0
     read_only: bool = False
+
+    def parts(self) -> tuple[Chunk, Sequence[memoryview], Sequence[memoryview]]:
+        """The body, the buffers and the blobs of items."""
+        buffers = [part.toreadonly() for part in self.buffers] if self.read_only else self.buffers
+        return self.body, buffers, self.blobs
+
+
+class FramesOfItems:
+    """Makes the frames of one edge. Implements `codec.encode.Framing`.
+
+    Args:
+        edge: its id.
+        shared: whether the same items go out on other edges: then no receiver may write what large ones arrive in.
+    """
+
+    plain = LONGEST
+    most_parts = MOST_BUFFERS
+    singly = False
+
+    def __init__(self, edge: int, *, shared: bool) -> None:
+        self._edge = edge
+        self._shared = shared
+
+    def small(self, total: int, count: int, body: bytes) -> Frame:
+        return Frame(Kind.DATA, self._edge, count, total, body)
+
+    def large(self, total: int, items: list[Any], packed: Packed, charge: Charge) -> Frame:
+        body, buffers, blobs = packed
+        count = len(items)
+        extra = charge(len(body) + sum(part.nbytes for part in (*buffers, *blobs)), count)
+        return Frame(Kind.DATA, self._edge, count, total, body, buffers, blobs, extra, self._shared)
+
+    def again(self, total: int, item: Any, charge: Charge) -> None:
+        return None
 
 
 def chunks(frame: Frame) -> list[Chunk]:
