@@ -15,6 +15,7 @@ import pytest
 
 from cascata import CascataError, Graph, In, Out, State, component
 from cascata.errors import ComponentError, SerializationError
+from cascata.options import StartMethod
 from tests.engine.parts import Count, Each, Keep, Notes, Pass, keep
 from tests.speed import in_time
 
@@ -293,7 +294,7 @@ def test_a_constant_that_fails_to_unpickle_is_told_by_the_worker() -> None:
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
-def test_other_start_methods_name_it_alike(start_method: str) -> None:
+def test_other_start_methods_name_it_alike(start_method: StartMethod) -> None:
     graph = apart(SendsGenerators)
     graph.source.count < 10
     graph.source.every < 5

@@ -18,6 +18,7 @@ import pytest
 
 from cascata import Graph, In, Out, State, component
 from cascata.errors import WorkerDied
+from cascata.options import StartMethod
 from tests import leaks
 from tests.engine.parts import PATIENCE_S, Flag, Notes
 from tests.processes import below
@@ -156,7 +157,7 @@ def test_a_worker_that_is_killed_while_items_flow(shape: Any, notes: Notes) -> N
 
 
 @pytest.mark.parametrize("start_method", ["forkserver", "fork", "spawn"])
-def test_a_worker_that_is_killed_while_it_starts(start_method: str, notes: Notes) -> None:
+def test_a_worker_that_is_killed_while_it_starts(start_method: StartMethod, notes: Notes) -> None:
     choose = random.Random(start_method)
     before = leaks.take()
     mine = set(below(os.getpid()))

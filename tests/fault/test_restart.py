@@ -20,6 +20,7 @@ from cascata.engine.local import portable
 from cascata.engine.protocol.messages import Reporter
 from cascata.engine.worker import portable as portable_worker
 from cascata.errors import ComponentError, DefinitionError, WorkerDied
+from cascata.options import OnError, StartMethod
 from tests.cells import other
 from tests.engine.parts import Count, Notes
 from tests.speed import in_time
@@ -147,7 +148,7 @@ def test_every_form_of_runner_starts_again(node: Any, tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_every_start_method_starts_again(method: str, tmp_path: Any) -> None:
+def test_every_start_method_starts_again(method: StartMethod, tmp_path: Any) -> None:
     graph, letters, results = poisoned(Plain, ITEMS, tmp_path)
     assert is_balanced(graph.run(num_workers=2, start_method=method))
     assert len(results.read()[0][0]) == ITEMS - 1
@@ -205,7 +206,7 @@ async def Bare(number: In[int], out: Out[int]) -> None:
 
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
 def test_a_run_may_ask_for_it_and_failures_are_logged_where_nobody_reads_them(
-    on_error: str, tmp_path: Any, caplog: pytest.LogCaptureFixture
+    on_error: OnError, tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     graph = Graph()
     graph.count = Count

@@ -103,7 +103,6 @@ class WorkerActor:
         import ray.util
 
         sys.setswitchinterval(SWITCH_S)  # the loop of the nodes shares the interpreter with threads for I/O and calls
-        self._index = index
         self._wire = _Wire()
         self._reporter = Reporter(index, by_connection(self._wire))
         self._board: Board | None = None

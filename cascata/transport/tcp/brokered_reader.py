@@ -10,8 +10,8 @@ from time import perf_counter
 from typing import Any, Final
 
 from ...channel.base import Tally
-from ...channel.line import LONGEST_LOOK_S, LOOK_S
 from ...channel.turns import SLICE_S
+from ...channel.waiting_line import LONGEST_LOOK_S, LOOK_S
 from ..codec.decode import decode
 from ..ends.budget import Surcharges
 from ..shared.loops import InLoop

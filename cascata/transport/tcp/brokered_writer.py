@@ -21,9 +21,9 @@ from time import perf_counter
 from typing import Any, Final
 
 from ...channel.base import DONE
-from ...channel.line import LateWriter, Line
 from ...channel.turns import SLICE_S
 from ...channel.unawaited import Forgotten
+from ...channel.waiting_line import WaitingLine, WriterBase
 from ..codec.encode import Encoder
 from ..ends.budget import Purse
 from ..shared.loops import InLoop
@@ -42,7 +42,7 @@ MOST_AT_ONCE: Final = 2048
 UNLIMITED: Final = 1 << 62
 
 
-class BrokeredWriter(LateWriter):
+class BrokeredWriter(WriterBase):
     """The sending end of one edge.
 
     Args:
@@ -78,7 +78,7 @@ class BrokeredWriter(LateWriter):
         bad: Callable[[Any, BaseException], None],
         forgotten: Forgotten = lambda _=None: None,
     ) -> None:
-        line = Line()
+        line = WaitingLine()
         super().__init__(edge, line, forgotten)
         self._call = InLoop()
         self._hung_up = False
