@@ -63,6 +63,13 @@ def test_the_script_of_the_continuous_integration_takes_its_commands_from_the_re
         assert all(part not in script for part in command.split(" && "))
 
 
+def test_what_is_left_out_by_day_is_run_at_night() -> None:
+    script = ROOT / ".ci" / "nightly"
+    assert os.access(script, os.X_OK)
+    _, tests = commands(ROOT / "README.md")[1].split(" && ")
+    assert f"{tests} -m matrix\n" in script.read_text("utf-8")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for link in links(page):
