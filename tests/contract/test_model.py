@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
@@ -20,6 +21,9 @@ from tests.transport import ends
 Put = Callable[[Any], Any]
 Ends = tuple[list[Put], Callable[[], Any]]
 """The writers' `put`s, and `take`."""
+
+SCHEDULES: Final = int(os.environ.get("CASCATA_SCHEDULES", "150"))
+"""How many are tried for each kind of channel, others in each run."""
 
 SETTLED: Final = 200
 """Turns of the loop after which nothing more happens by itself."""
@@ -211,7 +215,7 @@ async def follow(  # noqa: C901  # a step has many kinds
 def test_no_schedule_loses_doubles_reorders_or_overfills(
     of: Callable[[int, int], AbstractAsyncContextManager[Ends]],
 ) -> None:
-    @settings(max_examples=400)
+    @settings(max_examples=SCHEDULES)
     @given(st.tuples(st.integers(1, 6), st.integers(1, 2), steps))
     def follow_any(case: Any) -> None:
         asyncio.run(follow(of, case))
