@@ -38,7 +38,7 @@ from .protocol.messages import (
 )
 from .supervision.supervised import SupervisedRun
 from .supervision.supervisor import Phase, Supervisor
-from .worker.stationed import station_handlers
+from .worker.stationed import new_station, station_handlers
 
 __all__ = ["StationedRun"]
 
@@ -110,15 +110,7 @@ class StationedRun(SupervisedRun):
             with suppress(RuntimeError):  # the loop is closed: the run is over
                 loop.call_soon_threadsafe(self._hear, message)
 
-        station = self._station = Station(
-            index,
-            secret,
-            host,
-            ports=self._ports,
-            lost=lambda peer, why: tell(Lost(index, peer, why)),
-            unreached=lambda peer, why: tell(Unreached(index, peer, why)),
-            refused=lambda text: tell(StrangerRefused(text)),
-        )
+        station = self._station = new_station(index, secret, host, self._ports, tell)
 
         def equip(_: ExitStack, refused: Refused) -> tuple[Board, Links]:
             return board, BrokeredEnds(station, self._spec, plan, board, refused, self._alone)

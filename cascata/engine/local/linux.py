@@ -45,7 +45,7 @@ from ..supervision.events import Exited
 from ..supervision.supervised import SupervisedRun, cannot_start
 from ..supervision.watchdog import WorkerWatch, gives_stacks, state_of
 from ..worker import definitions, linux, surroundings
-from ..worker.life import modules_of
+from ..worker.setup import modules_of
 from ..worker.sigterm import held_back
 from . import forkserver
 from .open_files import make_room_for_fds

@@ -45,7 +45,7 @@ from ..supervision.supervisor import Phase, died
 from ..supervision.watchdog import WorkerWatch
 from ..tcp_workers import StationedRun
 from ..worker import definitions
-from ..worker.life import modules_of
+from ..worker.setup import modules_of
 from ..worker.sigterm import held_back
 
 __all__ = ["PortableRun"]

@@ -37,7 +37,7 @@ from ..supervision.supervisor import Phase
 from ..supervision.watchdog import WorkerWatch
 from ..tcp_workers import StationedRun
 from ..worker import definitions
-from ..worker.life import modules_of
+from ..worker.setup import modules_of
 from ..worker.stationed import StationedSetup
 from .actor import GROUPS, HEARD_S, Place, WorkerActor
 from .cluster import (
@@ -238,7 +238,7 @@ class RayRun(StationedRun):
         log.info("ray: worker %d (%s) is %s", actor.index, ", ".join(self._plan.workers[actor.index]), actor)
         # The definitions as they are: who begins must not wait for Ray's object store.
         setup = self._setup(actor.index, shape, death)
-        begun = actor.handle.run.remote(setup, self._plan, payload, self._reachable())
+        begun = actor.handle.run.remote(setup, payload, self._reachable())
         self._spawn(self._see_that_it_begins(actor, begun))
         # From now on it is asked to stop before it is killed: commands wait until it can hear them.
         self._events.put_nowait(Ready(actor.index))
@@ -291,6 +291,7 @@ class RayRun(StationedRun):
             thread_cap=1,
             modules=modules_of(self._spec),
             begun_by=self._begun_by,
+            plan=self._plan,
             alone=frozenset(self._alone),
             death=death,
             counted=b"" if death is None else self._counted.get(index, b""),
