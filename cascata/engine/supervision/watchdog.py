@@ -291,7 +291,7 @@ def _innermost(stacks: str) -> str:
     shown = []
     for thread in re.split(r"\n{2,}", stacks.strip()):
         lines = thread.splitlines()
-        if not any(line.endswith(" in _obey") for line in lines):
+        if not any(line.endswith(" in obey") for line in lines):
             shown.append("\n".join(lines[: _FRAMES + 1]))
     return "\n".join(shown) + "\n" if shown else ""
 
