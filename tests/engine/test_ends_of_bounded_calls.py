@@ -475,9 +475,8 @@ def test_nothing_of_what_a_call_kept_waits_for_the_garbage_collector(notes: Note
     gc.disable()
     try:
         graph.run(engine="inline", timeout=LIMIT_S)
-        left = [
-            each for each in gc.get_objects() if isinstance(each, buffered_sends.BufferedSends | buffered_sends.Turn)
-        ]
+        kinds = (buffered_sends.BufferedSends, buffered_sends.Turn)
+        left = [each for each in gc.get_objects() if isinstance(each, kinds)]
     finally:
         gc.enable()
     assert len(notes.read()) == 30
