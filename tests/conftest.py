@@ -25,6 +25,10 @@ ROOT = Path(__file__).parent.parent
 # Scripts that a test starts see the tree that is tested, whatever is installed.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
+# What workers and scripts import is compiled once, as it is where cascata is installed, and not by each of them again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # A test that hangs is ended by pytest-timeout, which shows the stacks of this process; its workers are
 # ended by SIGABRT, at which faulthandler shows theirs. Nobody wants their core files.
 os.environ["PYTHONFAULTHANDLER"] = "1"
@@ -47,9 +51,11 @@ REPEATED: Final = {"1 worker": "2 workers", "3 workers": "2 workers", "fork": "f
 REPEATED_IN: Final = {
     "tests/language/": dict.fromkeys(("1 to 3 workers", "2 workers", "3 workers"), "inline"),
     "tests/engine/": {"inline": "2 workers"},
+    "tests/live/": {"inline": "2 workers"},
     "tests/contract/": {
-        **{f"{kind}, multiprocess fork": f"{kind}, one loop" for kind in ("ring", "crossing", "brokered", "public")},
+        f"{kind}, multiprocess fork": f"{kind}, one loop" for kind in ("ring", "crossing", "brokered", "public")
     },
+    "tests/workflow/": {"1 worker": "2 workers"},
 }
 """The same in some folders: the language is a matter of loops, engines one of processes, and the contract's carriers
 differ in what they are made of, which is no matter of the interpreter."""
@@ -71,11 +77,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leaves out what would show the same again; a test keeps at least one cell of each kind."""
     if not config.getoption("further_python"):
         return
-    names = {item.nodeid for item in items}
+    always = {item.nodeid for item in items if item.get_closest_marker("matrix") is None}
     left_out = [
         item
         for item in items
-        if item.nodeid.startswith(ELSEWHERE) or any(cell in names for cell in _other_cells(item.nodeid))
+        if item.nodeid not in always
+        or item.nodeid.startswith(ELSEWHERE)
+        or any(cell in always for cell in _other_cells(item.nodeid))
     ]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]

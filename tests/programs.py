@@ -55,7 +55,7 @@ class Script:
             input=textwrap.dedent(stdin),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=50,  # less than a test has
             check=False,
         )
 

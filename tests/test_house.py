@@ -33,12 +33,13 @@ LONGEST: Final = 600
 HEAVY: Final = ("aioitertools", "aioprocessing", "dill", "multiprocess", "networkx", "numpy", "rich")
 
 # Which rooms a room may import. docs/how-it-works.md tells it in words.
-WORDS: Final = frozenset({"errors", "interrupts", "marks", "model", "options", "records"})
+WORDS: Final = frozenset({"cycles", "errors", "interrupts", "marks", "model", "options", "records"})
 RULE: Final[dict[str, frozenset[str]]] = {
     "_version": frozenset(),
     "records": frozenset(),
     "interrupts": frozenset({"errors"}),
     "errors": frozenset({"records"}),
+    "cycles": frozenset({"model"}),
     "marks": frozenset({"errors"}),
     "log": frozenset({"records"}),
     "model": frozenset({"errors", "records"}),
@@ -55,7 +56,7 @@ RULE: Final[dict[str, frozenset[str]]] = {
     "runtime": WORDS | {"channel", "log", "observe", "plan"},
     "components": WORDS | {"dsl", "log"},
     "live": WORDS | {"channel", "dsl", "engine", "log", "observe", "runtime"},
-    "engine": WORDS | {"channel", "check", "log", "observe", "plan", "runtime", "transport"},
+    "engine": WORDS | {"channel", "log", "observe", "plan", "runtime", "transport"},
     "workflow": WORDS | {"dsl", "engine", "live", "plan"},
 }
 

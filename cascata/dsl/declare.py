@@ -12,11 +12,11 @@ import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, TypeVar, Unpack, overload
 
 from ..errors import DefinitionError
 from ..model import DEFAULT_CAPACITY, MISSING, ComponentSpec, InPortSpec, OutPortSpec, RunnerForm, StateSpec
-from ..options import COMPONENT_OPTIONS, check_options, suggestion
+from ..options import COMPONENT_OPTIONS, ComponentKwargs, check_options, suggestion
 from ..records import dataclass
 from .annotations import Hint, Kind, State, read_hint, scopes_of
 from .component import Component, ComponentType, make_class
@@ -55,7 +55,7 @@ class _Declared:
 @overload
 def component(function: Callable[..., Any], /) -> type[Component]: ...
 @overload
-def component(**options: Any) -> Callable[[Callable[..., Any]], type[Component]]: ...
+def component(**options: Unpack[ComponentKwargs]) -> Callable[[Callable[..., Any]], type[Component]]: ...
 def component(function: Any = None, /, **options: Any) -> Any:
     """Turns a function into a component class. Stands on top of the other decorators.
 

@@ -1,4 +1,4 @@
-"""The graph that users write: what it holds is in `graph_base`; here are the verbs.
+"""The graph that users write: nodes as attributes, and the verbs. What it holds is in `graph_base`.
 
 A verb is thin. What does its work lies in rooms below this one, and is imported when it is called.
 """
@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Generator, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack, overload
 
 from ..errors import CascataError, DefinitionError
 from ..interrupts import Interrupts
 from ..model import GraphSpec, Plan
-from ..options import RunOptions
+from ..options import Engine, Measured, OnError, OnWorkerDeath, RunKwargs, RunOptions, StartMethod, suggestion
+from .component import Component, Replicas
+from .draft import RESERVED_NODE_NAMES
 from .graph_base import GraphBase
-from .inject import home_of
+from .inject import home_of, inject
 
 __all__ = ["Graph"]
 
@@ -28,6 +30,19 @@ if TYPE_CHECKING:
     from ..engine.run import Run
     from ..live.opened import Live
     from ..observe.report import RunReport
+
+    class _Anything(Any):  # type: ignore[misc]  # being anything is what it is for
+        """What `graph.name` is to a type checker, which cannot know its ports.
+
+        Were it plain `Any`, like what `__setattr__` takes, then pyright would go on with the type that was
+        assigned: after `graph.a = A` it would take `graph.a` to be a class. mypy does so for all but `Any`.
+        """
+
+else:
+    _Anything = Any
+
+
+Items: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 
 
 class Graph(GraphBase):
@@ -52,6 +67,56 @@ class Graph(GraphBase):
         super()._begin(home)
         self._started = deque()
 
+    # ---- nodes as attributes
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Adds a node (`Class`), a group (`Class * n`) or a copy of a graph under a name.
+
+        Raises:
+            DefinitionError: the name is taken or reserved, or the value is none of these.
+        """
+        if name.startswith("_"):
+            object.__setattr__(self, name, value)
+            return
+        vertex = self._add(name, value)
+        frame = sys._getframe(1)
+        if self._home is not None and home_of(frame) is self._home:
+            inject(self._home, name, vertex, stacklevel=2)
+
+    def __getattr__(self, name: str) -> _Anything:
+        if name.startswith("_"):  # also while a copy or a pickle is still being made
+            raise AttributeError(name)
+        if name not in self._views:
+            near = suggestion(name, [*self._views, *RESERVED_NODE_NAMES])
+            hint = near if near.startswith(" Did") else suggestion(name, self._views)
+            raise AttributeError(f"the graph has no node {name!r}.{hint}")
+        vertex: _Anything = self._views[name]
+        return vertex
+
+    def __delattr__(self, name: str) -> None:
+        raise DefinitionError(f"`del graph.{name}`: what was added to a graph stays. Begin with a new Graph().")
+
+    def __dir__(self) -> Iterable[str]:
+        return [*super().__dir__(), *self._views]
+
+    def add(self, value: type[Component] | Replicas | Graph, name: str) -> _Anything:
+        """`graph.name = value`, for names that are made by a program. Injects no name.
+
+        Args:
+            value: a component class, `Class * n`, or another graph, of which a copy is added.
+            name: of the node.
+
+        Returns:
+            The node, group or subgraph.
+
+        Raises:
+            DefinitionError: the name is taken or reserved, or the value is none of these.
+        """
+        node: _Anything = self._add(name, value)
+        return node
+
+    # ---- verbs: what does their work is imported when they are called
+
     def check(self) -> None:
         """Checks that the graph can run to its end.
 
@@ -67,7 +132,7 @@ class Graph(GraphBase):
         """`check` under its other name."""
         self.check()
 
-    def shard(self, num_workers: int, *, plan_from: Any = None) -> Plan:
+    def shard(self, num_workers: int, *, plan_from: Measured | None = None) -> Plan:
         """The plan for so many workers: which node runs on which, and why.
 
         Args:
@@ -183,7 +248,7 @@ class Graph(GraphBase):
         check(spec)
         return spec, checked
 
-    def run(self, **options: Any) -> RunReport:
+    def run(self, **options: Unpack[RunKwargs]) -> RunReport:
         """Runs the graph to its end. Works also where a loop already runs in this thread.
 
         Args:
@@ -203,14 +268,14 @@ class Graph(GraphBase):
 
             return run(spec, checked, interrupts)
 
-    async def run_async(self, **options: Any) -> RunReport:
+    async def run_async(self, **options: Unpack[RunKwargs]) -> RunReport:
         """As `run`, inside a running loop. When it is cancelled, the run is cancelled, and nothing is left of it."""
         spec, checked = self._prepare(options, "graph.run_async")
         from ..engine.boot import run_async
 
         return await run_async(spec, checked)
 
-    def start(self, **options: Any) -> Run:
+    def start(self, **options: Unpack[RunKwargs]) -> Run:
         """Starts a run and returns at once; `join` waits for it. May be called several times.
 
         Args:
@@ -270,7 +335,7 @@ class Graph(GraphBase):
             if run in self._started:
                 self._started.remove(run)
 
-    def open(self, **options: Any) -> Live:
+    def open(self, **options: Unpack[RunKwargs]) -> Live:
         """Runs the graph while a block lasts, fed and read by the tasks of the running event loop.
 
             async with graph.open(num_workers=2) as live:
@@ -296,6 +361,27 @@ class Graph(GraphBase):
 
         return Live(spec, checked, calls=True)
 
+    @overload
+    def stream(self, *items: Items, **options: Unpack[RunKwargs]) -> Generator[Any, None, None]: ...
+    @overload
+    def stream(
+        self,
+        *,
+        num_workers: int | None = ...,
+        engine: Engine = ...,
+        progress: bool = ...,
+        timeout: float | None = ...,
+        start_method: StartMethod | None = ...,
+        grace: float = ...,
+        on_error: OnError = ...,
+        on_worker_death: OnWorkerDeath = ...,
+        plan_from: Measured | None = ...,
+        slow_after: float = ...,
+        debug: bool = ...,
+        address: str | None = ...,
+        runtime_env: dict[str, Any] | None = ...,
+        **sources: Items,
+    ) -> Generator[Any, None, None]: ...
     def stream(self, *items: Any, **given: Any) -> Generator[Any, None, None]:
         """Runs the graph on items, and yields its results: `for value in graph.stream(range(100)): ...`.
 
@@ -319,6 +405,27 @@ class Graph(GraphBase):
 
         return stream(*self._flow(items, given, "graph.stream"))
 
+    @overload
+    def astream(self, *items: Items, **options: Unpack[RunKwargs]) -> AsyncGenerator[Any, None]: ...
+    @overload
+    def astream(
+        self,
+        *,
+        num_workers: int | None = ...,
+        engine: Engine = ...,
+        progress: bool = ...,
+        timeout: float | None = ...,
+        start_method: StartMethod | None = ...,
+        grace: float = ...,
+        on_error: OnError = ...,
+        on_worker_death: OnWorkerDeath = ...,
+        plan_from: Measured | None = ...,
+        slow_after: float = ...,
+        debug: bool = ...,
+        address: str | None = ...,
+        runtime_env: dict[str, Any] | None = ...,
+        **sources: Items,
+    ) -> AsyncGenerator[Any, None]: ...
     def astream(self, *items: Any, **given: Any) -> AsyncGenerator[Any, None]:
         """As `stream`, for `async for` in a running event loop, which is never blocked.
 

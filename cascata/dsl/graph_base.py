@@ -1,41 +1,29 @@
-"""What a graph holds, and how it is written: nodes as attributes, connections, exports, pins, copies.
+"""What a graph holds: nodes, groups and subgraphs, connections, exports and pins.
 
-The verbs that work on all of it (`run`, `draw`, `to_json` and more) are those of `Graph`, which is made of this.
+`Graph`, which is made of this, adds how nodes are written as attributes, and the verbs (`run`, `draw`, `to_json`).
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from ..errors import DefinitionError
 from ..model import Endpoint, GraphSpec
 from ..options import suggestion
 from .component import Component, Replicas, make_node
 from .declare import check_port_name
-from .draft import RESERVED_NODE_NAMES, Batch, GraphDraft, GroupDraft, NodeDraft, PortRef
+from .draft import Batch, GraphDraft, GroupDraft, NodeDraft, PortRef
 from .group import Group, make_group, make_subgraph
-from .inject import home_of, inject
+from .inject import home_of
 from .operators import is_whole, show
 from .ports import InPort, OutPort, Port
 from .resolve import resolve
 from .vertex import Vertex, node_text
 
 __all__ = ["Edge", "GraphBase"]
-
-if TYPE_CHECKING:
-
-    class _Anything(Any):  # type: ignore[misc]  # being anything is what it is for
-        """What `graph.name` is to a type checker, which cannot know its ports.
-
-        Were it plain `Any`, like what `__setattr__` takes, then pyright would go on with the type that was
-        assigned: after `graph.a = A` it would take `graph.a` to be a class. mypy does so for all but `Any`.
-        """
-
-else:
-    _Anything = Any
 
 _SHOWN: Final = 30
 
@@ -50,7 +38,7 @@ class Edge(NamedTuple):
 
 
 class GraphBase:
-    """Nodes and connections, without the verbs: see `Graph`."""
+    """What a graph holds: see `Graph`."""
 
     __slots__ = ("__weakref__", "_draft", "_home", "_views")
 
@@ -73,54 +61,6 @@ class GraphBase:
         self._begin(None)
         self._draft = draft
         self._show_all()
-
-    # ---- nodes
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Adds a node (`Class`), a group (`Class * n`) or a copy of a graph under a name.
-
-        Raises:
-            DefinitionError: the name is taken or reserved, or the value is none of these.
-        """
-        if name.startswith("_"):
-            object.__setattr__(self, name, value)
-            return
-        vertex = self._add(name, value)
-        frame = sys._getframe(1)
-        if self._home is not None and home_of(frame) is self._home:
-            inject(self._home, name, vertex, stacklevel=2)
-
-    def __getattr__(self, name: str) -> _Anything:
-        if name.startswith("_"):  # also while a copy or a pickle is still being made
-            raise AttributeError(name)
-        if name not in self._views:
-            near = suggestion(name, [*self._views, *RESERVED_NODE_NAMES])
-            hint = near if near.startswith(" Did") else suggestion(name, self._views)
-            raise AttributeError(f"the graph has no node {name!r}.{hint}")
-        vertex: _Anything = self._views[name]
-        return vertex
-
-    def __delattr__(self, name: str) -> None:
-        raise DefinitionError(f"`del graph.{name}`: what was added to a graph stays. Begin with a new Graph().")
-
-    def __dir__(self) -> Iterable[str]:
-        return [*super().__dir__(), *self._views]
-
-    def add(self, value: type[Component] | Replicas | GraphBase, name: str) -> _Anything:
-        """`graph.name = value`, for names that are made by a program. Injects no name.
-
-        Args:
-            value: a component class, `Class * n`, or another graph, of which a copy is added.
-            name: of the node.
-
-        Returns:
-            The node, group or subgraph.
-
-        Raises:
-            DefinitionError: the name is taken or reserved, or the value is none of these.
-        """
-        node: _Anything = self._add(name, value)
-        return node
 
     def _add(self, name: str, value: object) -> Any:
         if isinstance(value, type) and issubclass(value, Component) and value is not Component:

@@ -146,7 +146,7 @@ def build(graph: GraphBase, outline: GraphOutline) -> None:
     for node in outline.nodes:
         where = f"the saved node {node.name!r}"
         component = _component(node.component, where)
-        vertex = graph.add(component if node.size is None else Replicas(component, node.size), node.name)
+        vertex = graph._add(node.name, component if node.size is None else Replicas(component, node.size))
         if isinstance(vertex, Group) and node.ordered:
             vertex.ordered()
         for member, settings in zip(vertex if isinstance(vertex, Group) else [vertex], node.settings, strict=True):

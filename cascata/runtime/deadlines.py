@@ -9,14 +9,13 @@ suppresses its cancellation would be waited for, for ever. The thread here needs
 
 from __future__ import annotations
 
-import sys
 import threading
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Final, Protocol
 
 from ..errors import ComponentError
+from ..observe import stacks
 from ..records import dataclass
 
 __all__ = ["Deadlines"]
@@ -118,9 +117,9 @@ class Deadlines:
             for thread in threading.enumerate()
             if thread.ident is not None and thread.name.rpartition("-")[0] == node
         }
-        frames = sys._current_frames()
+        frames = stacks.threads()
         return "".join(
-            f"{name}:\n{''.join(traceback.format_stack(frames[ident])[-_FRAMES:])}"
+            f"{name}:\n{''.join(stacks.summary(frames[ident]).format()[-_FRAMES:])}"
             for ident, name in names.items()
             if ident in frames
         )

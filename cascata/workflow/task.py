@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Unpack
 
+from ..options import Engine, MapKwargs
 from .mapping import run_map
 from .task_base import TaskBase
 
@@ -27,12 +28,12 @@ class Task(TaskBase):
         data: Iterable[Any],
         batch_size: int | None = None,
         num_workers: int | None = None,
-        engine: str = "processes",
+        engine: Engine = "processes",
         *,
         in_parallel: bool = True,
         task_kwargs: Mapping[str, Any] | None = None,
         prebatched: bool = False,
-        **options: Any,
+        **options: Unpack[MapKwargs],
     ) -> Iterator[Any]:
         """Does the task for all data, batch by batch.
 

@@ -169,7 +169,7 @@ class EdgeReader(_Taking):
         waiting = asyncio.ensure_future(self.reader.wait())
         await asyncio.sleep(0)
         await self.close()
-        return await waiting or await self.reader.wait()
+        return bool(await waiting or await self.reader.wait())
 
     async def end(self) -> None:
         await self.close()

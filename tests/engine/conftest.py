@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pytest
@@ -13,10 +14,18 @@ ENGINES: Final[dict[str, dict[str, Any]]] = {
     "3 workers": {"num_workers": 3},
 }
 
-EACH: Final = {name: options for name, options in ENGINES.items() if name != "1 worker"}
+EACH: Final = ("inline", "2 workers", "3 workers")
 """One worker alone is a loop like inline, with the ends of a process like two: the three of them show little more."""
 
-ON_PROCESSES: Final = {name: options for name, options in ENGINES.items() if name != "inline"}
+ON_PROCESSES: Final = ("1 worker", "2 workers", "3 workers")
+
+
+def engines(names: Sequence[str], options: Mapping[str, dict[str, Any]] = ENGINES) -> list[Any]:
+    """Parameters of a fixture, one for each engine. What two workers show, a third one seldom shows otherwise."""
+    return [
+        pytest.param(options[name], id=name, marks=[pytest.mark.matrix] if name == "3 workers" else [])
+        for name in names
+    ]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,14 +33,14 @@ def served(the_fork_server_stays: None) -> None:
     """Workers of these tests come from a fork server that stays."""
 
 
-@pytest.fixture(params=EACH.values(), ids=[*EACH])
+@pytest.fixture(params=engines(EACH))
 def engine(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Options of a run: each engine, and with processes several numbers of workers."""
     options: dict[str, Any] = request.param
     return options
 
 
-@pytest.fixture(params=ON_PROCESSES.values(), ids=[*ON_PROCESSES])
+@pytest.fixture(params=engines(ON_PROCESSES))
 def workers(request: pytest.FixtureRequest) -> dict[str, Any]:
     """As `engine`, for what only processes do."""
     options: dict[str, Any] = request.param

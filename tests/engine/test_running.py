@@ -14,6 +14,7 @@ import pytest
 from cascata import CascataError, Graph, In, Out, component
 from cascata.engine.choice import is_portable
 from cascata.errors import ComponentError, DefinitionError, RunTimeout
+from cascata.options import StartMethod
 from tests.engine.parts import PATIENCE_S, Count, Endless, Flag, Keep, Notes, Pass, count_to, keep
 from tests.speed import in_time
 
@@ -556,7 +557,7 @@ def test_a_report_travels(engine: Options, notes: Notes) -> None:
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
-def test_every_start_method_runs_a_graph(notes: Notes, start_method: str) -> None:
+def test_every_start_method_runs_a_graph(notes: Notes, start_method: StartMethod) -> None:
     report = count_to(300, notes).run(num_workers=2, start_method=start_method)
     assert notes.read() == [*range(300)]
     assert report.start_method == start_method

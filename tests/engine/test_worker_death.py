@@ -18,6 +18,7 @@ import pytest
 from cascata import Graph, In, Out, State, component
 from cascata.engine.worker.sigterm import WORD_S
 from cascata.errors import CascataError, WorkerDied
+from cascata.options import StartMethod
 from tests.engine.parts import Count, Each, Endless, Flag, Keep, Notes, Pass, keep
 from tests.speed import in_time
 
@@ -109,7 +110,7 @@ def test_a_worker_that_dies_is_named_with_its_nodes(
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
 @pytest.mark.parametrize(("how", "exitcode"), [("kill", -9), ("_exit", 9)])
-def test_it_is_named_under_every_start_method(notes: Notes, start_method: str, how: str, exitcode: int) -> None:
+def test_it_is_named_under_every_start_method(notes: Notes, start_method: StartMethod, how: str, exitcode: int) -> None:
     with pytest.raises(WorkerDied) as caught:
         dying(how, 9, notes).run(num_workers=3, start_method=start_method)
     assert (caught.value.worker, caught.value.exitcode) == (1, exitcode)

@@ -21,6 +21,7 @@ import numpy as np
 
 from cascata import Graph, In, Out, State, component
 from cascata.errors import CascataError, ComponentError, WorkerDied
+from cascata.options import StartMethod
 from tests import leaks
 from tests.engine.parts import Notes
 from tests.fault.test_kills import here
@@ -28,7 +29,7 @@ from tests.processes import below
 from tests.programs import SOON_S
 from tests.speed import in_time
 
-SECONDS: Final = float(os.environ.get("CASCATA_CHAOS_S", "12"))
+SECONDS: Final = float(os.environ.get("CASCATA_CHAOS_S", "6"))
 SEED: Final = int(os.environ.get("CASCATA_CHAOS_SEED", "1"))
 
 GRACE_S: Final = 1.0
@@ -148,7 +149,7 @@ def test_whatever_happens_a_run_ends_in_a_result_or_in_an_honest_error(tmp_path:
         choose = random.Random(f"{SEED}-{number}")
         graph = build(choose, Notes(str(tmp_path / str(number))))
         workers = choose.randint(1, 3)
-        method = choose.choice(["forkserver", "forkserver", "fork"])
+        method: StartMethod = choose.choice(["forkserver", "forkserver", "fork"])
         over, killed = threading.Event(), list[float]()
         disturbing = threading.Thread(target=disturb, args=(choose, mine, over, killed))
         disturbing.start()

@@ -15,6 +15,7 @@ import pytest
 
 from cascata import Graph, In, Out, component
 from cascata.errors import ComponentError
+from tests.cells import matrix
 from tests.engine.parts import PATIENCE_S, Flag
 from tests.processes import gone_within
 from tests.programs import SOON_S, Program
@@ -71,9 +72,29 @@ graph = Graph()
 """
 
 
-@pytest.mark.parametrize("start_method", METHODS)
-@pytest.mark.parametrize("what", ["Waits", "Flows", "Sleeps", "Spins", "HoldsTheGil", "Shielded"])
-def test_when_the_parent_is_killed_its_workers_are_gone(program: Any, start_method: str, what: str) -> None:
+WAITS_FOR_NOW: Final = """
+while not os.path.exists("now"):
+    time.sleep(0.01)
+"""
+
+
+def now(running: Program) -> None:
+    """Lets a program go on that waits for it."""
+    (running.path.parent / "now").touch()
+
+
+KINDS: Final = ["Waits", "Flows", "Sleeps", "Spins", "HoldsTheGil", "Shielded"]
+
+
+@pytest.mark.parametrize(
+    ("what", "start_method"),
+    [
+        (what, method) if METHODS.index(method) == number % 3 else matrix(what, method)
+        for number, what in enumerate(KINDS)
+        for method in METHODS
+    ],
+)
+def test_when_the_parent_is_killed_its_workers_are_gone(program: Any, what: str, start_method: str) -> None:
     running: Program = program(
         BUSY + f"graph.one = {what}\ngraph.two = Waits\ngraph.run(num_workers=2, start_method={start_method!r})\n"
     )
@@ -89,10 +110,12 @@ def test_when_the_parent_exits_without_notice_its_workers_are_gone(program: Any,
     running: Program = program(
         BUSY
         + f"graph.one = Sleeps\ngraph.two = Waits\ngraph.start(num_workers=2, start_method={start_method!r})\n"
-        + "time.sleep(0.6)\nprint('exits', flush=True)\nos._exit(3)\n"
+        + WAITS_FOR_NOW
+        + "os._exit(3)\n"
     )
-    running.lines_until("exits")
+    running.lines_until("ready", 2)
     running.descendants()
+    now(running)
     code, _ = running.end()
     assert code == 3
 
@@ -117,14 +140,18 @@ def test_a_process_that_the_program_forked_does_not_keep_workers_alive(program: 
         + """
 graph.one = Waits
 graph.start(num_workers=1)
-time.sleep(0.5)
+"""
+        + WAITS_FOR_NOW
+        + """
 if not os.fork():
     print("forked", flush=True)
-    time.sleep(5)
+    time.sleep(60)
     os._exit(0)
 time.sleep(60)
 """
     )
+    running.lines_until("ready")
+    now(running)
     running.lines_until("forked")
     *_, forked = sorted(running.descendants())
     running.signal(signal.SIGKILL)

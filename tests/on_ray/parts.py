@@ -32,8 +32,8 @@ __all__ = [
 ]
 
 
-SOON_S: Final = 5.0
-"""Seconds within which a death has ended a run."""
+SOON_S: Final = 15.0
+"""Seconds within which a death has ended a run: some, on a machine whose load is 20."""
 
 DAWDLES_S: Final = 2.5
 

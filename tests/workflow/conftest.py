@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.conftest import served
+from tests.engine.conftest import engines, served
 from tests.workflow.saving import KINDS, Kind
 from tests.workflow.tasks import ENGINES
 
@@ -39,7 +39,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-@pytest.fixture(params=ENGINES.values(), ids=[*ENGINES])
+@pytest.fixture(params=engines([*ENGINES], ENGINES))
 def engine(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Options of a start: each engine, and with processes several numbers of workers."""
     options: dict[str, Any] = request.param
