@@ -265,7 +265,8 @@ class LocalWriter(WriterBase):
             if len(items) >= channel.capacity:
                 began = perf_counter()
                 waiters.run_within()
-                self.blocked_s += perf_counter() - began
+                self._since = perf_counter()  # other puts that wait do not count the time before
+                self.blocked_s += self._since - began
 
         full = Full(let_read)
         self._let_read = let_read

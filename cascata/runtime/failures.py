@@ -69,16 +69,7 @@ class Failures:
         self._node.lost_sends.excuse()
         if not self._takes(error, skip=skip):
             return False
-        self._count(items, edges)
-        taken = self._taken
-        if taken is not None and not self.routed:
-            taken.fail(self._node.failure(error, items))
-            return True
-        shown = ", ".join(f"{port}={bounded_repr(item)}" for port, item in items.items())
-        failure = Failure(self._node.name, _in_hand(items), error, formatted(error), attempts)
-        sent = self._send(failure, shown)
-        if sent is not DONE:
-            await sent
+        await self._fail(error, items, attempts, edges)
         return True
 
     async def go_on(self, error: BaseException, items: Mapping[str, Any], *, skip: bool = True) -> None:
@@ -108,13 +99,19 @@ class Failures:
             items: those, by port.
             edges: edge -> how many of them came on it.
         """
-        self._count(items, [edges])
+        await self._fail(error, items, 1, [edges])
+
+    async def _fail(
+        self, error: BaseException, items: Mapping[str, Any], attempts: int, edges: Sequence[Mapping[int, int]] | None
+    ) -> None:
+        """Counts a failed call, and sends its failure to where it goes. See `take`."""
+        self._count(items, edges)
         taken = self._taken
         if taken is not None and not self.routed:
             taken.fail(self._node.failure(error, items))
             return
         shown = ", ".join(f"{port}={bounded_repr(item)}" for port, item in items.items())
-        sent = self._send(Failure(self._node.name, _in_hand(items), error, formatted(error)), shown)
+        sent = self._send(Failure(self._node.name, _in_hand(items), error, formatted(error), attempts), shown)
         if sent is not DONE:
             await sent
 
@@ -126,8 +123,7 @@ class Failures:
         if not self._takes(error, skip=True):
             return False
         self._node.failed += 1
-        failure = Failure(self._node.name, item, error, formatted(error))
-        sent = self._send(failure, bounded_repr(item))
+        sent = self._send(Failure(self._node.name, item, error, formatted(error)), bounded_repr(item))
         if sent is not DONE:
             late = asyncio.ensure_future(sent)
             self._late.add(late)

@@ -135,12 +135,7 @@ class Calls:
             return self._drive(varying, self._node.outports)
         if self._concurrency > 1:
             return self._concurrent(varying, ports), _nothing
-        attempt = self._attempts(varying, ports)
-
-        async def call(*items: Any) -> None:
-            await attempt(*items)
-
-        return call, _nothing
+        return self._attempts(varying, ports), _nothing
 
     # -- the form of the runner
 
@@ -251,7 +246,7 @@ class Calls:
             whose = unawaited.Attempt()  # its sends are told from those of other calls
             unawaited.attempt.set(whose)
             for number in itertools.count(1):
-                buffered: BufferedSends | None = None
+                buffered: BufferedSends | None = None  # else nothing has to be kept back: sends go straight
                 if make_buffered is not None:
                     buffered = make_buffered()
                 elif self._retries or (turn is not None and not turn.due):
@@ -262,7 +257,7 @@ class Calls:
                     try:
                         await self._once(*driven, items, ports)
                     except BaseException as error:
-                        self._node.lost_sends.excuse()
+                        self._node.lost_sends.excuse()  # before the next attempt sends in this context
                         final = buffered is not None and buffered.final
                         again = number <= self._retries and isinstance(error, Exception) and not final
                         if not again:

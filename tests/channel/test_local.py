@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -117,6 +118,26 @@ async def test_several_users_of_the_reading_end_share_the_items() -> None:
     assert min(len(each) for each in taken) >= 9
     assert channel.close() == channel.close() == {}
     assert channel.close() == {0: 0}
+
+
+async def test_time_that_the_reader_works_within_a_put_counts_once_however_many_puts_wait() -> None:
+    channel = LocalChannel(1)
+    writer = channel.writer()
+
+    async def read() -> None:
+        while await channel.wait():
+            time.sleep(0.002)  # noqa: ASYNC251  # it works, in the await of the put that has taken the last room
+            take(channel)
+
+    reading = asyncio.ensure_future(read())
+    await asyncio.sleep(0)
+    began = time.perf_counter()
+    await asyncio.gather(*(writer.put(item) for item in range(20)))
+    elapsed = time.perf_counter() - began
+    await writer.aclose()
+    await reading
+    assert writer.blocked_s > 0.036
+    assert writer.blocked_s + writer.paused_s <= elapsed
 
 
 async def test_time_spent_waiting_counts_once_however_many_puts_wait() -> None:

@@ -29,7 +29,7 @@ from time import perf_counter
 from typing import Any, Final, Protocol
 
 from ... import log
-from ...channel.base import DONE, Pending
+from ...channel.base import DONE, Around
 from ...channel.change_detector import ChangeDetector
 from ...channel.turns import SLICE_S, turns
 from ...channel.unawaited import Unawaited, attempt
@@ -575,24 +575,16 @@ class BufferedSends:
         self._bytes = 0
 
 
-class _WaitingSend(Pending):
+class _WaitingSend(Around):
     """A `send` that did not find room."""
 
     __slots__ = ("_buffered",)
 
     def __init__(self, buffered: BufferedSends, port: Any, item: Any) -> None:
-        super().__init__(lambda: buffered.begin(port, item), lambda: buffered.forgotten(port))
+        super().__init__(lambda: buffered.begin(port, item), (), lambda: buffered.forgotten(port))
         self._buffered = buffered
         buffered.late(port)
 
     def _break_off(self) -> None:
         if self._coroutine is None:
             self._buffered.forget()  # the coroutine that would do so is ended before its first line
-
-    def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any:
-        self._break_off()
-        return super().throw(typ, val, tb)
-
-    def close(self) -> None:
-        self._break_off()
-        super().close()
