@@ -32,8 +32,9 @@ from ...observe.report import RunReport
 from ...options import RunOptions
 from ...runtime.worker import Links, Refused
 from ...transport.linux.blocks import keep_only, release_all
-from ...transport.linux.ends import AnyPair, LinkedEnds, ends_for, make_arenas, make_pairs
+from ...transport.linux.ends import LinkedEnds
 from ...transport.linux.fd_hub import Hub
+from ...transport.linux.fds import AnyPair, ends_for, make_arenas, make_pairs
 from ...transport.shared import after_fork
 from ..boot import start_method_of
 from ..caller_part import Caller, own_ends

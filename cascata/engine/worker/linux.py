@@ -31,8 +31,9 @@ from ...observe.log import install_forwarding
 from ...records import dataclass
 from ...runtime.restart import Life
 from ...runtime.worker import SWITCH_S
-from ...transport.linux.ends import Ends, LinkedEnds
+from ...transport.linux.ends import LinkedEnds
 from ...transport.linux.fd_hub import Hub
+from ...transport.linux.fds import Ends
 from ...transport.linux.journal_memory import Region
 from .. import run_at_import
 from ..local.forkserver import keep_to_this_process

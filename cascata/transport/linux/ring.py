@@ -438,7 +438,7 @@ class RingReceiver:
             return False
         return True
 
-    def close(self, unread: int) -> None:  # the parent counts them
+    def close(self) -> None:
         self._hub.forget(self._bell)
         self._words[READER_SLEEPS] = 0
         os.close(self._bell)

@@ -327,7 +327,7 @@ class SocketReceiver:
             self.give(owed)
         return True  # what comes between a look and the wait stays noted in the hub
 
-    def close(self, unread: int) -> None:  # the parent counts them
+    def close(self) -> None:
         self._hub.forget(self._socket.fileno())
         self._socket.close()
         os.close(self._credit)
