@@ -207,9 +207,10 @@ def measure(cases: Sequence[Case], settings: Settings, say: Callable[[str], None
     began = time.perf_counter()
     for case in cases:
         items = settings.items or case.items
-        sample = case.take(items)
-        if settings.items is None and "rate" in sample:
-            items = max(items, round(sample["rate"] * settings.seconds))
+        if settings.items is None:  # else nobody looks at how fast it is
+            sample = case.take(items)
+            if "rate" in sample:
+                items = max(items, round(sample["rate"] * settings.seconds))
         results.items[case.key] = items
         results.samples[case.key] = []
         results.others_busy[case.key] = []

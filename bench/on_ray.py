@@ -3,8 +3,6 @@
 items        source ══ TCP ══> sink                a task ── ray.util.queue.Queue, an item each ──> this process
 round trip   ask ══> echo ══> hear                 an actor that calls another one, and waits for what it returns
 arrays       source ══ TCP ══> sink                an actor that calls another one with an array as argument
-
-The same by calls: as if actors could not connect to each other.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from typing import Any, Final
 
 from bench.items import delays, marks, rate
 
-__all__ = ["IN_FLIGHT", "OPTIONS", "argument", "by_calls", "call", "queue", "queue_round_trip", "with_cluster"]
+__all__ = ["IN_FLIGHT", "OPTIONS", "argument", "call", "queue", "queue_round_trip", "with_cluster"]
 
 OPTIONS: Final[dict[str, Any]] = {"engine": "ray"}
 
@@ -42,15 +40,6 @@ def with_cluster(take: Callable[..., dict[str, float]], *args: Any) -> dict[str,
     """Measures a graph on the cluster: its start is in no figure."""
     _ray()
     return take(*args, **OPTIONS)
-
-
-def by_calls(take: Callable[..., dict[str, float]], *args: Any) -> dict[str, float]:
-    """The same, with frames that go by Ray calls."""
-    os.environ["CASCATA_TRANSPORT"] = "calls"
-    try:
-        return with_cluster(take, *args)
-    finally:
-        del os.environ["CASCATA_TRANSPORT"]
 
 
 def queue(capacity: int, count: int) -> dict[str, float]:

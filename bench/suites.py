@@ -178,15 +178,10 @@ def _ray(scope: Scope) -> Iterator[Case]:
         return
     small = partial(on_ray.with_cluster, components.edge, "ints", SHAPED_CAPACITY)
     yield Case(Key("ray", "cascata", "ints", SHAPED_CAPACITY), small, _probe(SHAPED_CAPACITY))
-    for capacity in (SHAPED_CAPACITY, 10 * SHAPED_CAPACITY):
-        calls = partial(on_ray.by_calls, components.edge, "ints", capacity)
-        yield Case(Key("ray", "cascata, by calls", "ints", capacity), calls, _probe(1))
     slow = partial(on_ray.queue, SHAPED_CAPACITY)
     yield Case(Key("ray", "ray.util.queue", "ints", SHAPED_CAPACITY), slow, 200)
     there = partial(on_ray.with_cluster, components.round_trip)
     yield Case(Key("ray", "cascata, round trip"), there, scope.round_trips)
-    there = partial(on_ray.by_calls, components.round_trip)
-    yield Case(Key("ray", "cascata, by calls, round trip"), there, min(scope.round_trips, 500))
     yield Case(Key("ray", "ray.util.queue, round trip"), on_ray.queue_round_trip, min(scope.round_trips, 100))
     yield Case(Key("ray", "call of an actor, round trip"), on_ray.call, scope.round_trips)
     if peers.installed("numpy"):
@@ -196,8 +191,6 @@ def _ray(scope: Scope) -> Iterator[Case]:
         yield Case(
             Key("ray", "cascata, array", "1 MiB"), partial(on_ray.with_cluster, arrays.edge, "new array", size), count
         )
-        calls = partial(on_ray.by_calls, arrays.edge, "new array", size)
-        yield Case(Key("ray", "cascata, by calls, array", "1 MiB"), calls, count)
         yield Case(Key("ray", "argument of an actor, array", "1 MiB"), partial(on_ray.argument, size), count)
 
 
@@ -302,16 +295,9 @@ def _targets() -> Iterator[Target]:
     text = "on Ray, ints, against one ray.util.queue.Queue"
     small, queue = (Key("ray", what, "ints", SHAPED_CAPACITY) for what in ("cascata", "ray.util.queue"))
     yield Target(text, "rate", small, queue, least=100.0)
-    text = "on Ray by calls, ints, against one ray.util.queue.Queue"
-    yield Target(text, "rate", Key("ray", "cascata, by calls", "ints", SHAPED_CAPACITY), queue, least=10.0)
     for what, most in (("ray.util.queue", 0.1), ("call of an actor", None)):
         text, other = f"on Ray, round trip, median, against {what}", Key("ray", f"{what}, round trip")
         yield Target(text, "median", Key("ray", "cascata, round trip"), other, most=most)
-    text, other = (
-        "on Ray by calls, round trip, median, against ray.util.queue",
-        Key("ray", "ray.util.queue, round trip"),
-    )
-    yield Target(text, "median", Key("ray", "cascata, by calls, round trip"), other, most=1.0)
     text, argument = "on Ray, arrays of 1 MiB, against arguments", Key("ray", "argument of an actor, array", "1 MiB")
     yield Target(text, "speed", Key("ray", "cascata, array", "1 MiB"), argument, least=1.5)
     yield Target("import over bare Python, in seconds", "added", Key("import", "cascata"), None, most=0.06)

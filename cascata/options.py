@@ -1,13 +1,16 @@
-"""Every option of a run and of a component, declared once: name, default, check, text.
+"""Every option of a run and of a component: a table of name, default, check and text, and the same for type checkers.
 
-Checking, error texts and documentation read this table.
+Checking, error texts and documentation read the tables. `RunKwargs` and `ComponentKwargs` stand for `**options` where
+an editor completes them and a type checker looks at them: `def run(self, **options: Unpack[RunKwargs])`. An option is
+a row of a table, a line of such a dict and, for runs, a field of `RunOptions` and a line of `Graph.stream`; a test
+holds them together.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypedDict, get_args
 
 from .errors import DefinitionError
 from .records import dataclass
@@ -15,12 +18,15 @@ from .records import dataclass
 __all__ = [
     "COMPONENT_OPTIONS",
     "RUN_OPTIONS",
+    "ComponentKwargs",
+    "Engine",
+    "MapKwargs",
+    "Measured",
+    "OnError",
+    "OnWorkerDeath",
     "Option",
-    "RunOptions",
-    "check_options",
-    "check_seconds",
-    "nearest",
-    "suggestion",
+    "RunKwargs",
+    "StartMethod",
 ]
 
 
@@ -74,8 +80,13 @@ def _one_of(*values: str) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and value in values
 
 
-ENGINES: Final = ("processes", "inline", "ray")
-START_METHODS: Final = ("fork", "forkserver", "spawn")
+Engine: TypeAlias = Literal["processes", "inline", "ray"]
+StartMethod: TypeAlias = Literal["fork", "forkserver", "spawn"]
+OnError: TypeAlias = Literal["raise", "skip"]
+OnWorkerDeath: TypeAlias = Literal["fail", "restart"]
+
+ENGINES: Final = get_args(Engine)
+START_METHODS: Final = get_args(StartMethod)
 
 RUN_OPTIONS: Final[Mapping[str, Option]] = {
     option.name: option
@@ -113,14 +124,14 @@ RUN_OPTIONS: Final[Mapping[str, Option]] = {
         Option(
             "on_error",
             "raise",
-            _one_of("raise", "skip"),
+            _one_of(*get_args(OnError)),
             "'raise' or 'skip'",
             "What a failing item does: end the run, or be counted and logged.",
         ),
         Option(
             "on_worker_death",
             "fail",
-            _one_of("fail", "restart"),
+            _one_of(*get_args(OnWorkerDeath)),
             "'fail' or 'restart'",
             "What the death of a worker does: end the run, or start its nodes again.",
         ),
@@ -192,7 +203,7 @@ COMPONENT_OPTIONS: Final[Mapping[str, Option]] = {
         Option(
             "on_worker_death",
             "fail",
-            _one_of("fail", "restart"),
+            _one_of(*get_args(OnWorkerDeath)),
             "'fail' or 'restart'",
             "What the death of its worker does to the node.",
         ),
@@ -213,6 +224,60 @@ COMPONENT_OPTIONS: Final[Mapping[str, Option]] = {
         ),
     )
 }
+
+
+class Measured(Protocol):
+    """What `plan_from` takes: the report of an earlier run."""
+
+    @property
+    def nodes(self) -> Mapping[str, Any]:
+        """Node name to what it did."""
+        ...
+
+    @property
+    def edges(self) -> tuple[Any, ...]:
+        """The ledger of each edge."""
+        ...
+
+
+class MapKwargs(TypedDict, total=False):
+    """The options of a run that `Task.map` passes on; the other ones are parameters of its own."""
+
+    progress: bool
+    timeout: float | None
+    start_method: StartMethod | None
+    grace: float
+    on_error: OnError
+    on_worker_death: OnWorkerDeath
+    plan_from: Measured | None
+    slow_after: float
+    debug: bool
+    address: str | None
+    runtime_env: dict[str, Any] | None
+
+
+class RunKwargs(MapKwargs, total=False):
+    """The options of a run, as they are given: to `graph.run`, `start`, `open`, `stream` and the like.
+
+    What a program of yours passes on is declared with it: `def job(**options: Unpack[RunKwargs])`.
+    """
+
+    num_workers: int | None
+    engine: Engine
+
+
+class ComponentKwargs(TypedDict, total=False):
+    """The options of a component, as `@component(...)` takes them."""
+
+    concurrency: int
+    ordered: bool
+    thread: bool
+    timeout: float | None
+    retries: int
+    backoff: float
+    on_worker_death: OnWorkerDeath
+    keeps: bool | None
+    resources: dict[str, Any] | None
 
 
 def check_options(given: Mapping[str, Any], table: Mapping[str, Option], where: str) -> dict[str, Any]:

@@ -8,6 +8,9 @@ Two helpers of the standard library live as long as the interpreter, once someth
 the forkserver and the resource tracker, one of each for `multiprocessing` and for `multiprocess`.
 These four processes and the pipes that hold them are tolerated; what they start is not.
 
+Only what this process and those below it hold is looked at: a file in /dev/shm that none of them maps or has open is
+another program's. (cascata gives no memory a name: tests/fault/test_privacy.py.)
+
 Once the test process is connected to a Ray cluster, processes and connections come and go as Ray sees fit, and are not
 looked at; actors are. Its files in /dev/shm are nobody's leak, whichever process sees them.
 """
@@ -22,10 +25,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from tests.processes import below
 
 __all__ = ["Process", "Snapshot", "adopt_orphans", "end", "left_since", "named", "take"]
 
@@ -34,6 +39,9 @@ SHARED_MEMORY: Final = Path("/dev/shm")
 
 SETTLE: Final = 1.0
 """Seconds that a descendant which is not our child may take to vanish after its killer returned."""
+
+TICKS: Final = os.sysconf("SC_CLK_TCK")
+"""Of the clock by which the system tells when a process was started, in a second."""
 
 PR_SET_CHILD_SUBREAPER: Final = 36
 
@@ -68,8 +76,18 @@ class Process(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the test process holds at one moment."""
+    """What the test process holds at one moment.
 
+    Attributes:
+        taken: when, in the ticks in which the system tells when a process was started.
+        processes: those below this one.
+        unjoined: process objects that were never joined.
+        threads: of this process.
+        descriptors: of this process: how often each file, pipe, socket … is open.
+        shared_memory: the names in `SHARED_MEMORY`.
+    """
+
+    taken: int = 0
     processes: frozenset[Process] = frozenset()
     unjoined: frozenset[str] = frozenset()
     threads: frozenset[threading.Thread] = frozenset()
@@ -101,29 +119,23 @@ def _permanent() -> tuple[set[int], set[int]]:
     return pids, descriptors
 
 
-def _table() -> Iterator[tuple[Process, int, str]]:
-    """Every process of the system, with its parent's id and its state. Twice for each test: so without `Path`."""
-    for pid in filter(str.isdigit, os.listdir(PROC)):  # noqa: PTH208
-        try:
-            with open(f"{PROC}/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123
-                stat = file.read().decode(errors="replace")
-        except OSError:  # it has ended meanwhile
-            continue
-        if not stat:
-            continue
-        fields = stat[stat.rindex(")") + 2 :].split()  # the name in parentheses may hold anything
-        yield Process(int(pid), int(fields[19])), int(fields[1]), fields[0]
+def _looked_up(pid: int) -> tuple[Process | None, str]:
+    """A process, if there is one of that id, and its state."""
+    stat = _read(PROC / str(pid) / "stat")
+    if not stat:
+        return None, "X"
+    fields = stat[stat.rindex(")") + 2 :].split()  # the name in parentheses may hold anything
+    return Process(pid, int(fields[19])), fields[0]
 
 
 def _descendants() -> frozenset[Process]:
     """Living processes below this one. Dead ones are another matter: `_unjoined`."""
-    children: dict[int, list[Process]] = {}
-    for process, parent, state in _table():
-        if state not in "ZX":
-            children.setdefault(parent, []).append(process)
-    found: list[Process] = list(children.get(os.getpid(), ()))
-    for process in found:  # grows on the way
-        found.extend(children.get(process.pid, ()))
+    found: set[Process] = set()
+    for _ in range(2):  # a list of children may miss some while another one of them ends
+        for pid in below(os.getpid()):
+            process, state = _looked_up(pid)
+            if process is not None and state not in "ZX":
+                found.add(process)
     return frozenset(found)
 
 
@@ -156,6 +168,7 @@ def take() -> Snapshot:
         return Snapshot(threads=threads)
     pids, descriptors = _permanent()
     return Snapshot(
+        taken=int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS),
         processes=frozenset(process for process in _descendants() if process.pid not in pids),
         unjoined=_unjoined(),
         threads=threads,
@@ -164,11 +177,27 @@ def take() -> Snapshot:
     )
 
 
-def _of_others(names: Iterable[str]) -> set[str]:
-    """Those of the files in shared memory that a process maps which is neither this one nor below it."""
-    ours = {os.getpid(), *(process.pid for process in _descendants())}
-    maps = "".join(_read(PROC / str(process.pid) / "maps") for process, *_ in _table() if process.pid not in ours)
-    return {name for name in names if f"{SHARED_MEMORY}/{name}" in maps}
+def _held(names: frozenset[str]) -> frozenset[str]:
+    """Those of the files in shared memory that this process, or one below it, maps or has open."""
+    paths = {f"{SHARED_MEMORY}/{name}": name for name in names}
+    held: set[str] = set()
+    for pid in (os.getpid(), *(process.pid for process in _descendants())):
+        mapped = (line.split(maxsplit=5)[-1] for line in _read(PROC / str(pid) / "maps").splitlines())
+        held.update(paths[target] for target in (*mapped, *_open_files(pid)) if target in paths)
+    return frozenset(held)
+
+
+def _open_files(pid: int) -> Iterator[str]:
+    """What each descriptor of a process is open on."""
+    try:
+        fds = os.listdir(f"{PROC}/{pid}/fd")  # noqa: PTH208
+    except OSError:  # it has ended meanwhile
+        return
+    for fd in fds:
+        try:
+            yield os.readlink(f"{PROC}/{pid}/fd/{fd}")  # noqa: PTH115
+        except OSError:  # the descriptor of this very listing
+            continue
 
 
 def named(command: str) -> list[Process]:
@@ -185,12 +214,17 @@ def _difference(before: Snapshot, after: Snapshot) -> list[str]:
     if _ray_runs():
         before, after = _without_rays(before), _without_rays(after)
     return [
-        *(process.describe() for process in sorted(after.processes - before.processes)),
+        *(process.describe() for process in sorted(_new(after.processes, before))),
         *(f"never joined: {process}" for process in sorted(after.unjoined - before.unjoined)),
         *(f"thread: {thread!r}" for thread in after.threads - before.threads),
         *(f"descriptor: {n} × {target}" for target, n in sorted((after.descriptors - before.descriptors).items())),
         *(f"shared memory: {name}" for name in sorted(after.shared_memory - before.shared_memory)),
     ]
+
+
+def _new(processes: frozenset[Process], before: Snapshot) -> frozenset[Process]:
+    """Those of the processes that were started after a snapshot; it may have missed one that was there."""
+    return frozenset(each for each in processes - before.processes if each.started >= before.taken)
 
 
 def _without_rays(snapshot: Snapshot) -> Snapshot:
@@ -206,23 +240,25 @@ def left_since(before: Snapshot, settle: float = SETTLE) -> list[str]:
     """One line for each thing that was not there `before`.
 
     Threads and descriptors count as they are once garbage is collected. Processes that others have
-    to reap, and files of other programs in /dev/shm, have `settle` seconds to go.
+    to reap, and what they hold in /dev/shm, have `settle` seconds to go.
     """
-    after = take()
-    if not _difference(before, after):
+    if not _difference(before, _take_since(before)):
         return []
     gc.collect()
     deadline = time.monotonic() + settle
     while True:
-        after = take()
-        passing = after.processes - before.processes or after.shared_memory - before.shared_memory
-        if passing and after.shared_memory - before.shared_memory:  # tests of other runs may stand beside this one
-            others = _of_others(after.shared_memory - before.shared_memory)
-            after = replace(after, shared_memory=after.shared_memory - others)
-            passing = after.processes - before.processes or after.shared_memory - before.shared_memory
+        after = _take_since(before)
+        passing = _new(after.processes, before) or after.shared_memory - before.shared_memory
         if not passing or time.monotonic() > deadline:
             return _difference(before, after)
         time.sleep(0.01)
+
+
+def _take_since(before: Snapshot) -> Snapshot:
+    """As `take`; of the files in shared memory that were not there `before`, those that are held here."""
+    after = take()
+    new = after.shared_memory - before.shared_memory
+    return replace(after, shared_memory=after.shared_memory - new | _held(new)) if new else after
 
 
 def end(before: Snapshot, settle: float = SETTLE) -> None:
@@ -230,7 +266,7 @@ def end(before: Snapshot, settle: float = SETTLE) -> None:
     permanent, _ = _permanent()
 
     def left() -> list[int]:
-        return [process.pid for process in _descendants() - before.processes if process.pid not in permanent]
+        return [process.pid for process in _new(_descendants(), before) if process.pid not in permanent]
 
     for signum in (signal.SIGABRT, signal.SIGKILL):
         for pid in left():

@@ -10,13 +10,15 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+import networkx as nx
 import pytest
 
 import cascata
@@ -31,12 +33,13 @@ LONGEST: Final = 600
 HEAVY: Final = ("aioitertools", "aioprocessing", "dill", "multiprocess", "networkx", "numpy", "rich")
 
 # Which rooms a room may import. docs/how-it-works.md tells it in words.
-WORDS: Final = frozenset({"errors", "interrupts", "marks", "model", "options", "records"})
+WORDS: Final = frozenset({"cycles", "errors", "interrupts", "marks", "model", "options", "records"})
 RULE: Final[dict[str, frozenset[str]]] = {
     "_version": frozenset(),
     "records": frozenset(),
     "interrupts": frozenset({"errors"}),
     "errors": frozenset({"records"}),
+    "cycles": frozenset({"model"}),
     "marks": frozenset({"errors"}),
     "log": frozenset({"records"}),
     "model": frozenset({"errors", "records"}),
@@ -53,9 +56,37 @@ RULE: Final[dict[str, frozenset[str]]] = {
     "runtime": WORDS | {"channel", "log", "observe", "plan"},
     "components": WORDS | {"dsl", "log"},
     "live": WORDS | {"channel", "dsl", "engine", "log", "observe", "runtime"},
-    "engine": WORDS | {"channel", "check", "log", "observe", "plan", "runtime", "transport"},
+    "engine": WORDS | {"channel", "log", "observe", "plan", "runtime", "transport"},
     "workflow": WORDS | {"dsl", "engine", "live", "plan"},
 }
+
+CIRCLES_LEFT: Final = frozenset(
+    {
+        "cascata.engine.boot",
+        "cascata.engine.local.forkserver",
+        "cascata.engine.local.linux",
+        "cascata.engine.local.portable",
+        "cascata.engine.ray.run",
+        "cascata.engine.run",
+        "cascata.engine.worker.linux",
+        "cascata.runtime.deadlines",
+        "cascata.runtime.failures",
+        "cascata.runtime.idle",
+        "cascata.runtime.live_calls.answers",
+        "cascata.runtime.live_calls.lineage",
+        "cascata.runtime.node",
+        "cascata.runtime.order.ordered",
+        "cascata.runtime.ports.source_sink",
+        "cascata.runtime.ports.stream",
+        "cascata.runtime.restart",
+        "cascata.runtime.runner_calls",
+        "cascata.runtime.triggers",
+        "cascata.runtime.worker",
+        "cascata.transport.tcp.peer_link",
+        "cascata.transport.tcp.ray_calls",
+    }
+)
+"""Modules that are in circles of imports still. What is taken out never comes back."""
 
 # What the verbs of a graph and of a component (`run`, `shard`, `check`, `test`) reach when they are called.
 VERBS: Final = {"dsl": frozenset({"channel", "check", "draw", "engine", "live", "plan", "runtime", "serial"})}
@@ -138,6 +169,27 @@ def named(module: Path) -> str:
     return str(module.relative_to(ROOT))
 
 
+def dotted(module: Path) -> str:
+    """The name under which a module is imported."""
+    return ".".join(module.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def modules_in(source: str, package: tuple[str, ...], known: AbstractSet[str]) -> set[str]:
+    """The modules, of those that are known, that a source names in any import: in functions and for checkers, too."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for name in names_of(node, package):
+                found.update({name, name.rpartition(".")[0]} & known if name not in known else {name})
+    return found
+
+
+def circles(imports: Mapping[str, AbstractSet[str]]) -> list[set[str]]:
+    """Modules that import one another, directly or by way of others."""
+    graph = nx.DiGraph([(module, other) for module, others in imports.items() for other in others if other != module])
+    return [found for found in nx.strongly_connected_components(graph) if len(found) > 1]
+
+
 # --- imports ----------------------------------------------------------------------------------------
 
 
@@ -179,6 +231,30 @@ def test_an_import_that_points_downward_is_none(room: str, source: str) -> None:
     assert offences(room, source, ("cascata", room)) == []
 
 
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    names = {dotted(module) for module in MODULES}
+    found = circles({dotted(each): modules_in(each.read_text("utf-8"), package_of(each), names) for each in MODULES})
+    assert [sorted(circle) for circle in found if not circle <= CIRCLES_LEFT] == []
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from .a import A",
+        "from . import a",
+        "import cascata.dsl.a",
+        "def verb():\n    from .a import A",
+        "if TYPE_CHECKING:\n    from ..dsl.a import A",
+    ],
+)
+def test_a_circle_of_imports_is_found(back: str) -> None:
+    package, names = ("cascata", "dsl"), {"cascata", "cascata.dsl", "cascata.dsl.a", "cascata.dsl.b"}
+    sources = {"cascata.dsl.a": "from .b import B", "cascata.dsl.b": back}
+    imports = {name: modules_in(source, package, names) for name, source in sources.items()}
+    assert circles(imports) == [{"cascata.dsl.a", "cascata.dsl.b"}]
+    assert circles(imports | {"cascata.dsl.b": {"cascata.dsl"}}) == []
+
+
 def loaded_by(code: str) -> set[str]:
     """What a fresh interpreter has loaded after some code."""
     shown = subprocess.run(
@@ -198,11 +274,7 @@ def test_importing_cascata_loads_nothing_heavy() -> None:
 
 def test_what_a_worker_runs_loads_no_networkx_and_nothing_that_draws() -> None:
     rooms = ("channel", "runtime", "transport")
-    modules = [
-        ".".join(each.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        for each in MODULES
-        if room_of(each) in rooms
-    ]
+    modules = [dotted(each) for each in MODULES if room_of(each) in rooms]
     loaded = loaded_by("\n".join(f"import {module}" for module in modules))
     assert "cascata.runtime" in loaded
     assert sorted(loaded & {"networkx", "rich", "cascata.cli", "cascata.draw"}) == []
@@ -256,8 +328,7 @@ def test_every_public_thing_says_what_it_does() -> None:
 
 @pytest.mark.parametrize("module", MODULES, ids=named)
 def test_every_name_that_a_module_offers_is_in_it(module: Path) -> None:
-    name = ".".join(module.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    loaded = importlib.import_module(name)
+    loaded = importlib.import_module(dotted(module))
     offered = getattr(loaded, "__all__", [])
     assert [each for each in offered if not hasattr(loaded, each)] == []
     assert len(offered) == len(set(offered))

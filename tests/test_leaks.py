@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -79,13 +81,41 @@ def test_an_orphan_of_a_killed_child_is_seen() -> None:
     assert leaks.left_since(before) == []
 
 
-def test_a_file_in_shared_memory_is_seen() -> None:
+@pytest.fixture
+def block() -> Iterator[Path]:
+    """A file in shared memory that is not there yet."""
+    path = leaks.SHARED_MEMORY / f"cascata-left-over-{os.getpid()}"
+    yield path
+    path.unlink()
+
+
+def test_memory_with_a_name_that_this_process_maps_is_seen(block: Path) -> None:
     before = leaks.take()
-    block = leaks.SHARED_MEMORY / f"cascata-left-over-{os.getpid()}"
-    block.touch()
-    left = leaks.left_since(before, settle=0.0)
-    block.unlink()
-    assert f"shared memory: {block.name}" in left
+    block.write_bytes(bytes(100))
+    with block.open("r+b") as file, mmap.mmap(file.fileno(), 0):
+        file.close()
+        left = leaks.left_since(before, settle=0.0)
+    assert left == [f"descriptor: 1 × {block}", f"shared memory: {block.name}"]  # a mapping has a descriptor of its own
+    assert leaks.left_since(before) == []
+
+
+def test_memory_with_a_name_that_a_process_below_maps_or_has_open_is_seen(block: Path) -> None:
+    before = leaks.take()
+    block.write_bytes(bytes(100))
+    for held in ("file", "mmap.mmap(file.fileno(), 0); file.close()"):
+        holds = f"import mmap; file = open({str(block)!r}, 'r+b'); kept = {held}; print(flush=True);"
+        with _waiting(holds) as child:
+            left = leaks.left_since(before, settle=0.0)
+            child.kill()
+        assert left[-1] == f"shared memory: {block.name}"
+        assert leaks.left_since(before) == []
+
+
+def test_what_another_program_puts_into_shared_memory_is_no_matter_of_this_test(block: Path) -> None:
+    """It is held by whoever put it there, or by nobody any more."""
+    before = leaks.take()
+    block.write_bytes(bytes(100))
+    assert leaks.left_since(before) == []
 
 
 def test_a_process_that_was_never_joined_is_seen() -> None:

@@ -182,6 +182,7 @@ class LocalChannel:
             left = self.tally.left()
         for writer in self._writers:
             writer.end()
+        self.finish()
         return left
 
     # -- what writers use

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..cycles import cycles, feeds_of
 from ..errors import DeadlockError, short_repr
 from ..model import MISSING, Endpoint, GraphSpec, InputSpec, NodeSpec
 
-__all__ = ["check", "cycles", "findings"]
+__all__ = ["check", "findings"]
 
 
 def check(spec: GraphSpec) -> None:
@@ -44,54 +45,6 @@ def findings(spec: GraphSpec) -> tuple[str, ...]:
         The findings, in the order of definition, cycles last; empty when there are none.
     """
     return (*_ports(spec), *_shared_zips(spec), *_unseeded_cycles(spec))
-
-
-def cycles(spec: GraphSpec) -> tuple[tuple[str, ...], ...]:
-    """The nodes that can send to themselves, by whatever way.
-
-    Args:
-        spec: the resolved graph.
-
-    Returns:
-        The node names of each strongly connected component that has an edge inside it, in the order of
-        definition.
-    """
-    feeds = _feeds(spec)
-    left = _without_ends(feeds)
-    if not left:
-        return ()  # most graphs: importing networkx costs 70 ms
-    import networkx as nx
-
-    graph = nx.DiGraph((node, reader) for node in left for reader in feeds[node] if reader in left)
-    place = {name: number for number, name in enumerate(spec.nodes)}
-    found = [
-        tuple(sorted(component, key=place.__getitem__))
-        for component in nx.strongly_connected_components(graph)
-        if len(component) > 1 or any(node in feeds[node] for node in component)
-    ]
-    return tuple(sorted(found, key=lambda component: place[component[0]]))
-
-
-def _feeds(spec: GraphSpec) -> dict[str, set[str]]:
-    feeds: dict[str, set[str]] = {name: set() for name in spec.nodes}
-    for edge in spec.edges:
-        feeds[edge.source.node] |= {reader.node for reader in spec.channels[edge.channel].readers}
-    return feeds
-
-
-def _without_ends(feeds: dict[str, set[str]]) -> set[str]:
-    """What is left when nodes that nothing left feeds are taken away, again and again (Kahn 1962)."""
-    feeders = dict.fromkeys(feeds, 0)
-    for readers in feeds.values():
-        for reader in readers:
-            feeders[reader] += 1
-    ready = [node for node, count in feeders.items() if not count]
-    for node in ready:  # grows while it is walked
-        for reader in feeds[node]:
-            feeders[reader] -= 1
-            if not feeders[reader]:
-                ready.append(reader)
-    return set(feeds) - set(ready)
 
 
 # ── ports ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -172,7 +125,7 @@ def _unseeded_cycles(spec: GraphSpec) -> Iterator[str]:
     never run although all of its in-ports are fed waits, directly or not, for a cycle of such nodes. Cycles
     fed from outside are taken to run: whether enough comes in is for the run to find.
     """
-    found = cycles(spec)
+    found = cycles(feeds_of(spec))
     if not found:
         return
     search = _Search(spec)
@@ -196,7 +149,7 @@ class _Search:
 
     def __init__(self, spec: GraphSpec) -> None:
         self._spec = spec
-        self._feeds = _feeds(spec)
+        self._feeds = feeds_of(spec)
         self._running: set[str] = set()
         self._seeded: set[Endpoint] = set()
 

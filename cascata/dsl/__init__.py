@@ -7,12 +7,12 @@ from .annotations import State as State
 from .annotations import Stopping as Stopping
 from .annotations import Stream as Stream
 from .component import Component as Component
-from .component import component as component
+from .declare import component as component
 from .declare import inport as inport
 from .declare import outport as outport
 from .declare import persist as persist
-from .graph import Edge as Edge
 from .graph import Graph as Graph
+from .graph_base import Edge as Edge
 from .group import Group as Group
 from .registry import registry as registry
 

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import sys
-import types
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from typing import Any
 
 from ..errors import DefinitionError
-from ..model import ComponentSpec, InPortSpec, OutPortSpec, StateSpec
-from .declare import build_spec
-from .draft import NodeDraft
-from .operators import Operand
-from .registry import inport_text, port_text, registry, signature_text
+from ..model import MISSING, ComponentSpec, InPortSpec, OutPortSpec, StateSpec
+from .annotations import type_text
+from .draft import Declared, NodeDraft
+from .operators import Operand, is_whole, show
 from .vertex import Unit, node_text
 
-if TYPE_CHECKING:
-    from .group import Replicas
-
-__all__ = ["Component", "ComponentType", "component", "make_class", "make_node"]
+__all__ = ["Component", "ComponentType", "Replicas", "make_class", "make_node", "signature_text"]
 
 
 class ComponentType(type):
@@ -39,8 +32,6 @@ class ComponentType(type):
         )
 
     def __mul__(cls, size: int) -> Replicas:
-        from .group import Replicas  # a group is made of components, so that module imports this one
-
         return Replicas(cls, size)  # type: ignore[arg-type]  # this is the class of nothing but component classes
 
     __rmul__ = __mul__
@@ -85,7 +76,7 @@ class PortAttribute(Operand):
         return f"<state {port_text(self.spec)}>"
 
 
-class Component(Unit, metaclass=ComponentType):
+class Component(Declared, Unit, metaclass=ComponentType):
     """Base of every component class. An instance is a node of a graph: `graph.name = MyComponent` makes it.
 
     Attributes:
@@ -94,7 +85,6 @@ class Component(Unit, metaclass=ComponentType):
 
     __slots__ = ()
 
-    spec: ClassVar[ComponentSpec]
     _draft: NodeDraft
 
     @classmethod
@@ -134,45 +124,33 @@ class Component(Unit, metaclass=ComponentType):
         return f"<node {node_text(self._draft)}>"
 
 
-def make_node(draft: NodeDraft) -> Component:
-    """The node that users touch, for its draft."""
-    node = object.__new__(draft.component)
-    node._attach(draft)
-    return node
-
-
-@overload
-def component(function: Callable[..., Any], /) -> type[Component]: ...
-@overload
-def component(**options: Any) -> Callable[[Callable[..., Any]], type[Component]]: ...
-def component(function: Any = None, /, **options: Any) -> Any:
-    """Turns a function into a component class. Stands on top of the other decorators.
-
-    Parameters of the function are matched to ports by name, and ports are declared by `@inport`,
-    `@outport` and `@persist`, by annotations (`In`, `Out`, `State`), or both.
-
-    Args:
-        function: the runner: `async def`, plain `def`, and both with `yield`. What it yields or returns
-            goes to the only out-port.
-        **options: see `cascata.options.COMPONENT_OPTIONS`: `concurrency`, `ordered`, `thread`, `timeout`,
-            `retries`, `backoff`, `on_worker_death`, `keeps`, `resources`.
-
-    Returns:
-        The component class, with the function's name, module and documentation.
+class Replicas:
+    """`MyComponent * n`: what makes a group when a graph gets it.
 
     Raises:
-        DefinitionError: parameters and ports do not match (the text names them and the nearest name), a
-            name is reserved, or an option is unknown or not allowed.
+        DefinitionError: n is not a whole number of at least 1.
     """
-    if function is not None:
-        return _make_class(function, options, sys._getframe(1))
-    return lambda function: _make_class(function, options, sys._getframe(1))
+
+    __slots__ = ("component", "size")
+
+    def __init__(self, component: type[Component], size: int) -> None:
+        if not is_whole(size, 1):
+            raise DefinitionError(
+                f"{component.__name__} * {size!r}: a group has a whole number of members, at least 1: "
+                f"write `graph.name = {component.__name__} * 4`."
+            )
+        self.component = component
+        self.size = size
+
+    def __repr__(self) -> str:
+        return f"{self.component.__name__} * {self.size}"
 
 
-def _make_class(function: Any, options: Mapping[str, Any], frame: types.FrameType) -> type[Component]:
-    made = make_class(ComponentType, build_spec(function, options, frame))
-    registry.add(made)
-    return made
+def make_node(draft: NodeDraft) -> Component:
+    """The node that users touch, for its draft."""
+    node: Component = object.__new__(draft.component)  # type: ignore[assignment]  # nothing else is declared
+    node._attach(draft)
+    return node
 
 
 def make_class(kind: type[ComponentType], spec: ComponentSpec) -> type[Component]:
@@ -189,3 +167,22 @@ def make_class(kind: type[ComponentType], spec: ComponentSpec) -> type[Component
     made: Any = kind(spec.name, (Component,), namespace)
     component_class: type[Component] = made
     return component_class
+
+
+def port_text(port: InPortSpec | OutPortSpec | StateSpec) -> str:
+    """A port with its type, when it has one."""
+    return port.name if port.type is Any else f"{port.name}: {type_text(port.type)}"
+
+
+def inport_text(port: InPortSpec) -> str:
+    """An in-port as declared: `value: float = 2.0 (capacity 32)`, `values: float (stream, capacity 100)`."""
+    text = port_text(port)
+    if port.default is not MISSING:
+        text += f" = {show(port.default)}"
+    return f"{text} ({'stream, ' if port.stream else ''}capacity {port.capacity})"
+
+
+def signature_text(spec: ComponentSpec) -> str:
+    """The ports of a component: `(value: float (capacity 100)) -> result: float`."""
+    outs = ", ".join(map(port_text, spec.outports))
+    return f"({', '.join(map(inport_text, spec.inports))}) -> {outs or 'nothing'}"

@@ -1,4 +1,4 @@
-"""From a decorated function to a frozen `ComponentSpec`: the declarations, and the checks of them.
+"""The decorators, and what becomes of a decorated function: checks, a frozen `ComponentSpec`, and a class of it.
 
 `@inport`, `@outport` and `@persist` note what they say on the function; `@component`, which stands on
 top, reads the notes and the annotations, matches them to the parameters by name, and takes the notes off.
@@ -12,16 +12,18 @@ import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, Unpack, overload
 
 from ..errors import DefinitionError
 from ..model import DEFAULT_CAPACITY, MISSING, ComponentSpec, InPortSpec, OutPortSpec, RunnerForm, StateSpec
-from ..options import COMPONENT_OPTIONS, check_options, suggestion
+from ..options import COMPONENT_OPTIONS, ComponentKwargs, check_options, suggestion
 from ..records import dataclass
 from .annotations import Hint, Kind, State, read_hint, scopes_of
+from .component import Component, ComponentType, make_class
 from .operators import is_whole
+from .registry import registry
 
-__all__ = ["RESERVED_PORT_NAMES", "build_spec", "check_port_name", "inport", "outport", "persist"]
+__all__ = ["RESERVED_PORT_NAMES", "build_spec", "check_port_name", "component", "inport", "outport", "persist"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,6 +50,40 @@ class _Declared:
     default: Any = MISSING
     initializer: Any = MISSING
     stream: bool = False
+
+
+@overload
+def component(function: Callable[..., Any], /) -> type[Component]: ...
+@overload
+def component(**options: Unpack[ComponentKwargs]) -> Callable[[Callable[..., Any]], type[Component]]: ...
+def component(function: Any = None, /, **options: Any) -> Any:
+    """Turns a function into a component class. Stands on top of the other decorators.
+
+    Parameters of the function are matched to ports by name, and ports are declared by `@inport`,
+    `@outport` and `@persist`, by annotations (`In`, `Out`, `State`), or both.
+
+    Args:
+        function: the runner: `async def`, plain `def`, and both with `yield`. What it yields or returns
+            goes to the only out-port.
+        **options: see `cascata.options.COMPONENT_OPTIONS`: `concurrency`, `ordered`, `thread`, `timeout`,
+            `retries`, `backoff`, `on_worker_death`, `keeps`, `resources`.
+
+    Returns:
+        The component class, with the function's name, module and documentation.
+
+    Raises:
+        DefinitionError: parameters and ports do not match (the text names them and the nearest name), a
+            name is reserved, or an option is unknown or not allowed.
+    """
+    if function is not None:
+        return _make_class(function, options, sys._getframe(1))
+    return lambda function: _make_class(function, options, sys._getframe(1))
+
+
+def _make_class(function: Any, options: Mapping[str, Any], frame: types.FrameType) -> type[Component]:
+    made = make_class(ComponentType, build_spec(function, options, frame))
+    registry.add(made)
+    return made
 
 
 def inport(

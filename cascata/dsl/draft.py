@@ -9,19 +9,17 @@ from __future__ import annotations
 import keyword
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from ..errors import DefinitionError
 from ..model import ComponentSpec, Endpoint, InPortSpec, OutPortSpec, StateArgs
 from ..options import RUN_OPTIONS
 from ..records import dataclass
 
-if TYPE_CHECKING:
-    from .component import Component
-
 __all__ = [
     "RESERVED_NODE_NAMES",
     "Batch",
+    "Declared",
     "GraphDraft",
     "GroupDraft",
     "Link",
@@ -66,13 +64,21 @@ RESERVED_LIVE_NAMES: Final = ("call", "report")
 """Names that a running graph uses itself beside those of its sources and sinks."""
 
 
+class Declared:
+    """What a component class is to a draft: it was declared by somebody. `component.Component` is the only one."""
+
+    __slots__ = ()
+
+    spec: ClassVar[ComponentSpec]
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class NodeDraft:
     """An instance of a component, with what was said to it."""
 
     graph: GraphDraft
     name: str
-    component: type[Component]
+    component: type[Declared]
     group: str | None = None
     member: int = 0
     constants: dict[str, Any] = field(default_factory=dict)
@@ -203,7 +209,7 @@ class GraphDraft:
             return f"a group of {len(self.groups[name].members)} x {self.groups[name].spec.name}"
         return "a subgraph" if name in self.subgraphs else None
 
-    def add_node(self, name: str, component: type[Component]) -> NodeDraft:
+    def add_node(self, name: str, component: type[Declared]) -> NodeDraft:
         """Adds an instance. Raises `DefinitionError` as `claim` does."""
         self.claim(name)
         self._check_held(name, component.spec)
@@ -225,7 +231,7 @@ class GraphDraft:
                 f"something else. Reserved are {', '.join(RESERVED_LIVE_NAMES)}."
             )
 
-    def add_group(self, name: str, component: type[Component], size: int) -> GroupDraft:
+    def add_group(self, name: str, component: type[Declared], size: int) -> GroupDraft:
         """Adds a group with members `name_0` to `name_{size - 1}`. Raises `DefinitionError` as `claim` does."""
         names = [f"{name}_{index}" for index in range(size)]
         self.claim(name, *names)

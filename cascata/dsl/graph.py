@@ -1,28 +1,25 @@
-"""The graph that users write: nodes as attributes, and the verbs."""
+"""The graph that users write: nodes as attributes, and the verbs. What it holds is in `graph_base`.
+
+A verb is thin. What does its work lies in rooms below this one, and is imported when it is called.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack, overload
 
 from ..errors import CascataError, DefinitionError
 from ..interrupts import Interrupts
-from ..model import Endpoint, GraphSpec, Plan
-from ..options import RunOptions, suggestion
-from .component import Component, make_node
-from .declare import check_port_name
-from .draft import RESERVED_NODE_NAMES, Batch, GraphDraft, GroupDraft, NodeDraft, PortRef
-from .group import Group, Replicas, make_group, make_subgraph
+from ..model import GraphSpec, Plan
+from ..options import Engine, Measured, OnError, OnWorkerDeath, RunKwargs, RunOptions, StartMethod, suggestion
+from .component import Component, Replicas
+from .draft import RESERVED_NODE_NAMES
+from .graph_base import GraphBase
 from .inject import home_of, inject
-from .operators import is_whole, show
-from .ports import InPort, OutPort, Port
-from .resolve import resolve
-from .vertex import Vertex, node_text
 
-__all__ = ["Edge", "Graph"]
+__all__ = ["Graph"]
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -44,19 +41,11 @@ if TYPE_CHECKING:
 else:
     _Anything = Any
 
-_SHOWN: Final = 30
+
+Items: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 
 
-class Edge(NamedTuple):
-    """One connection as it was written; a group's port stands for all members."""
-
-    source: Endpoint
-    target: Endpoint
-    batch: Batch = None
-    broadcast: bool = False
-
-
-class Graph:
+class Graph(GraphBase):
     """A graph of components.
 
         graph = Graph()
@@ -70,31 +59,15 @@ class Graph:
     of that module: `numbers.out >> double.x`.
     """
 
-    __slots__ = ("__weakref__", "_draft", "_home", "_started", "_views")
+    __slots__ = ("_started",)
 
-    _draft: GraphDraft
-    _home: dict[str, Any] | None
     _started: deque[Run]
-    _views: dict[str, Any]  # nodes, groups and subgraphs
-
-    def __init__(self) -> None:
-        self._begin(home_of(sys._getframe(1)))
 
     def _begin(self, home: dict[str, Any] | None) -> None:
-        self._draft = GraphDraft()
-        self._home = home
+        super()._begin(home)
         self._started = deque()
-        self._views = {}
 
-    def __getstate__(self) -> GraphDraft:
-        return self._draft  # not the names of the module, and not what runs
-
-    def __setstate__(self, draft: GraphDraft) -> None:
-        self._begin(None)
-        self._draft = draft
-        self._show_all()
-
-    # ---- nodes
+    # ---- nodes as attributes
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Adds a node (`Class`), a group (`Class * n`) or a copy of a graph under a name.
@@ -142,114 +115,7 @@ class Graph:
         node: _Anything = self._add(name, value)
         return node
 
-    def _add(self, name: str, value: object) -> Any:
-        if isinstance(value, type) and issubclass(value, Component) and value is not Component:
-            self._show_node(self._draft.add_node(name, value))
-        elif isinstance(value, Replicas):
-            self._show_group(self._draft.add_group(name, value.component, value.size))
-        elif isinstance(value, Graph):
-            self._draft.add_subgraph(name, value._draft)
-            self._show_all()
-        else:
-            raise DefinitionError(f"`graph.{name} = {show(value)}`: {_not_a_node(name, value)}")
-        return self._views[name]
-
-    # What users touch is made of the draft, once for each node, so that `graph.x is graph.x`.
-
-    def _show_node(self, draft: NodeDraft) -> Component:
-        node = self._views[draft.name] = make_node(draft)
-        return node
-
-    def _show_group(self, draft: GroupDraft) -> None:
-        self._views[draft.name] = make_group(draft, map(self._show_node, draft.members))
-
-    def _show_all(self) -> None:
-        for group in self._draft.groups.values():
-            if group.name not in self._views:
-                self._show_group(group)
-        for node in self._draft.nodes.values():
-            if node.name not in self._views:
-                self._show_node(node)
-        for name, subgraph in self._draft.subgraphs.items():
-            if name not in self._views:
-                ports = {export: self._port(ref) for export, ref in subgraph.exports.items()}
-                self._views[name] = make_subgraph(name, ports)
-
-    def _port(self, ref: PortRef) -> Port:
-        port: Port = getattr(self._views[ref.vertex.name], ref.name)
-        return port
-
-    @property
-    def nodes(self) -> Mapping[str, Component]:
-        """Every node by name, members of groups and nodes of subgraphs included, in the order of definition."""
-        nodes = {name: self._views[name] for name in self._draft.nodes}
-        return MappingProxyType({name: node for name, node in nodes.items() if isinstance(node, Component)})
-
-    @property
-    def edges(self) -> tuple[Edge, ...]:
-        """Every connection, in the order of definition."""
-        links = self._draft.links
-        return tuple(Edge(_endpoint(each.source), _endpoint(each.target), each.batch, each.broadcast) for each in links)
-
-    def pin(self, node: Any, worker: int) -> None:
-        """Keeps a node, or every member of a group, on one worker.
-
-        Args:
-            node: a node or group of this graph, or its name.
-            worker: its index; workers count from 0.
-
-        Raises:
-            DefinitionError: there is no such node, or the worker is not a whole number of at least 0.
-        """
-        vertex = self._views.get(node) if isinstance(node, str) else node
-        if not isinstance(vertex, Component | Group) or self._views.get(str(vertex)) is not vertex:
-            hint = suggestion(node, self._views) if isinstance(node, str) else " Pin a node or a group of this graph."
-            raise DefinitionError(f"graph.pin({show(node)}, {worker!r}): no such node in this graph.{hint}")
-        if not is_whole(worker, 0):
-            raise DefinitionError(
-                f"graph.pin({vertex}, {worker!r}): a worker is a whole number of at least 0: they count from 0."
-            )
-        for member in vertex if isinstance(vertex, Group) else [vertex]:
-            self._draft.pins[str(member)] = worker
-
-    def export(self, port: Any, name: str) -> None:
-        """Exposes a port where this graph is used in another one: `other.sub = graph` has `other.sub.name`.
-
-        Args:
-            port: an in-port or out-port of a node or group of this graph.
-            name: under which it is exposed.
-
-        Raises:
-            DefinitionError: it is no port of this graph, or the name is taken or reserved.
-        """
-        if not isinstance(port, InPort | OutPort) or port.ref.vertex.graph is not self._draft:
-            raise DefinitionError(f"graph.export({show(port)}, {name!r}): not an in-port or out-port of this graph.")
-        check_port_name(name, "graph.export")
-        if name in self._draft.exports:
-            taken = self._draft.exports[name]
-            raise DefinitionError(f"graph.export({port}, {name!r}): {taken} is exported as {name!r} already.")
-        self._draft.exports[name] = port.ref
-
-    def copy(self) -> Self:
-        """A graph of its own with the same nodes and connections. Constants are the same objects."""
-        twin = type(self).__new__(type(self))
-        twin._begin(home_of(sys._getframe(1)))
-        twin._draft.exports = twin._draft.absorb(self._draft, lambda name: name)
-        twin._draft.unfinished = list(self._draft.unfinished)
-        twin._show_all()
-        return twin
-
-    __copy__ = copy
-
-    def resolve(self) -> GraphSpec:
-        """The graph as it stands now, frozen: what runs, checks and pictures read.
-
-        Raises:
-            DefinitionError: a line `out >> n` was never finished, or an initializer lacks arguments.
-        """
-        return resolve(self._draft)
-
-    # ---- verbs: thin, and everything behind them is imported when they are used
+    # ---- verbs: what does their work is imported when they are called
 
     def check(self) -> None:
         """Checks that the graph can run to its end.
@@ -266,7 +132,7 @@ class Graph:
         """`check` under its other name."""
         self.check()
 
-    def shard(self, num_workers: int, *, plan_from: Any = None) -> Plan:
+    def shard(self, num_workers: int, *, plan_from: Measured | None = None) -> Plan:
         """The plan for so many workers: which node runs on which, and why.
 
         Args:
@@ -382,7 +248,7 @@ class Graph:
         check(spec)
         return spec, checked
 
-    def run(self, **options: Any) -> RunReport:
+    def run(self, **options: Unpack[RunKwargs]) -> RunReport:
         """Runs the graph to its end. Works also where a loop already runs in this thread.
 
         Args:
@@ -402,14 +268,14 @@ class Graph:
 
             return run(spec, checked, interrupts)
 
-    async def run_async(self, **options: Any) -> RunReport:
+    async def run_async(self, **options: Unpack[RunKwargs]) -> RunReport:
         """As `run`, inside a running loop. When it is cancelled, the run is cancelled, and nothing is left of it."""
         spec, checked = self._prepare(options, "graph.run_async")
         from ..engine.boot import run_async
 
         return await run_async(spec, checked)
 
-    def start(self, **options: Any) -> Run:
+    def start(self, **options: Unpack[RunKwargs]) -> Run:
         """Starts a run and returns at once; `join` waits for it. May be called several times.
 
         Args:
@@ -469,7 +335,7 @@ class Graph:
             if run in self._started:
                 self._started.remove(run)
 
-    def open(self, **options: Any) -> Live:
+    def open(self, **options: Unpack[RunKwargs]) -> Live:
         """Runs the graph while a block lasts, fed and read by the tasks of the running event loop.
 
             async with graph.open(num_workers=2) as live:
@@ -495,6 +361,27 @@ class Graph:
 
         return Live(spec, checked, calls=True)
 
+    @overload
+    def stream(self, *items: Items, **options: Unpack[RunKwargs]) -> Generator[Any, None, None]: ...
+    @overload
+    def stream(
+        self,
+        *,
+        num_workers: int | None = ...,
+        engine: Engine = ...,
+        progress: bool = ...,
+        timeout: float | None = ...,
+        start_method: StartMethod | None = ...,
+        grace: float = ...,
+        on_error: OnError = ...,
+        on_worker_death: OnWorkerDeath = ...,
+        plan_from: Measured | None = ...,
+        slow_after: float = ...,
+        debug: bool = ...,
+        address: str | None = ...,
+        runtime_env: dict[str, Any] | None = ...,
+        **sources: Items,
+    ) -> Generator[Any, None, None]: ...
     def stream(self, *items: Any, **given: Any) -> Generator[Any, None, None]:
         """Runs the graph on items, and yields its results: `for value in graph.stream(range(100)): ...`.
 
@@ -518,6 +405,27 @@ class Graph:
 
         return stream(*self._flow(items, given, "graph.stream"))
 
+    @overload
+    def astream(self, *items: Items, **options: Unpack[RunKwargs]) -> AsyncGenerator[Any, None]: ...
+    @overload
+    def astream(
+        self,
+        *,
+        num_workers: int | None = ...,
+        engine: Engine = ...,
+        progress: bool = ...,
+        timeout: float | None = ...,
+        start_method: StartMethod | None = ...,
+        grace: float = ...,
+        on_error: OnError = ...,
+        on_worker_death: OnWorkerDeath = ...,
+        plan_from: Measured | None = ...,
+        slow_after: float = ...,
+        debug: bool = ...,
+        address: str | None = ...,
+        runtime_env: dict[str, Any] | None = ...,
+        **sources: Items,
+    ) -> AsyncGenerator[Any, None]: ...
     def astream(self, *items: Any, **given: Any) -> AsyncGenerator[Any, None]:
         """As `stream`, for `async for` in a running event loop, which is never blocked.
 
@@ -534,25 +442,3 @@ class Graph:
 
         feeds, options = feeds_and_options(self.resolve(), items, given, where)
         return *self._prepare(options, where), feeds
-
-    def __repr__(self) -> str:
-        lines = [f"Graph of {len(self._draft.nodes)} nodes and {len(self._draft.links)} connections"]
-        lines += [f"  {node_text(node)}" for node in self._draft.nodes.values()]
-        lines += [f"  {link}" for link in self._draft.links]
-        if len(lines) > _SHOWN:
-            lines[_SHOWN:] = [f"  and {len(lines) - _SHOWN} lines more"]
-        return "\n".join(lines)
-
-
-def _endpoint(ref: PortRef) -> Endpoint:
-    return Endpoint(ref.vertex.name, ref.name)
-
-
-def _not_a_node(name: str, value: object) -> str:
-    if isinstance(value, Vertex):
-        return f"{value} is in a graph already. To add another one write `graph.{name} = MyComponent`."
-    if callable(value) and not isinstance(value, type):
-        return f"a plain function is not a component. Write @component above `def {getattr(value, '__name__', name)}`."
-    if isinstance(value, Port):
-        return f"{value} is a port. Connect it with `out >> inp`."
-    return "a graph takes a component class, `Class * n`, or another graph."

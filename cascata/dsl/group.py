@@ -4,36 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from ..errors import DefinitionError
 from .component import Component
 from .draft import GroupDraft
-from .operators import is_whole
 from .ports import Port
 from .vertex import Unit, Vertex, node_text
 
-__all__ = ["Group", "Replicas", "Subgraph", "make_group", "make_subgraph"]
-
-
-class Replicas:
-    """`MyComponent * n`: what makes a group when a graph gets it.
-
-    Raises:
-        DefinitionError: n is not a whole number of at least 1.
-    """
-
-    __slots__ = ("component", "size")
-
-    def __init__(self, component: type[Component], size: int) -> None:
-        if not is_whole(size, 1):
-            raise DefinitionError(
-                f"{component.__name__} * {size!r}: a group has a whole number of members, at least 1: "
-                f"write `graph.name = {component.__name__} * 4`."
-            )
-        self.component = component
-        self.size = size
-
-    def __repr__(self) -> str:
-        return f"{self.component.__name__} * {self.size}"
+__all__ = ["Group", "Subgraph", "make_group", "make_subgraph"]
 
 
 class Group(Unit):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from ..errors import DefinitionError, short_repr
 
-if TYPE_CHECKING:
-    from .ports import InPort
-
-__all__ = ["Operand", "Receiver", "Statement", "is_whole", "show"]
+__all__ = ["Operand", "Statement", "is_whole", "show"]
 
 
 def show(value: object) -> str:
@@ -96,13 +93,3 @@ class Operand:
             ufunc.__name__, ufunc.__name__
         )
         raise self._misuse(symbol, array, reflected=True)
-
-
-class Receiver(Operand):
-    """What may stand on the right of `out >>`: an in-port, or something that has one free in-port."""
-
-    __slots__ = ()
-
-    def _receiving_port(self, written: str) -> InPort:
-        """The in-port that `written` means. Raises `DefinitionError` when there is not exactly one."""
-        raise NotImplementedError

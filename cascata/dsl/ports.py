@@ -18,10 +18,20 @@ from ..errors import DefinitionError
 from ..model import MISSING, InPortSpec, OutPortSpec, StateArgs, StateSpec
 from .annotations import type_text
 from .draft import Batch, NodeDraft, PortRef, VertexDraft
-from .operators import Operand, Receiver, Statement, show
+from .operators import Operand, Statement, show
 from .wiring import connect
 
-__all__ = ["Broadcast", "InPort", "OutPort", "Port", "StatePort", "missing_state_args", "ports_of", "state_args"]
+__all__ = [
+    "Broadcast",
+    "InPort",
+    "OutPort",
+    "Port",
+    "Receiver",
+    "StatePort",
+    "missing_state_args",
+    "ports_of",
+    "state_args",
+]
 
 
 class Port(Operand):
@@ -35,6 +45,16 @@ class Port(Operand):
 
     def __str__(self) -> str:
         return f"{self._vertex.name}.{self.name}"
+
+
+class Receiver(Operand):
+    """What may stand on the right of `out >>`: an in-port, or something that has one free in-port."""
+
+    __slots__ = ()
+
+    def _receiving_port(self, written: str) -> InPort:
+        """The in-port that `written` means. Raises `DefinitionError` when there is not exactly one."""
+        raise NotImplementedError
 
 
 class InPort(Port, Receiver):

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
 
-from ..model import MISSING, ComponentSpec, InPortSpec, OutPortSpec, StateSpec
 from ..options import suggestion
-from .annotations import type_text
-from .operators import show
+from .component import Component, signature_text
 
-if TYPE_CHECKING:
-    from .component import Component
-
-__all__ = ["Registry", "inport_text", "port_text", "registry", "signature_text"]
+__all__ = ["Registry", "registry"]
 
 
-class Registry(Mapping[str, "type[Component]"]):
+class Registry(Mapping[str, type[Component]]):
     """Component classes under `"module.name"`; `print(registry)` shows them with their ports.
 
     `registry["package.module.Name"]`, `registry["package.module", "Name"]` and, while only one module has
@@ -64,25 +58,6 @@ class Registry(Mapping[str, "type[Component]"]):
         lines = [f"Registry of {len(self)} components"]
         lines += [f"  {name}{signature_text(self._classes[name].spec)}" for name in self]
         return "\n".join(lines)
-
-
-def port_text(port: InPortSpec | OutPortSpec | StateSpec) -> str:
-    """A port with its type, when it has one."""
-    return port.name if port.type is Any else f"{port.name}: {type_text(port.type)}"
-
-
-def inport_text(port: InPortSpec) -> str:
-    """An in-port as declared: `value: float = 2.0 (capacity 32)`, `values: float (stream, capacity 100)`."""
-    text = port_text(port)
-    if port.default is not MISSING:
-        text += f" = {show(port.default)}"
-    return f"{text} ({'stream, ' if port.stream else ''}capacity {port.capacity})"
-
-
-def signature_text(spec: ComponentSpec) -> str:
-    """The ports of a component: `(value: float (capacity 100)) -> result: float`."""
-    outs = ", ".join(map(port_text, spec.outports))
-    return f"({', '.join(map(inport_text, spec.inports))}) -> {outs or 'nothing'}"
 
 
 registry = Registry()

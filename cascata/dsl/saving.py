@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..errors import DefinitionError
 from ..model import ERRORS, Endpoint
 from ..options import suggestion
-from .component import Component
+from .component import Component, Replicas
 from .draft import GraphDraft, NodeDraft, PortRef, SubgraphDraft
-from .group import Group, Replicas
+from .graph_base import GraphBase
+from .group import Group
 from .ports import InPort, OutPort, Port, StatePort
 from .registry import registry
 from .vertex import Unit, Vertex
 
 if TYPE_CHECKING:
     from ..serial import GraphOutline, NodeOutline, Settings
-    from .graph import Graph
 
 __all__ = ["build", "outline_of"]
 
@@ -135,7 +135,7 @@ def _component(reference: str, where: str) -> type[Component]:
 # ---- to a graph
 
 
-def build(graph: Graph, outline: GraphOutline) -> None:
+def build(graph: GraphBase, outline: GraphOutline) -> None:
     """Adds everything of an outline to an empty graph.
 
     Raises:
@@ -146,7 +146,7 @@ def build(graph: Graph, outline: GraphOutline) -> None:
     for node in outline.nodes:
         where = f"the saved node {node.name!r}"
         component = _component(node.component, where)
-        vertex = graph.add(component if node.size is None else Replicas(component, node.size), node.name)
+        vertex = graph._add(node.name, component if node.size is None else Replicas(component, node.size))
         if isinstance(vertex, Group) and node.ordered:
             vertex.ordered()
         for member, settings in zip(vertex if isinstance(vertex, Group) else [vertex], node.settings, strict=True):
@@ -187,7 +187,7 @@ def _say(node: Unit, settings: Settings, where: str) -> None:
         node.sync(*group)
 
 
-def _port(graph: Graph, port: Endpoint, kind: Any, where: str) -> Any:
+def _port(graph: GraphBase, port: Endpoint, kind: Any, where: str) -> Any:
     vertex = graph._views.get(port.node)
     if not isinstance(vertex, Unit):
         names = [name for name, each in graph._views.items() if isinstance(each, Unit)]

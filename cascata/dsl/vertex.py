@@ -9,8 +9,8 @@ from ..errors import DefinitionError, Failure
 from ..model import ERRORS, MISSING, OutPortSpec
 from ..options import suggestion
 from .draft import NodeDraft, VertexDraft
-from .operators import Receiver, show
-from .ports import InPort, OutPort, Port, ports_of
+from .operators import show
+from .ports import InPort, OutPort, Port, Receiver, ports_of
 from .wiring import connect, is_free
 
 __all__ = ["Unit", "Vertex", "node_text"]

@@ -2,8 +2,8 @@
 
     run's thread                                caller's loop
     ProcessRun ── seat: fds, board, names ──> Caller: a `runtime.Worker` of the sources and sinks
-               ── commands ─────────────────>    │ its ends of the channels that cross are the same as any worker's
-               <── messages ─────────────────────┘
+               ── ToWorker ─────────────────>    │ its ends of the channels that cross are the same as any worker's
+               <── FromWorker ───────────────────┘
 
 To the supervisor it is one more part of the plan, behind the workers: it counts the writers there, tells it to cancel,
 and waits for its end. What it cannot do is kill it: a caller whose loop stands still is left to find out.
@@ -27,8 +27,9 @@ from ..records import dataclass
 from ..runtime.live_calls.answers import AnsweringSink
 from ..runtime.ports.source_sink import End
 from ..runtime.worker import Links, Refused, Worker
-from .protocol.commands import carry_out
-from .protocol.reporter import Reporter
+from .protocol.messages import Describe, Doing, FromWorker, Reporter, ToWorker
+from .supervision.events import CancelAsked, Event, Exited
+from .worker.life import handlers
 
 __all__ = ["Caller", "Seat", "own_ends"]
 
@@ -82,6 +83,7 @@ class Caller:
         self.ends: asyncio.Future[Mapping[str, End]] = self._loop.create_future()
         self._worker: Worker | None = None
         self._reporter: Reporter | None = None
+        self._hear: Callable[[FromWorker | Event], None]
         self._task: asyncio.Task[None] | None = None
 
     def at(self, worker: Worker) -> None:
@@ -111,22 +113,23 @@ class Caller:
         with suppress(RuntimeError):  # the loop is closed: there is no caller any more
             self._loop.call_soon_threadsafe(what, self)
 
-    def take(self, seat: Seat, hear: Callable[..., None]) -> None:
+    def take(self, seat: Seat, hear: Callable[[FromWorker | Event], None]) -> None:
         """Has this part of the run begin; from any thread.
 
         Args:
             seat: what it is made of.
             hear: called with its messages, in any thread.
         """
-        self._reporter = Reporter(hear)
+        self._hear = hear
+        self._reporter = Reporter(seat.index, hear)
         try:
             self._loop.call_soon_threadsafe(self._begin, seat)
         except RuntimeError:  # the loop is closed: there is no caller any more
             seat.close()
             self.abandon()
 
-    def send(self, command: bytes) -> None:
-        """Has a command carried out (see `commands`); from any thread. After the end there is nothing to carry out."""
+    def send(self, message: ToWorker) -> None:
+        """Has a message handled as a worker does; from any thread. After the end there is nothing to be done."""
         worker, reporter = self._worker, self._reporter
         if reporter is None or self._loop.is_closed():
             self.abandon()
@@ -134,19 +137,23 @@ class Caller:
             if self._task is not None and self._task.done():
                 return  # it could not begin, which it has told
             with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self.send, command)
-        elif command == b"describe":
-            reporter.send("doing", worker.doing())
+                self._loop.call_soon_threadsafe(self.send, message)
+        elif isinstance(message, Describe):  # at once: the loop may stand still
+            reporter.send(Doing(message.worker, worker.doing()))
         else:
             with suppress(RuntimeError):
-                carry_out(command, self._loop, worker, reporter)
+                handlers(worker, self._loop, reporter)[type(message)](message)
 
     def abandon(self) -> None:
         """The run does not wait for this part any longer; from any thread."""
         if self._reporter is not None:
-            self._reporter.send("cancelled")
-            self._reporter.send("finished")
-            self._reporter.send("gone")
+            self._hear(CancelAsked())
+            self._exited(self._reporter)
+
+    def _exited(self, reporter: Reporter) -> None:
+        """To the supervisor this part is a worker, which exits when its nodes have ended."""
+        reporter.finished()
+        self._hear(Exited(reporter.worker, 0))
 
     def _begin(self, seat: Seat) -> None:
         assert self._reporter is not None  # `take` made it
@@ -157,8 +164,7 @@ class Caller:
             with ExitStack() as stack:
                 worker = self._seated(seat, reporter, stack)
                 await worker.run()
-            reporter.send("finished")
-            reporter.send("gone")
+            self._exited(reporter)
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):
                 reporter.failed(could_not_begin(error) if isinstance(error, OSError) else error)

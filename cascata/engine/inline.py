@@ -20,10 +20,13 @@ from ..options import RunOptions
 from ..runtime.idle import IdleReport, Rest, may_end
 from ..runtime.worker import Worker
 from .caller_part import Caller
+from .protocol.messages import CancelWorker, DrainWorker, EndSources, Failed, SourcesEnded
 from .stray_tasks import Strays, leave_behind, settled
-from .supervision import supervisor
+from .supervision.events import Event, GraceOver, Ready
+from .supervision.instructions import KillWorker, SetTimer
 from .supervision.outcome import make_report, raise_outcome, tell_of_growth
 from .supervision.stall import room_that_helps, who_waits
+from .supervision.supervisor import RunState, Supervisor, stuck
 from .supervision.watchdog import InlineWatch
 
 __all__ = ["InlineRun"]
@@ -39,11 +42,11 @@ class InlineRun:
             (tuple(spec.nodes),), dict.fromkeys(spec.nodes, "everything runs in this process"), frozenset()
         )
         self._options = options
-        self._supervisor = supervisor.Supervisor(spec, self._plan, options.grace)
-        self._supervisor.handle(supervisor.Ready(0))
+        self._supervisor = Supervisor(spec, self._plan, options.grace)
+        self._supervisor.handle(Ready(0))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._worker: Worker | None = None
-        self._early: list[supervisor.Event] = []
+        self._early: list[Event] = []
         self._timer: asyncio.TimerHandle | None = None
         self._ending: asyncio.Future[None]
         self._killed: asyncio.Future[None]
@@ -53,7 +56,7 @@ class InlineRun:
 
     # -- from any thread
 
-    def post(self, event: supervisor.Event) -> None:
+    def post(self, event: Event) -> None:
         """Hands an event to the run: `StopAsked`, `CancelAsked`, `KillAsked`."""
         if self._loop is None:
             self._early.append(event)
@@ -61,26 +64,26 @@ class InlineRun:
             self._loop.call_soon_threadsafe(self._handle, event)
 
     @property
-    def state(self) -> supervisor.RunState:
+    def state(self) -> RunState:
         return self._supervisor.state
 
-    def _handle(self, event: supervisor.Event) -> None:
+    def _handle(self, event: Event) -> None:
         worker = self._worker
         assert worker is not None  # made before any event is handled
         for instruction in self._supervisor.handle(event):
             match instruction:
-                case supervisor.DrainWorker():
+                case DrainWorker():
                     worker.drain()
-                case supervisor.EndSources():
+                case EndSources():
                     worker.end_sources()
-                case supervisor.SetTimer(seconds):
+                case SetTimer(seconds):
                     if self._timer is not None:
                         self._timer.cancel()
                     loop = asyncio.get_running_loop()
-                    self._timer = loop.call_later(seconds, self._handle, supervisor.GraceOver())
-                case supervisor.CancelWorker():
+                    self._timer = loop.call_later(seconds, self._handle, GraceOver())
+                case CancelWorker():
                     self._end()
-                case supervisor.KillWorker():
+                case KillWorker():
                     self._end()
                     if not self._killed.done():
                         self._killed.set_result(None)
@@ -90,7 +93,7 @@ class InlineRun:
     # -- told by the worker
 
     def failed(self, error: BaseException) -> None:
-        self._handle(supervisor.Failed(0, error))
+        self._handle(Failed(0, error))
 
     def _end(self) -> None:
         """What still runs is to end within `grace` from now."""
@@ -98,7 +101,7 @@ class InlineRun:
             self._ending.set_result(None)
 
     def sources_ended(self) -> None:
-        self._handle(supervisor.SourcesEnded(0))
+        self._handle(SourcesEnded(0))
 
     def overdue(self, error: ComponentError) -> None:
         loop = self._loop
@@ -138,7 +141,7 @@ class InlineRun:
         full = room_that_helps(self._spec, [report])
         waits = who_waits(self._spec, [report])
         if not full:
-            self.failed(supervisor.stuck(waits))
+            self.failed(stuck(waits))
             return
         channel = min(full, key=lambda each: (self._capacity[each], each))
         capacity = self._capacity[channel]

@@ -30,14 +30,15 @@ from ..options import RunOptions, check_seconds
 from ..plan import measured, partition
 from ..runtime.worker import SWITCH_S
 from . import run_at_import, sigterm
-from .boot import is_portable, start_method_of
 from .caller_part import Caller
+from .choice import is_portable, start_method_of
 from .inline import InlineRun
 from .rewrite.batching import share_batches
 from .rewrite.cycles import separate
 from .rewrite.ordering import put_in_order
 from .rewrite.restartable import restartable
-from .supervision import supervisor
+from .supervision.events import CancelAsked, Event, KillAsked, StopAsked
+from .supervision.supervisor import RunState
 
 __all__ = ["OpenRun", "Run", "run", "run_async", "start"]
 
@@ -48,11 +49,11 @@ class _Engine(Protocol):
     """What every engine gives: its life as a coroutine, and an ear for events."""
 
     @property
-    def state(self) -> supervisor.RunState: ...
+    def state(self) -> RunState: ...
 
     async def main(self) -> RunReport: ...
 
-    def post(self, event: supervisor.Event) -> None: ...
+    def post(self, event: Event) -> None: ...
 
 
 def _refuse_what_a_caller_holds(spec: GraphSpec) -> None:
@@ -158,10 +159,10 @@ class Run:
             DefinitionError: that is no number of seconds.
         """
         check_seconds(within, "stop")
-        self._engine.post(supervisor.StopAsked(within))
+        self._engine.post(StopAsked(within))
 
     @property
-    def state(self) -> supervisor.RunState:
+    def state(self) -> RunState:
         """How far it has come: "starting", "running", "draining", "ended", "failed" or "cancelled"."""
         if not self.future.done():
             return self._engine.state
@@ -172,11 +173,11 @@ class Run:
 
     def cancel(self) -> None:
         """Ends the run in order: nodes are cancelled, state is torn down. Returns at once."""
-        self._engine.post(supervisor.CancelAsked())
+        self._engine.post(CancelAsked())
 
     def kill(self) -> None:
         """Ends the run at once. Returns at once."""
-        self._engine.post(supervisor.KillAsked())
+        self._engine.post(KillAsked())
 
     def join(self) -> RunReport:
         """Waits for the end of the run, blocking. Ctrl-C cancels in order, a second one kills.
@@ -303,14 +304,14 @@ class OpenRun:
     def stop(self, within: float | None = None) -> None:
         """As `Run.stop`."""
         check_seconds(within, "live.stop")
-        self._engine.post(supervisor.StopAsked(within))
+        self._engine.post(StopAsked(within))
 
     def leave(self) -> None:
         """Its caller feeds it no more: what sends of itself is stopped; what was sent has as long as it takes."""
-        self._engine.post(supervisor.StopAsked(None, unhurried=True))
+        self._engine.post(StopAsked(None, unhurried=True))
 
     @property
-    def state(self) -> supervisor.RunState:
+    def state(self) -> RunState:
         """As `Run.state`."""
         if not self.ended.done():
             return self._engine.state
@@ -320,11 +321,11 @@ class OpenRun:
 
     def cancel(self) -> None:
         """Ends the run in order. Returns at once."""
-        self._engine.post(supervisor.CancelAsked())
+        self._engine.post(CancelAsked())
 
     def kill(self) -> None:
         """Ends the run at once. Returns at once."""
-        self._engine.post(supervisor.KillAsked())
+        self._engine.post(KillAsked())
 
     async def wait(self) -> None:
         """Waits for the end, whatever it is. Cancelled: cancels the run, then kills it; returns when it has ended.
@@ -383,13 +384,13 @@ class _Here:
         self.patience = patience
 
     def stop(self, within: float | None = None) -> None:
-        self._engine.post(supervisor.StopAsked(within))
+        self._engine.post(StopAsked(within))
 
     def cancel(self) -> None:
-        self._engine.post(supervisor.CancelAsked())
+        self._engine.post(CancelAsked())
 
     def kill(self) -> None:
-        self._engine.post(supervisor.KillAsked())
+        self._engine.post(KillAsked())
 
     async def main(self) -> RunReport:
         """Runs it to its end."""

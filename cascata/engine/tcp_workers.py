@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, suppress
-from typing import Any, Final
+from typing import Final
 
 from .. import log
 from ..errors import CascataError
@@ -21,12 +21,24 @@ from ..model import GraphSpec, Plan
 from ..observe.board import Board
 from ..options import RunOptions
 from ..runtime.worker import Links, Refused
+from ..transport.tcp import ports
 from ..transport.tcp.ends import BrokeredEnds, home_of
-from ..transport.tcp.ray_calls import Reach
 from ..transport.tcp.station import Address, Station
 from .caller_part import Caller
+from .protocol.messages import (
+    EndCrossingReading,
+    EndCrossingWriting,
+    FromWorker,
+    GrowCrossing,
+    LeftUnread,
+    Lost,
+    Overdue,
+    StrangerRefused,
+    Unreached,
+)
 from .supervision.supervised import SupervisedRun
-from .supervision.supervisor import Overdue, Phase, Supervisor
+from .supervision.supervisor import Phase, Supervisor
+from .worker.stationed import station_handlers
 
 __all__ = ["StationedRun"]
 
@@ -39,6 +51,9 @@ class StationedRun(SupervisedRun):
 
     Args:
         alone: the nodes that start again when their worker dies; each has a worker of its own.
+
+    Raises:
+        CascataError: the environment asks for ports that cannot be.
     """
 
     def __init__(
@@ -51,12 +66,19 @@ class StationedRun(SupervisedRun):
     ) -> None:
         super().__init__(spec, plan, options, caller)
         self._alone = alone
+        self._ports = ports.asked_for()
         self._counted: dict[int, bytes] = {}  # what each worker has told last of what it counted
         self._lives: Counter[int] = Counter()  # how often each worker was started again
         self._board: Board | None = None
         self._station: Station | None = None  # of the caller's part
         self._seated = asyncio.Event()
         self._doubts: list[asyncio.Task[None]] = []  # about connections that broke
+        self._handlers |= {
+            Lost: self._on_lost,
+            Unreached: self._on_unreached,
+            StrangerRefused: self._on_refused,
+            LeftUnread: self._on_left_unread,
+        }
         self._decided(plan)
 
     def _decided(self, plan: Plan) -> None:
@@ -84,17 +106,18 @@ class StationedRun(SupervisedRun):
         index = len(plan.workers)
         loop = asyncio.get_running_loop()
 
-        def tell(*message: Any) -> None:
+        def tell(message: FromWorker) -> None:
             with suppress(RuntimeError):  # the loop is closed: the run is over
-                loop.call_soon_threadsafe(self._hear, index, message)
+                loop.call_soon_threadsafe(self._hear, message)
 
         station = self._station = Station(
             index,
             secret,
             host,
-            lost=lambda peer, why: tell("lost", peer, why),
-            refused=lambda text: tell("refused", text),
-            diverted=lambda peer, why: tell("diverted", peer, why),
+            ports=self._ports,
+            lost=lambda peer, why: tell(Lost(index, peer, why)),
+            unreached=lambda peer, why: tell(Unreached(index, peer, why)),
+            refused=lambda text: tell(StrangerRefused(text)),
         )
 
         def equip(_: ExitStack, refused: Refused) -> tuple[Board, Links]:
@@ -115,10 +138,10 @@ class StationedRun(SupervisedRun):
         station = self._station
         return {**workers} if station is None else {**workers, station.me: station.address}
 
-    def _open_station(self, addresses: Mapping[int, Address], reaches: Mapping[int, Reach] | None = None) -> None:
+    def _open_station(self, addresses: Mapping[int, Address]) -> None:
         """Lets the caller's part connect: from now on frames come."""
         if self._station is not None:
-            self._station.open(addresses, reaches)
+            self._station.open(addresses)
 
     async def _close_station(self) -> None:
         """When no worker is left: what was in the channels that the caller's part keeps, and its end."""
@@ -132,42 +155,46 @@ class StationedRun(SupervisedRun):
         return home_of(self._spec.channels[channel], self._spec, self._plan, self._alone)
 
     def _end_writing(self, channel: int) -> None:
-        home, station = self._home(channel), self._station
-        if station is not None and home == station.me:
-            station.end_writing(channel)
-        else:
-            self._send(home, b"end_writing %d" % channel)
+        self._at_home(EndCrossingWriting(self._home(channel), channel))
 
     def _end_reading(self, channel: int) -> None:
-        home, station = self._home(channel), self._station
-        if station is not None and home == station.me:
-            station.end_reading(channel)
-        else:
-            self._send(home, b"end_reading %d" % channel)
+        self._at_home(EndCrossingReading(self._home(channel), channel))
 
     def _grow(self, channel: int, capacity: int, extra: int) -> None:
-        home, station = self._home(channel), self._station
-        if station is not None and home == station.me:
-            station.grow(channel, extra)
+        self._at_home(GrowCrossing(self._home(channel), channel, extra))
+
+    def _at_home(self, message: EndCrossingWriting | EndCrossingReading | GrowCrossing) -> None:
+        """Has something done where a channel is kept: on a worker, or by the station of the caller's part."""
+        station = self._station
+        if station is not None and message.worker == station.me:
+            station_handlers(station)[type(message)](message)
         else:
-            self._send(home, b"widen %d %d" % (channel, extra))
+            self._send(message)
 
     # -- what workers say
 
-    def _hear(self, part: int, message: tuple[Any, ...]) -> None:
-        match message:
-            case ("lost", peer, _) if peer in self._returning:  # if it lives, it has lost the connection, too
-                self._doubts.append(self._spawn(self._look_for(peer)))
-            case ("lost", _, why) if part in self._returning:
-                self._doubts.append(self._spawn(self._replace(part, why)))
-            case ("lost", peer, why):
-                self._doubts.append(self._spawn(self._confirm_loss(part, peer, why)))
-            case ("refused", text):
-                log.warning("%s", text)
-            case ("unread", counts):
-                self._unread.update(counts)
-            case _:
-                super()._hear(part, message)
+    def _on_lost(self, message: Lost) -> None:
+        if message.peer in self._returning:  # if it lives, it has lost the connection, too
+            self._doubts.append(self._spawn(self._look_for(message.peer)))
+        else:
+            self._without_connection(
+                message,
+                f"the connection between {self._in_words(message.worker)} and {self._in_words(message.peer)} broke: "
+                f"{message.why}. Both live: look at the network between them",
+            )
+
+    def _on_unreached(self, message: Unreached) -> None:
+        self._without_connection(
+            message,
+            f"{self._in_words(message.worker)} could not connect to {self._in_words(message.peer)}: {message.why}. "
+            f"Both live, and the network between them keeps this port closed: {ports.ports_to_open(self._ports)}",
+        )
+
+    def _on_refused(self, message: StrangerRefused) -> None:
+        log.warning("%s", message.text)
+
+    def _on_left_unread(self, message: LeftUnread) -> None:
+        self._unread.update(message.counts)
 
     def _count(self, worker: int, counts: bytes) -> None:
         """A worker has told what it has counted."""
@@ -175,13 +202,25 @@ class StationedRun(SupervisedRun):
             self._board.merge(counts, self._counted.get(worker, b""))
             self._counted[worker] = counts
 
-    async def _replace(self, worker: int, why: str) -> None:
+    def _without_connection(self, message: Lost | Unreached, why: str) -> None:
+        """Two parts have no connection (any more). If both live, that ends the run, or the worker that may return."""
+        error = CascataError(why)
+        part = message.worker
+        of_no_use = part in self._returning
+        doubt = self._replace(part, error) if of_no_use else self._confirm_loss(part, message.peer, error)
+        self._doubts.append(self._spawn(doubt))
+
+    def _in_words(self, part: int) -> str:
+        """A part of the run, for whoever looks for what is between it and another one."""
+        if part == len(self._plan.workers):
+            return "this program"
+        return f"worker {part} ({', '.join(self._plan.workers[part])})"
+
+    async def _replace(self, worker: int, error: CascataError) -> None:
         """A worker that may start again is cut off from what it needs: it is of no use any more."""
         life = self._lives[worker]
         await asyncio.sleep(TOLD_S)  # if the other one has died, that ends the run
         if life == self._lives[worker] and self._supervisor.phase in (Phase.RUNNING, Phase.DRAINING):
-            nodes = ", ".join(self._plan.parts[worker])
-            error = CascataError(f"worker {worker} ({nodes}) lost the connection to another one: {why}")
             self._events.put_nowait(Overdue(worker, error))
 
     def _restart(self, worker: int, death: CascataError) -> None:
@@ -193,5 +232,5 @@ class StationedRun(SupervisedRun):
         """The connection to a worker broke that may start again: where its death does not tell itself, looks for it."""
 
     @abstractmethod
-    async def _confirm_loss(self, part: int, peer: int, why: str) -> None:
-        """A connection between two parts broke. The death of one tells itself; else the network is to blame."""
+    async def _confirm_loss(self, part: int, peer: int, error: CascataError) -> None:
+        """Two parts have no connection (any more). The death of one tells itself; else this error ends the run."""

@@ -13,8 +13,7 @@ from typing import Final, NamedTuple
 
 __all__ = ["DELIVERED", "DROPPED_ITEMS", "FAILED_ITEMS", "Board", "BoardShape"]
 
-# slots of a node's row
-RECEIVED: Final = 0
+# A node's row: how many items it received, and then
 SENT: Final = 1
 FAILED: Final = 2
 DROPPED: Final = 3

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
+from ..cycles import cycles
 from ..model import GraphSpec
 from ..records import dataclass
 
@@ -137,44 +138,30 @@ def pin_of(network: Network, nodes: Iterable[int]) -> int | None:
     return next((pin for node in nodes if (pin := network.pins[node]) is not None), None)
 
 
-def flow_order(feeds: Sequence[Iterable[int]]) -> tuple[list[int], bool]:
-    """The nodes in the direction of flow, each branch in one piece, and whether there is a cycle.
+def flow_order(feeds: Sequence[Iterable[int]]) -> list[int]:
+    """The nodes in the direction of flow, each branch in one piece.
 
     Reverse postorder of a depth-first walk: a topological order when there is no cycle.
     """
     order: list[int] = []
-    cyclic = False
-    state = [0] * len(feeds)  # 0: not met, 1: on the way from its root to here, 2: done
+    met: set[int] = set()
     for root in reversed(range(len(feeds))):
-        if state[root]:
+        if root in met:
             continue
-        state[root] = 1
+        met.add(root)
         way = [(root, iter(sorted(feeds[root], reverse=True)))]
         while way:
             node, following = way[-1]
             for successor in following:
-                if state[successor] == 0:
-                    state[successor] = 1
+                if successor not in met:
+                    met.add(successor)
                     way.append((successor, iter(sorted(feeds[successor], reverse=True))))
                     break
-                cyclic = cyclic or state[successor] == 1
             else:
-                state[node] = 2
                 order.append(node)
                 way.pop()
     order.reverse()
-    return order, cyclic
-
-
-def find_cycles(network: Network) -> list[tuple[int, ...]]:
-    """The strongly connected components of several nodes, in the order of definition."""
-    if not flow_order(network.feeds)[1]:
-        return []  # most graphs: importing networkx costs 70 ms, more than the whole plan
-    import networkx as nx
-
-    graph = nx.DiGraph((node, successor) for node, successors in enumerate(network.feeds) for successor in successors)
-    found = nx.strongly_connected_components(graph)
-    return sorted(tuple(sorted(component)) for component in found if len(component) > 1)
+    return order
 
 
 def find_atoms(network: Network, workers: int) -> Atoms:
@@ -183,7 +170,7 @@ def find_atoms(network: Network, workers: int) -> Atoms:
     A cycle is one atom, unless its nodes are pinned to different workers, or the atoms would be too few:
     then the cycles with the most nodes are taken apart first.
     """
-    whole = find_cycles(network)
+    whole = [cycle for cycle in cycles(dict(enumerate(network.feeds))) if len(cycle) > 1]
     apart = [cycle for cycle in whole if len({network.pins[node] for node in cycle} - {None}) > 1]
     whole = [cycle for cycle in whole if cycle not in apart]
     while True:

@@ -74,7 +74,7 @@ def _tidy(placement: Placement) -> None:
 
 
 def _starts(problem: Problem) -> Iterator[list[int]]:
-    flow, _ = flow_order(problem.feeds)
+    flow = flow_order(problem.feeds)
     seen = set()
     for order in (flow, list(range(len(flow))), _grown_order(problem)):
         if tuple(order) not in seen:

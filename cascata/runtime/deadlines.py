@@ -12,15 +12,12 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from ..errors import ComponentError
 from ..records import dataclass
-
-if TYPE_CHECKING:
-    from .node import Node
 
 __all__ = ["Deadlines"]
 
@@ -28,13 +25,24 @@ LOOK_S: Final = 0.1
 """Seconds between two looks."""
 
 _FRAMES: Final = 4
+"""Frames of each thread that are shown, the innermost ones."""
+
+
+class Caller(Protocol):
+    """The node whose call it is."""
+
+    @property
+    def name(self) -> str: ...
+
+    def failure(self, error: BaseException, items: Mapping[str, Any] | None) -> ComponentError:
+        """Its error for one that its code raised, with the items in hand."""
 
 
 @dataclass(slots=True, eq=False)
 class Call:
     """A call that has a timeout."""
 
-    node: Node
+    node: Caller
     timeout: float
     ports: Sequence[str]
     items: Sequence[Any]
@@ -57,7 +65,7 @@ class Deadlines:
         self._thread: threading.Thread | None = None
         self._loop_thread = threading.get_ident()
 
-    def begin(self, node: Node, timeout: float, ports: Sequence[str], items: Sequence[Any]) -> Call:
+    def begin(self, node: Caller, timeout: float, ports: Sequence[str], items: Sequence[Any]) -> Call:
         """A call begins; `end` takes what this returns."""
         call = Call(node, timeout, ports, items, monotonic() + timeout + self._grace)
         self._calls.add(call)

@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import log
 from ..channel.base import DONE
 from ..errors import Failure, bounded_repr, formatted, in_words
+from .live_calls.lineage import Taken
+from .node_state import NodeState
+from .node_stop import NodeStop
 from .ports.outport import OutPort, Stopped
-
-if TYPE_CHECKING:
-    from .live_calls.lineage import Taken
-    from .node import Node
 
 __all__ = ["Failures"]
 
@@ -31,11 +30,13 @@ class Failures:
 
     Args:
         node: whose they are.
+        stop: whether it was stopped: what its runner raises then is no failure.
         port: its out-port for them, or None where it is not connected.
     """
 
-    def __init__(self, node: Node, port: OutPort | None) -> None:
+    def __init__(self, node: NodeState, stop: NodeStop, port: OutPort | None) -> None:
         self._node = node
+        self._stop = stop
         self._port = port
         self._late: set[asyncio.Future[None]] = set()
         self._noted: Sequence[Mapping[int, int]] | None = None
@@ -65,7 +66,7 @@ class Failures:
 
         Cancelled while it waits for room in the in-port that reads failures: this one is lost, with the run.
         """
-        self._node.excuse()
+        self._node.losses.excuse()
         if not self._takes(error, skip=skip):
             return False
         self._count(items, edges)
@@ -79,6 +80,25 @@ class Failures:
         if sent is not DONE:
             await sent
         return True
+
+    async def go_on(self, error: BaseException, items: Mapping[str, Any], *, skip: bool = True) -> None:
+        """Returns when the run goes on without the items of a call that has failed.
+
+        Args:
+            error: what the runner raised.
+            items: those in hand, by port.
+            skip: whether `on_error="skip"` is for them.
+
+        Raises:
+            BaseException: the error again, with the items noted; or the node was cancelled meanwhile.
+        """
+        node = self._node
+        if node.in_hand is not None:
+            raise error  # a call at its side has failed before
+        if not await self.take(error, items, skip=skip):
+            node.in_hand = items
+            self.count(error, items)
+            raise error
 
     async def lose(self, error: BaseException, items: Mapping[str, Any], edges: Mapping[int, int]) -> None:
         """Fails items that were in hand when the worker died; they are logged where nobody reads failures."""
@@ -124,7 +144,7 @@ class Failures:
             return False
         if isinstance(error, asyncio.CancelledError):
             task = asyncio.current_task()
-            if node.stopped or (task is not None and task.cancelling()):
+            if self._stop.stopped or (task is not None and task.cancelling()):
                 return False  # it is not the runner's own
         skips = node.host.skip_errors and isinstance(error, Exception)
         return self.routed or (skip and (skips or self._taken is not None))
@@ -182,7 +202,7 @@ class Failures:
             for edge, count in each.items():
                 host.raised[edge] += count
                 host.board.add_failed(edge, host.index, count)
-        if self._node.journal is not None:
+        if self._node.may_start_again:
             self._node.publish()  # who may die at any item counts each at once
 
 

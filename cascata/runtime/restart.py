@@ -11,15 +11,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from ..records import dataclass
+from .failures import Failures
+from .node_state import NodeState
 from .order.ordered import RESULTS
-from .triggers import go_on
-
-if TYPE_CHECKING:
-    from .node import Node
-    from .runner_calls import Send
+from .ports.outport import Send
 
 __all__ = ["JournaledReader", "JournaledWriter", "Life", "NodeJournal"]
 
@@ -73,6 +71,7 @@ class NodeJournal:
 
     Args:
         node: it.
+        failures: its.
         readers: its in-ports' readers, for each port.
         writers: of its out-ports.
         batched: the ports whose items are lists of what their readers take.
@@ -81,13 +80,17 @@ class NodeJournal:
 
     def __init__(
         self,
-        node: Node,
+        node: NodeState,
+        failures: Failures,
         readers: Mapping[str, Sequence[JournaledReader]],
         writers: Sequence[JournaledWriter],
         batched: frozenset[str],
         death: BaseException | None,
     ) -> None:
         self._node = node
+        node.may_start_again = True
+        node.silent = death is not None  # until `recover` knows what was counted
+        self._failures = failures
         self._readers = readers
         self._writers = writers
         self._batched = batched
@@ -162,7 +165,7 @@ class NodeJournal:
             if not isinstance(numbered, tuple):
                 raise death  # the number of its results is lost with it
             number, items = numbered[0], {port: numbered[1]}
-        await node.failures.lose(death, items, edges)
+        await self._failures.lose(death, items, edges)
         if number is not None:
             await node.outports[RESULTS].send((number, [], True))
         await self._flush()
@@ -199,7 +202,7 @@ class NodeJournal:
                 if value is not None:
                     await give(value)
             except BaseException as error:
-                await go_on(self._node, error, dict(zip(ports, items, strict=False)))
+                await self._failures.go_on(error, dict(zip(ports, items, strict=False)))
             await self.end(begun)
 
         return kept

@@ -16,25 +16,24 @@ import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, closing
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..channel import unawaited
 from ..model import ComponentSpec
+from .failures import Failures
 from .live_calls.lineage import Taken
-from .order.held import ATTEMPT_BYTES, ATTEMPT_ITEMS, SEND_LESS, Held, Holding, Order, Turn
+from .node_state import NodeState
+from .node_stop import NodeStop
+from .order.held import ATTEMPT_BYTES, ATTEMPT_ITEMS, SEND_LESS, Held, Order, Turn
 from .order.ordered import RESULTS, NumberedCall
-from .ports.outport import PlainPort
+from .ports.outport import PlainPort, Send
 from .ports.returned import sending
 from .ports.stopping import StoppingEvent
 from .ports.stream import Stream
+from .restart import NodeJournal
 from .threads import BlockingPort, CallThread, Handover
 
-if TYPE_CHECKING:
-    from .node import Node
-
-__all__ = ["Calls", "Send"]
-
-Send = Callable[[Any], Awaitable[None]]
+__all__ = ["Calls"]
 
 LONGEST_PAUSE_S: Final = 60.0
 """Seconds between two attempts, at most, however often the pause was doubled."""
@@ -76,13 +75,28 @@ class Calls:
 
     Args:
         node: whose runner it is.
+        stop: tells when the node is to stop.
+        failures: of the node.
+        journal: of a node that may start again.
         fixed: the parameters that are the same for every call: constants, state, out-ports.
         stack: ends what the calls need (threads) with the node.
     """
 
-    def __init__(self, node: Node, fixed: Mapping[str, Any], stack: AsyncExitStack) -> None:
+    def __init__(
+        self,
+        node: NodeState,
+        stop: NodeStop,
+        failures: Failures,
+        journal: NodeJournal | None,
+        fixed: Mapping[str, Any],
+        stack: AsyncExitStack,
+    ) -> None:
         options = node.spec.component.options
+        self.failures = failures
+        self.journal = journal
         self._node = node
+        self._stop = stop
+        self._holding = stop.holding
         self._spec = node.spec.component
         self._fixed = fixed
         self._timeout: float | None = options.get("timeout")
@@ -96,10 +110,8 @@ class Calls:
                 thread = CallThread(f"{node.name}-{index}")
                 stack.push_async_callback(thread.close)
                 self._threads.append(thread)
-        self.holding = Holding(node, self._concurrency, node.losses)
-        """What calls have sent that may not leave yet."""
+        node.in_threads = bool(self._threads)
         self._order = Order() if self._ordered else None
-        self._running: deque[asyncio.Task[None]] = deque()
         self._free = asyncio.Semaphore(self._concurrency)
         self._handover: Handover | None = None
         self._consuming: asyncio.Task[Any] | None = None
@@ -175,7 +187,7 @@ class Calls:
     ) -> tuple[Callable[..., Awaitable[Any]], Send]:
         spec = self._spec
         blocking = {
-            name: BlockingPort(f"{self._node.name}.{name}", port.send, thread, self._node.unwinds)
+            name: BlockingPort(f"{self._node.name}.{name}", port.send, thread, self._stop.unwinds)
             for name, port in outports.items()
         }
         waiting = {
@@ -244,14 +256,14 @@ class Calls:
                 if hold is not None:
                     held = hold()
                 elif self._retries or (turn is not None and not turn.due):
-                    held = Held(self.holding, targets, turn, retries=self._retries > 0)
+                    held = Held(self._holding, targets, turn, retries=self._retries > 0)
                 driven = self._drive(varying, targets if held is None else held.ports(), thread)
                 again = False
                 try:
                     try:
                         await self._once(*driven, items, ports)
                     except BaseException as error:
-                        self._node.excuse()
+                        self._node.losses.excuse()
                         final = held is not None and held.final
                         again = number <= self._retries and isinstance(error, Exception) and not final
                         if not again:
@@ -282,7 +294,7 @@ class Calls:
 
     async def _let_leave(self, held: Held | None, error: BaseException) -> None:
         """Ended by the stop of the run, an attempt is not tried again, and what it has sent is in flight."""
-        if held is not None and held.due and self._node.drained_by(error):
+        if held is not None and held.due and self._stop.drained_by(error):
             await held.leave()
 
     async def _goes_on(
@@ -309,7 +321,7 @@ class Calls:
             error.add_note(_SENT_TOO_MUCH)
         elif attempts > 1:
             error.add_note(f"this was the last of {attempts} attempts")
-        goes_on = await node.failures.take(error, given, attempts, edges)
+        goes_on = await self.failures.take(error, given, attempts, edges)
         if goes_on:
             node.remark = ""
         return goes_on
@@ -364,7 +376,7 @@ class Calls:
             number, item = numbered
 
             def hold() -> Held:
-                return NumberedCall(self.holding, results, number, guards, retries=retries)
+                return NumberedCall(self._holding, results, number, guards, retries=retries)
 
             try:
                 await attempt(item, *others, hold=hold)
@@ -381,7 +393,7 @@ class Calls:
         count = len(ports)
         idle = deque(self._threads)
         lineage = self._node.host.lineage
-        journal = self._node.journal
+        journal = self.journal
 
         order = self._order
         attempt = self._attempts(varying, ports)
@@ -404,7 +416,7 @@ class Calls:
                 if self._failed is None:
                     self._failed = error
                     self._node.in_hand = given = dict(zip(ports, items[:count], strict=True))
-                    self._node.failures.count(error, given, edges)
+                    self.failures.count(error, given, edges)
                 if self._consuming is not None:
                     self._consuming.cancel()
             finally:
@@ -418,7 +430,7 @@ class Calls:
             self._consuming = asyncio.current_task()
             if self._failed is not None:
                 raise self._failed
-            edges = self._node.failures.edges_in_hand(ports)  # before others are taken
+            edges = self.failures.edges_in_hand(ports)  # before others are taken
             await self._free.acquire()
             begun = 0 if journal is None else await journal.begin()  # what waits for its call is not in hand
             turn = None if order is None else order.enter()
@@ -426,8 +438,8 @@ class Calls:
             if taken is not None:
                 taken.hold()
             task = asyncio.ensure_future(work(items, edges, turn, taken, begun))
-            self._running.append(task)
-            task.add_done_callback(self._running.remove)
+            self._node.calls.append(task)
+            task.add_done_callback(self._node.calls.remove)
             task.add_done_callback(lambda _: self._node.rested())
 
         return start
@@ -440,16 +452,7 @@ class Calls:
     @property
     def running(self) -> bool:
         """Whether concurrent calls are under way, or what a thread has yielded is being sent."""
-        return bool(self._running) or (self._handover is not None and self._handover.sending)
-
-    def run_in(self, task: asyncio.Task[Any] | None) -> bool:
-        """Whether a task is one in which a concurrent call runs."""
-        return task in self._running
-
-    @property
-    def in_threads(self) -> bool:
-        """Whether the runner is called in threads, which no cancellation ends."""
-        return bool(self._threads)
+        return bool(self._node.calls) or (self._handover is not None and self._handover.sending)
 
     async def join(self) -> None:
         """Waits for the calls that are still running. Cancelled, or after a failure: cancels them.
@@ -458,15 +461,15 @@ class Calls:
             BaseException: what the first failed call raised.
         """
         self._consuming = None
-        while self._running and self._failed is None:
-            await asyncio.wait(list(self._running), return_when=asyncio.FIRST_COMPLETED)
+        while self._node.calls and self._failed is None:
+            await asyncio.wait(list(self._node.calls), return_when=asyncio.FIRST_COMPLETED)
         if self._failed is not None:
             raise self._failed
 
     async def abandon(self) -> None:
         """Cancels the calls that are still running, and waits for their ends."""
         self._consuming = None
-        running = list(self._running)
+        running = list(self._node.calls)
         for task in running:
             task.cancel()
         if running:

@@ -12,10 +12,9 @@ that writers refill while the rest is worked on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
 from ..channel.base import Reader
 from ..channel.local import LocalChannel
@@ -23,59 +22,41 @@ from ..channel.meeting import Came, Meeting
 from ..channel.turns import SLICE_S, turns
 from ..errors import CascataError
 from ..model import MISSING
+from .failures import Failures
+from .live_calls.lineage import Lineage
 from .live_calls.paths import ports_on_the_way
+from .node_state import NodeState, batch_size
+from .ports.outport import Send
+from .ports.stream import Stream
+from .runner_calls import Calls
 
-if TYPE_CHECKING:
-    from .live_calls.lineage import Lineage
-    from .node import Node
-    from .runner_calls import Calls, Send
-
-__all__ = ["BATCH_S", "run_once", "run_triggers", "starve"]
-
-PUBLISH_S: Final = 0.001
-"""Who waits often publishes its counts no more often than this. The worker does so now and then, too."""
-
-BATCH_S: Final = 0.0001
-"""A batch is cut to about this many seconds of work: what it took is told to the writers after it."""
+__all__ = ["run_once", "run_triggers"]
 
 
-async def run_once(node: Node, calls: Calls) -> None:
-    """Calls the runner of a node without triggers."""
+async def run_once(node: NodeState, calls: Calls, streams: Mapping[str, Stream]) -> None:
+    """Calls the runner of a node without triggers.
+
+    Args:
+        node: it.
+        calls: makes the call.
+        streams: the in-ports that the runner reads itself.
+    """
     call, give = calls.caller((), ())
     began = perf_counter()
     try:
-        with _looping(node):
+        with node.looping():
             value = await call()
             if value is not None:
                 await give(value)
     except BaseException as error:
         # Nobody knows where in its streams a runner could go on: it is not skipped, and where it is routed, it ends.
-        await go_on(node, error, node.last_read(), skip=not node.streams)
+        last_read = {port: stream.last for port, stream in streams.items() if stream.last is not MISSING}
+        await calls.failures.go_on(error, last_read, skip=not streams)
     finally:
         node.in_hand_s += perf_counter() - began
 
 
-async def go_on(node: Node, error: BaseException, items: Mapping[str, Any], *, skip: bool = True) -> None:
-    """Returns when the run goes on without the items that failed.
-
-    Args:
-        node: whose runner raised.
-        error: what it raised.
-        items: those in hand, by port.
-        skip: whether `on_error="skip"` is for them.
-
-    Raises:
-        BaseException: the error again, with the items noted; or the node was cancelled meanwhile.
-    """
-    if node.in_hand is not None:
-        raise error  # a call at its side has failed before
-    if not await node.failures.take(error, items, skip=skip):
-        node.in_hand = items
-        node.failures.count(error, items)
-        raise error
-
-
-def run_triggers(node: Node, calls: Calls) -> Coroutine[Any, Any, None]:
+def run_triggers(node: NodeState, calls: Calls) -> Coroutine[Any, Any, None]:
     """Runs the node until its trigger groups have ended.
 
     What is awaited is the loop itself: each coroutine around it costs at every wait.
@@ -84,83 +65,48 @@ def run_triggers(node: Node, calls: Calls) -> Coroutine[Any, Any, None]:
     if len(spec.triggers) == 1 and not spec.sampled:
         (ports,) = spec.triggers
         call, give = calls.caller(ports, ports)
-        if node.journal is not None and not calls.concurrent:
-            call = node.journal.keeping(ports, call, give)
-        return _run_group(node, ports, call, give, None)
+        if calls.journal is not None and not calls.concurrent:
+            call = calls.journal.keeping(ports, call, give)
+        return _run_group(node, calls, ports, call, give, None)
     return _Sampling(node, calls).run()
 
 
 def _run_group(
-    node: Node, ports: tuple[str, ...], call: Callable[..., Awaitable[Any]], give: Send, lock: asyncio.Lock | None
+    node: NodeState,
+    calls: Calls,
+    ports: tuple[str, ...],
+    call: Callable[..., Awaitable[Any]],
+    give: Send,
+    lock: asyncio.Lock | None,
 ) -> Coroutine[Any, Any, None]:
     lineage = node.host.lineage
+    failures = calls.failures
     zips = (
         lineage is not None
         and len(ports) > 1
-        and node.journal is None
+        and calls.journal is None
         and len(ports_on_the_way(node.spec, lineage.way, ports)) == len(ports)
     )
     if node.takes_with_others and not zips:  # else the edges of each partner are noted when it comes
-        call = node.failures.noting(ports, call)
+        call = failures.noting(ports, call)
     if lineage is not None:
-        call = lineage.calling(node, ports, call, give)
+        call = lineage.calling(node, ports, call, give, failures.go_on)
         if zips:
-            return _Zip(node, ports, call, give, lineage, lock or asyncio.Lock()).run()
+            return _Zip(node, failures, ports, call, give, lineage, lock or asyncio.Lock()).run()
     if len(ports) == 1:
-        return _run_single(node, ports[0], node.readers[ports[0]], call, give, lock)
-    return _run_zipped(node, ports, [node.readers[port] for port in ports], call, give, lock)
-
-
-@contextmanager
-def _looping(node: Node) -> Iterator[None]:
-    """The running task is one in which the node works."""
-    task = asyncio.current_task()
-    node.loops += 1
-    node.tasks.add(task)
-    try:
-        yield
-    finally:
-        node.loops -= 1
-        node.tasks.discard(task)
-
-
-async def starve(node: Node, reader: Reader, port: str, *, rests: bool = True) -> bool:
-    """Waits for items, on the account of the node's idle time.
-
-    Args:
-        node: whose loop waits.
-        reader: what it waits for.
-        port: its in-port.
-        rests: whether only an item can end this wait.
-    """
-    for flush in node.flushes:
-        flush()  # what was sent shall not wait for the turn of the loop in which this node will wait
-    if node.losses.forgot:
-        node.losses.goes_on()
-    began = perf_counter()
-    if began - node.published > PUBLISH_S:
-        node.publish()
-    node.doing = node.starving[port]
-    if rests:
-        node.waits.append(port)
-        node.rested()
-    try:
-        return await reader.wait()
-    finally:
-        if rests:
-            node.waits.remove(port)
-        node.starved_s += perf_counter() - began
-        node.doing = "working"
+        return _run_single(node, failures, ports[0], call, give, lock)
+    return _run_zipped(node, failures, ports, call, give, lock)
 
 
 async def _run_single(
-    node: Node,
+    node: NodeState,
+    failures: Failures,
     port: str,
-    reader: Reader,
     call: Callable[[Any], Awaitable[Any]],
     give: Send,
     lock: asyncio.Lock | None,
 ) -> None:
+    reader = node.readers[port]
     items = reader.items
     take = items.popleft
     release = reader.release
@@ -170,8 +116,8 @@ async def _run_single(
         most = max(1, most // 2)  # so that writers elsewhere refill while the rest is worked on
     batch = 1
     its = turns()
-    with _looping(node):
-        while items or await starve(node, reader, port):
+    with node.looping():
+        while items or await node.starve(reader, port):
             if lock is not None:
                 await lock.acquire()
             began = clock()
@@ -195,7 +141,7 @@ async def _run_single(
                         if not items:
                             break
             except BaseException as error:
-                await go_on(node, error, {port: item})
+                await failures.go_on(error, {port: item})
             finally:
                 taken -= left
                 node.received += taken
@@ -206,29 +152,28 @@ async def _run_single(
                     lock.release()
             each = (ended - began) / (taken or 1)
             reader.worked(each)
-            batch = most if each * most < BATCH_S else int(BATCH_S / each) or 1
+            batch = batch_size(each, most)
             if ended - its.turned > SLICE_S:
-                node.publish()
-                await asyncio.sleep(0)
-                its.turned = clock()
+                await node.turn()
 
 
 async def _run_zipped(
-    node: Node,
+    node: NodeState,
+    failures: Failures,
     ports: tuple[str, ...],
-    readers: Sequence[Reader],
     call: Callable[..., Awaitable[Any]],
     give: Send,
     lock: asyncio.Lock | None,
 ) -> None:
+    readers = [node.readers[port] for port in ports]
     clock = perf_counter
     most = max(1, min(node.spec.inputs[port].port.capacity for port in ports) // 2)
     batch = 1
     its = turns()
-    with _looping(node):
+    with node.looping():
         while True:
             for reader, port in zip(readers, ports, strict=True):
-                if not reader.items and not await starve(node, reader, port):
+                if not reader.items and not await node.starve(reader, port):
                     return
             ready = min(len(reader.items) for reader in readers)
             if not ready:
@@ -248,7 +193,7 @@ async def _run_zipped(
                     if value is not None:
                         await give(value)
             except BaseException as error:
-                await go_on(node, error, dict(zip(ports, values, strict=False)))
+                await failures.go_on(error, dict(zip(ports, values, strict=False)))
             finally:
                 taken -= left
                 node.received += taken * len(readers)
@@ -261,11 +206,9 @@ async def _run_zipped(
             each = (ended - began) / (taken or 1)
             for reader in readers:
                 reader.worked(each)
-            batch = most if each * most < BATCH_S else int(BATCH_S / each) or 1
+            batch = batch_size(each, most)
             if ended - its.turned > SLICE_S:
-                node.publish()
-                await asyncio.sleep(0)
-                its.turned = clock()
+                await node.turn()
 
 
 class _Zip:
@@ -275,6 +218,7 @@ class _Zip:
 
     Args:
         node: whose group it is.
+        failures: of the node.
         ports: of the group; items of calls can come to each.
         call: makes a call of the runner.
         give: sends what that returns.
@@ -284,7 +228,8 @@ class _Zip:
 
     def __init__(
         self,
-        node: Node,
+        node: NodeState,
+        failures: Failures,
         ports: tuple[str, ...],
         call: Callable[..., Awaitable[Any]],
         give: Send,
@@ -292,6 +237,7 @@ class _Zip:
         alone: asyncio.Lock,
     ) -> None:
         self._node = node
+        self._failures = failures
         self._ports = ports
         self._call = call
         self._give = give
@@ -329,17 +275,15 @@ class _Zip:
         most = self._node.spec.inputs[port].port.capacity
         its = turns()
         try:
-            with _looping(self._node):
-                while reader.items or await starve(self._node, reader, port):
+            with self._node.looping():
+                while reader.items or await self._node.starve(reader, port):
                     item = reader.items.popleft()
                     came = (item, reader.last_edges())
                     reader.release()
                     self._node.received += 1
                     await self._take(port, came, most)
                     if perf_counter() - its.turned > SLICE_S:
-                        self._node.publish()
-                        await asyncio.sleep(0)
-                        its.turned = perf_counter()
+                        await self._node.turn()
         except BaseException as error:
             return error
         self._ended.add(port)
@@ -367,26 +311,22 @@ class _Zip:
         while not calls and self._meeting.waiting(port) >= most:
             self._room.clear()
             parked = -1 - self._ports.index(port)
-            self._node.parked.add(parked)
-            self._node.rested()
-            try:
+            with self._node.waiting_for_a_loop(parked):
                 await self._room.wait()
-            finally:
-                self._node.parked.discard(parked)
 
     async def _make(self, met: Sequence[Came]) -> None:
         node = self._node
         items = [item for item, _ in met]
         began = perf_counter()
-        node.failures.note([edges for _, edges in met])
+        self._failures.note([edges for _, edges in met])
         try:
             value = await self._call(*items)
             if value is not None:
                 await self._give(value)
         except BaseException as error:
-            await go_on(node, error, dict(zip(self._ports, items, strict=True)))
+            await self._failures.go_on(error, dict(zip(self._ports, items, strict=True)))
         finally:
-            node.failures.note(None)
+            self._failures.note(None)
             node.in_hand_s += perf_counter() - began
 
     def _look(self) -> None:
@@ -410,7 +350,7 @@ class _Sampling:
     (before there was one: the port's default, or None).
     """
 
-    def __init__(self, node: Node, calls: Calls) -> None:
+    def __init__(self, node: NodeState, calls: Calls) -> None:
         self._node = node
         self._calls = calls
         self._lock = asyncio.Lock()
@@ -478,4 +418,4 @@ class _Sampling:
             self._latest.update(zip(ports, items, strict=True))
             return await call(*items, *(self._latest[name] for name in others))
 
-        await _run_group(self._node, ports, run, give, self._lock)
+        await _run_group(self._node, self._calls, ports, run, give, self._lock)

@@ -1,35 +1,35 @@
-"""The nodes of one worker in one event loop: wires them, runs them, and tells what happens.
+"""The nodes of one worker in one event loop: makes them, runs them, and tells what happens.
 
-GraphSpec + node names ──> local channels here, crossing ones from the transport ──> a task per node
+Worker ── Wiring ──> ends of channels ──> Node, a task for each ── Events ──> supervisor
+  ├────── IdleWatch ── nothing moves here ────────────────────────^
+  └────── CyclePart ── a cycle rests here ────────────────────────^
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any, Final, Protocol
 
 from .. import log
-from ..channel.base import Reader, Writer
-from ..channel.batch import BatchReader
-from ..channel.given import CheckedItems, Guard, bare
-from ..channel.line import BEGINNING_TURNS
-from ..channel.local import LocalChannel
-from ..channel.merge import MergedReader
-from ..channel.unawaited import Forgotten, Unawaited
+from ..channel.given import Guard, bare
+from ..channel.unawaited import Unawaited
 from ..errors import ComponentError, SerializationError, bounded_repr
-from ..model import MISSING, ChannelSpec, CycleSpec, EdgeSpec, GraphSpec, NodeSpec
+from ..model import GraphSpec
 from ..observe.board import Board
-from ..records import dataclass
 from .deadlines import Deadlines
-from .idle import IdleReport, IdleWatch, Rest
+from .idle import IdleReport, Rest
+from .idle_watch import IdleWatch, UserTasks, idle_report
 from .live_calls.lineage import Lineage
 from .node import Node
+from .node_state import Phase
 from .ports.sources import beginnings, is_fed
 from .restart import Life, NodeJournal
+from .wiring import Links, Wiring
+from .worker_cycles import CyclePart
 
 __all__ = ["SWITCH_S", "Events", "Links", "Refused", "Worker"]
 
@@ -42,16 +42,6 @@ _RECANCEL_S: Final = 0.25
 
 Refused = Callable[[SerializationError, Sequence[str], Any], None]
 """Is told of an item that cannot cross: the error, the nodes whose failure it is, and the item."""
-
-
-class Links(Protocol):
-    """Makes the ends of channels that cross a process border."""
-
-    def reader(self, channel: ChannelSpec, users: int) -> Reader:
-        """The receiving end for this worker, taken from by `users` nodes."""
-
-    def writer(self, edge: EdgeSpec, forgotten: Forgotten) -> Writer:
-        """The sending end of an edge."""
 
 
 class Events(Protocol):
@@ -86,24 +76,6 @@ class Events(Protocol):
 
     def cycle_unread(self, cycle: int) -> None:
         """Nobody reads any more what the part of a cycle that runs here sends to other nodes; it sent to some."""
-
-
-@dataclass(slots=True)
-class _Part:
-    """The nodes of a cycle that run here."""
-
-    number: int
-    spec: CycleSpec
-    nodes: list[Node]
-    outward: list[Writer]
-    """By which they send to other nodes."""
-    fed: bool
-    """Whether other nodes send to it."""
-    looking: bool = False
-    turns: int = 0
-    """Of the loop that tasks had to begin with a `send` that was made for them."""
-    ended: bool = False
-    unread: bool = False
 
 
 class Worker:
@@ -149,114 +121,64 @@ class Worker:
         self.deadlines = Deadlines(grace, events.overdue)
         self.cancelling = False
         self.lineage = Lineage(events.returned, events.call_failed, spec) if calls else None
-        self._debug = debug
         self.watch: IdleWatch | None = None
         self.raised: Counter[int] = Counter()
         self._spec = spec
-        self._crossing = crossing
-        self._links = links
         self._events = events
+        self._debug = debug
         self._again: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._over = False
-        self._tasks: dict[asyncio.Task[None], Node] = {}
-        here = frozenset(names)
-        self._readers: dict[int, Reader] = {}
-        self._open: Counter[int] = Counter()  # channel -> nodes here that still read it
-        for channel in spec.channels:
-            users = sum(reader.node in here for reader in channel.readers)
-            if users:
-                self._open[channel.id] = users
-                self._readers[channel.id] = self._reader(channel, users)
-        rows = {name: row for row, name in enumerate(spec.nodes)}
-        self.writers: dict[int, Writer] = {}
-        self.nodes = [self._node(spec.nodes[name], rows[name]) for name in names]
-        self._beginnings = [node for node in self.nodes if node.name in beginnings(spec)]
         self._draining = False
+        self._user_tasks: UserTasks | None = None
+        self._tasks: dict[asyncio.Task[None], Node] = {}
+        self._nodes: dict[str, Node] = {}
+        self._wiring = Wiring(spec, names, crossing, links, self._forgotten, debug=debug)
+        rows = {name: row for row, name in enumerate(spec.nodes)}
+        for name in names:
+            ends = self._wiring.ends_of(spec.nodes[name], partial(self._rested, name))
+            self._nodes[name] = Node(
+                spec.nodes[name],
+                rows[name],
+                ends.readers,
+                ends.writers,
+                self,
+                takes_with_others=ends.takes_with_others,
+            )
+        self.nodes = list(self._nodes.values())
+        self._beginnings = [self._nodes[name] for name in beginnings(spec) if name in self._nodes]
         self._cycles = [
-            _Part(
-                number,
+            CyclePart(
                 cycle,
                 [node for node in self.nodes if node.name in cycle.nodes],
-                [self.writers[edge] for edge in sorted(cycle.outward & self.writers.keys())],
-                is_fed(spec, cycle),
+                self._wiring,
+                fed=is_fed(spec, cycle),
+                somebody_may_send=self._somebody_may_send,
+                rests=partial(events.cycle_rests, number),
+                unread=partial(events.cycle_unread, number),
             )
             for number, cycle in enumerate(spec.cycles)
         ]
-        for part in self._cycles:
-            for node in part.nodes:
-                node.rested = functools.partial(self._look_later, part)
         if life is not None:
             for node in self.nodes:
                 node.journal = self._journal(node, life)
-                node.silent = life.death is not None
 
-    # -- wiring
-
-    def _reader(self, channel: ChannelSpec, users: int) -> Reader:
-        if channel.id in self._crossing:
-            assert self._links is not None  # a plan with crossing channels comes with links
-            return self._links.reader(channel, users)
-        local = LocalChannel(channel.capacity, users)
-        if self._debug:
-            local.items = CheckedItems()
-        return local
-
-    def _end(self, channel: int) -> Reader:
-        reader = self._readers[channel]
-        batch = self._spec.edges[self._spec.channels[channel].edges[0]].batch  # one for all edges of a channel
-        return reader if batch is None else BatchReader(reader, None if batch == "all" else batch)
-
-    def batches(self, channel: int) -> bool:
-        return self._spec.edges[self._spec.channels[channel].edges[0]].batch is not None
-
-    def _writer(self, edge: EdgeSpec) -> Writer:
-        def forgotten(those: Unawaited | None = None) -> None:  # the writers of a node are made before it is
-            for node in self.nodes:
-                if node.name == edge.source.node:
-                    node.losses.forget(edge.source.port, those)
-
-        writer: Writer
-        if edge.channel in self._crossing:
-            assert self._links is not None
-            writer = self._links.writer(edge, forgotten)
-        else:
-            channel = self._readers[edge.channel]
-            assert isinstance(channel, LocalChannel)
-            writer = channel.writer(edge.id, forgotten)
-        self.writers[edge.id] = writer
-        return writer
-
-    def _node(self, spec: NodeSpec, row: int) -> Node:
-        readers: dict[str, Reader] = {}
-        node: Node | None = None
-
-        def rested() -> None:
-            if node is not None:
-                node.rested()
-
-        for port, given in spec.inputs.items():
-            if given.channels:
-                behind = [self._end(channel) for channel in given.channels]
-                seed = [] if given.seed is MISSING else [given.seed]
-                readers[port] = behind[0] if len(behind) == 1 and not seed else MergedReader(behind, seed, rested)
-        writers = {
-            port: [self._writer(self._spec.edges[edge]) for edge in output.edges]
-            for port, output in spec.outputs.items()
-        }
-        channels = (self._spec.channels[each] for given in spec.inputs.values() for each in given.channels)
-        with_others = any(self._open[each.id] > 1 and len(each.edges) > 1 for each in channels)
-        node = Node(spec, row, readers, writers, self, takes_with_others=with_others)
-        return node
+    def _rested(self, name: str) -> None:
+        self._nodes[name].state.rested()
 
     def _journal(self, node: Node, life: Life) -> NodeJournal:
-        given = {port: each.channels for port, each in node.spec.inputs.items() if each.channels}
-        edges = {port: self._spec.edges[self._spec.channels[each[0]].edges[0]] for port, each in given.items()}
+        given = {port: each.channels for port, each in node.state.spec.inputs.items() if each.channels}
+        wiring = self._wiring
         # The links of such a worker make such readers and writers.
-        readers: Any = {port: [self._readers[each] for each in channels] for port, channels in given.items()}
-        writers: Any = [*self.writers.values()]
-        batched = frozenset(port for port, edge in edges.items() if edge.batch is not None)
-        return NodeJournal(node, readers, writers, batched, life.death)
+        readers: Any = {port: [wiring.readers[each] for each in channels] for port, channels in given.items()}
+        writers: Any = [*wiring.writers.values()]
+        batched = frozenset(port for port, channels in given.items() if wiring.batches(channels[0]))
+        return NodeJournal(node.state, node.failures, readers, writers, batched, life.death)
+
+    # -- what nodes ask
+
+    def batches(self, channel: int) -> bool:
+        return self._wiring.batches(channel)
 
     # -- running
 
@@ -265,7 +187,10 @@ class Worker:
 
         Cancelled: cancels the nodes and waits for them.
         """
-        watch = self.watch = IdleWatch(self, self._events.idle)
+        self._user_tasks = UserTasks(self.node_of)
+        report = partial(idle_report, self.nodes, self._wiring, self._somebody_may_send)
+        self.board.set_beat(self.index)
+        watch = self.watch = IdleWatch(self._look, report, self._events.idle)
         for node in self.nodes:
             self._tasks[asyncio.ensure_future(self._run_node(node))] = node
         try:
@@ -300,20 +225,11 @@ class Worker:
         self._ended(node)
 
     def _ended(self, node: Node) -> None:
-        crossing = self._crossing
-        done = [
-            edge
-            for output in node.spec.outputs.values()
-            for edge in output.edges
-            if self._spec.edges[edge].channel in crossing
-        ]
-        if done:
-            self._events.writers_done(done)
-        for given in node.spec.inputs.values():
-            for channel in given.channels:
-                self._open[channel] -= 1
-                if not self._open[channel] and channel in crossing:
-                    self._events.reader_done(channel)
+        edges, channels = self._wiring.ended(node.state.spec)
+        if edges:
+            self._events.writers_done(edges)
+        for channel in channels:
+            self._events.reader_done(channel)
         if self._draining and node in self._beginnings:
             self._look_at_sources()
 
@@ -321,73 +237,23 @@ class Worker:
         if all(node.has_ended for node in self._beginnings):
             self._events.sources_ended()
 
-    # -- cycles
+    # -- now and then
 
-    def _look_later(self, part: _Part) -> None:
-        """Looks whether a part of a cycle rests, when those have run that were woken just now."""
-        if not part.looking:
-            part.looking = True
-            asyncio.get_running_loop().call_soon(self._look, part)
-
-    def look_at_cycles(self) -> None:
-        """Looks again at cycles: a task may have ended that could have sent, and a reader that was the last."""
+    def _look(self) -> None:
+        """Looks at what nobody tells of."""
+        self.board.set_beat(self.index)
+        for node in self.nodes:
+            if not node.has_ended:
+                node.state.publish()  # it waits, and waited too often to write its counts each time
         for part in self._cycles:
-            if part.nodes:
-                self._look(part)
-            if part.outward and not part.unread and all(writer.closed for writer in part.outward):
-                part.unread = True
-                self._events.cycle_unread(part.number)
+            part.look()
+        for node in self.nodes:
+            if not node.has_ended:
+                node.stop.look()
 
-    def _look(self, part: _Part) -> None:
-        part.looking = False
-        if part.ended or not all(node.rests for node in part.nodes):
-            part.turns = 0
-            return
-        if part.turns < BEGINNING_TURNS and any(node.may_begin_to_send for node in part.nodes):
-            part.turns += 1
-            self._look_later(part)
-            return
-        part.turns = 0
-        if self.watch is not None and self.watch.somebody_may_send():
-            return
-        sent: dict[int, int] = {}
-        received: dict[int, int] = {}
-        awaited: set[int] = set()
-        turned = fed_still = False
-        for node in part.nodes:
-            for channel in node.awaits:
-                if channel not in part.spec.channels and not self._readers[channel].ended:
-                    return  # something can still enter
-            awaited |= self.crossing_edges(node.awaits & part.spec.channels)
-            for fed in node.spec.inputs.values():
-                turned = turned or fed.seed is not MISSING
-                for channel in fed.channels:
-                    outside = channel not in part.spec.channels and not node.has_ended
-                    fed_still = fed_still or (outside and not self._readers[channel].ended)
-                for channel in self._crossing.intersection(fed.channels) & part.spec.channels:
-                    received.update(self._readers[channel].received())
-            for output in node.spec.outputs.values():
-                for edge in output.edges:
-                    channel = self._spec.edges[edge].channel
-                    if channel in part.spec.channels:
-                        turned = turned or self.writers[edge].sent > 0
-                        if channel in self._crossing:
-                            sent[edge] = self.writers[edge].sent
-        self._events.cycle_rests(part.number, Rest(sent, received, frozenset(awaited), turned, fed_still))
-
-    def end_cycle(self, cycle: int) -> None:
-        """Ends the channels of a cycle in which nothing can move any more; those that cross are ended elsewhere."""
-        part = self._cycles[cycle]
-        part.ended = True
-        for channel in part.spec.channels - self._crossing:
-            reader = self._readers.get(channel)
-            if isinstance(reader, LocalChannel):
-                reader.finish()
-
-    def stop_cycle(self, cycle: int) -> None:
-        """Stops the nodes of a cycle: nobody reads any more what leaves it."""
-        for node in self._cycles[cycle].nodes:
-            node.stop()
+    def _somebody_may_send(self) -> bool:
+        """Whether a task that is no node's may send."""
+        return not self.at_caller and self._user_tasks is not None and self._user_tasks.may_send()
 
     # -- items that are changed after they were sent
 
@@ -395,10 +261,10 @@ class Worker:
         if not self._debug:
             return None
         given = self._spec.nodes[node].outputs.get(port)
-        edges = [] if given is None else [self._spec.edges[edge] for edge in given.edges]
+        edges = () if given is None else given.edges
         return Guard(
-            functools.partial(self._changed, node, port),
-            keeps=bool(edges) and all(edge.channel in self._crossing for edge in edges),
+            partial(self._changed, node, port),
+            keeps=bool(edges) and all(self._wiring.crosses(edge) for edge in edges),
         )
 
     def _changed(self, node: str, port: str, item: Any) -> None:
@@ -417,47 +283,26 @@ class Worker:
         )
         self.cancel()
 
-    # -- for the idle watch
-
-    def look_at_sends(self) -> None:
-        """Ends sends that wait for something else than room, of nodes whose readers have ended."""
-        for node in self.nodes:
-            if not node.has_ended:
-                node.look()
-
-    def channel_of(self, edge: int) -> int:
-        return self._spec.edges[edge].channel
-
-    def crosses(self, edge: int) -> bool:
-        return self._spec.edges[edge].channel in self._crossing
-
-    def crossing_edges(self, channels: Iterable[int]) -> set[int]:
-        """The edges of those of the channels that cross."""
-        return {edge for each in self._crossing.intersection(channels) for edge in self._spec.channels[each].edges}
-
-    def crossing_readers(self) -> list[Reader]:
-        return [reader for channel, reader in self._readers.items() if channel in self._crossing]
-
-    def publish_ends(self) -> None:
-        """Writes the counts of sources and sinks on the board: they have no loop of their own that would."""
-        for node in self.nodes:
-            if node.end is not None and not node.has_ended:
-                node.publish()
+    # -- from outside
 
     def grow(self, channel: int, extra: int) -> None:
         """Gives a local channel room for more items."""
-        reader = self._readers.get(channel)
-        if isinstance(reader, LocalChannel):
-            reader.grow(extra)
+        self._wiring.grow(channel, extra)
 
-    # -- from outside
+    def end_cycle(self, cycle: int) -> None:
+        """Ends the channels of a cycle in which nothing can move any more; those that cross are ended elsewhere."""
+        self._cycles[cycle].end()
+
+    def stop_cycle(self, cycle: int) -> None:
+        """Stops the nodes of a cycle: nobody reads any more what leaves it."""
+        self._cycles[cycle].stop()
 
     def drain(self) -> None:
         """Sources end at their next send; what they sent runs on to its end. Who awaits the stop is told."""
         self._draining = True
         for node in self.nodes:
-            if node.is_source or node.stopping is not None:
-                node.drain()
+            if node.is_source or node.stop.event is not None:
+                node.stop.drain()
         self._look_at_sources()
 
     def end_sources(self) -> None:
@@ -465,25 +310,25 @@ class Worker:
 
         In a cycle that nothing feeds each node ends at its next send.
         """
-        if not all(node.has_begun for node in self._tasks.values()):
+        if any(node.state.phase is Phase.NOT_BEGUN for node in self._tasks.values()):
             asyncio.get_running_loop().call_soon(self.end_sources)  # one that has not begun could not tell of its end
             return
         for task, node in self._tasks.items():
-            if node.is_source and not task.done() and node.interrupt():
+            if node.is_source and not task.done() and node.stop.interrupt():
                 task.cancel()
         for part in self._cycles:
             for node in part.nodes if not part.fed else ():
-                node.drain()
+                node.stop.drain()
 
     def cancel(self) -> None:
         """Cancels every node that is not undoing its state, and again after a while those that resisted."""
         self.cancelling = True
         running = [task for task in self._tasks if not task.done()]
         for node in self.nodes:
-            if node.stopping is not None:
-                node.stopping.set()  # a thread that looks at it now and then cannot be told otherwise
+            if node.stop.event is not None:
+                node.stop.event.set()  # a thread that looks at it now and then cannot be told otherwise
         for task in running:
-            if not self._tasks[task].undoing:
+            if self._tasks[task].state.phase is not Phase.UNDOING:
                 task.cancel()
         if self._again is not None:
             self._again.cancel()
@@ -525,17 +370,15 @@ class Worker:
         self._events.failed(error)
         self.cancel()
 
-    def publish(self) -> None:
-        """Writes the counts of nodes that wait, and waited too often to write them each time."""
-        for node in self.nodes:
-            if not node.has_ended:
-                node.publish()
-
     # -- what a component loses by a fault of its own code
 
-    def lost(self, node: Node) -> None:
+    def _forgotten(self, node: str, port: str, those: Unawaited | None) -> None:
+        if node in self._nodes:  # its writers are made before it is
+            self._nodes[node].state.losses.forget(port, those)
+
+    def lost(self, node: str) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody is there any more who could be told
-            self._loop.call_soon_threadsafe(self._fail_for_losses, node)
+            self._loop.call_soon_threadsafe(self._fail_for_losses, self._nodes[node])
 
     def _fail_for_losses(self, node: Node) -> None:
         error = node.loss()
@@ -558,12 +401,4 @@ class Worker:
 
     def doing(self) -> str:
         """What each node is doing, in words."""
-        return "; ".join(f"{node.name}: {self._doing(node)}" for node in self.nodes) or "nothing"
-
-    @staticmethod
-    def _doing(node: Node) -> str:
-        waits = node.waits_for_turns
-        if not waits:
-            return node.doing
-        calls = "a call waits for its turn" if waits == 1 else f"{waits} calls wait for their turn"
-        return f"{node.doing} ({calls} to send: those before have not ended)"
+        return "; ".join(f"{node.name}: {node.doing}" for node in self.nodes) or "nothing"

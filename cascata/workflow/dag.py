@@ -13,20 +13,21 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 
 from ..dsl import Graph
 from ..dsl.draft import RESERVED_NODE_NAMES
 from ..dsl.operators import is_whole
 from ..errors import CascataError, DefinitionError, SerializationError
 from ..live import Source
+from ..options import RunKwargs
 from ..plan.partition import available_cpus
 from ..records import dataclass
 from .batches import BatchMessage
 from .nodes import BATCHES, RESULTS, WORK, join_class, sink_class, task_class
 from .session import Session
 from .streaming import Way, stream_through
-from .task import Task
+from .task_base import TaskBase
 
 if TYPE_CHECKING:
     from ..observe.report import RunReport
@@ -125,7 +126,7 @@ class DAG:
 
     def add(
         self,
-        task: Task,
+        task: TaskBase,
         *,
         inputs: NodeHandle | Iterable[NodeHandle],
         task_kwargs: Mapping[str, Any] | None = None,
@@ -175,7 +176,7 @@ class DAG:
 
     def _add_task(
         self,
-        task: Task,
+        task: TaskBase,
         inputs: tuple[str, ...],
         *,
         task_kwargs: Mapping[str, Any] | None,
@@ -276,7 +277,7 @@ class DAG:
 
     # ---- running
 
-    def start(self, **options: Any) -> None:
+    def start(self, **options: Unpack[RunKwargs]) -> None:
         """Starts the workers, which stay until `stop`, and returns when they are ready.
 
         Args:
@@ -291,16 +292,17 @@ class DAG:
             raise DefinitionError("dag.start: the DAG is running already. Stop it first, with dag.stop().")
         if not self._sources:
             raise DefinitionError("dag.start: the DAG has no source. Add one with dag.add_source().")
+        given: dict[str, Any] = {**options}
         for name, only in _REFUSED.items():
-            if options.get(name, only) != only:
+            if given.get(name, only) != only:
                 raise DefinitionError(
-                    f"dag.start: {name}={options[name]!r} would lose batches, and those that wait for them would wait "
+                    f"dag.start: {name}={given[name]!r} would lose batches, and those that wait for them would wait "
                     f"for ever. Catch in `do` what a task can go on after."
                 )
         if self._max_cores is not None:
-            asked = options.get("num_workers")
+            asked = given.get("num_workers")
             if asked is None:
-                options["num_workers"] = min(self._max_cores, available_cpus())
+                given["num_workers"] = min(self._max_cores, available_cpus())
             elif is_whole(asked, self._max_cores + 1):
                 raise DefinitionError(f"dag.start: num_workers={asked} is more than the max_cores={self._max_cores}.")
         graph = self.graph.copy()
@@ -309,7 +311,7 @@ class DAG:
         for name in self._leaves():
             sinks.append(_end_of(name))
             self._connect_sink(graph, name, sinks[-1], self._queue_size)
-        session = Session(graph, [queue.name for queue in self._sources], sinks, options)
+        session = Session(graph, [queue.name for queue in self._sources], sinks, given)
         try:
             session.start()
         except SerializationError as error:
@@ -495,7 +497,7 @@ def _end_of(name: str) -> str:
 
 
 def _check_task(task: object) -> None:
-    if not isinstance(task, Task):
+    if not isinstance(task, TaskBase):
         hint = f"write `{task.__name__}()`" if isinstance(task, type) else "derive its class from Task"
         raise DefinitionError(f"dag.add: {task!r} is no instance of a Task: {hint}.")
 

@@ -15,13 +15,13 @@ from .nodes import Timed
 from .sizing import BatchSize
 
 if TYPE_CHECKING:
-    from .task import Task
+    from .task_base import TaskBase
 
 __all__ = ["run_map"]
 
 
 def run_map(
-    task: Task,
+    task: TaskBase,
     data: Iterable[Any],
     *,
     batch_size: int | None,
@@ -58,7 +58,7 @@ def run_map(
 
 
 def _results(
-    task: Task,
+    task: TaskBase,
     batches: Iterator[Any],
     sizer: BatchSize | None,
     workers: int,

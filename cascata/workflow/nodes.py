@@ -24,7 +24,7 @@ from .batches import Batch
 
 if TYPE_CHECKING:
     from ..dsl import State
-    from .task import Task
+    from .task_base import TaskBase
 
 __all__ = ["BATCHES", "RESULTS", "WORK", "Timed", "join_class", "sink_class", "task_class"]
 
@@ -79,7 +79,7 @@ class Work:
     def __init__(
         self,
         name: str,
-        task: Task,
+        task: TaskBase,
         kwargs: Mapping[str, Any],
         transform: Callable[[Any], Any] | None,
         align: Align | None,
@@ -124,7 +124,7 @@ class Work:
 def _working(
     *,
     name: str,
-    task: Task,
+    task: TaskBase,
     kwargs: Mapping[str, Any],
     transform: Callable[[Any], Any] | None,
     aligned: Sequence[str],
@@ -173,7 +173,7 @@ def _class(
     return make_class(ComponentType, spec)
 
 
-def task_class(task: Task, capacity: int, cpus: int) -> type[Component]:
+def task_class(task: TaskBase, capacity: int, cpus: int) -> type[Component]:
     """The component class for a task. Its state `work` takes the arguments of `work_args`.
 
     Args:

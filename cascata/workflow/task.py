@@ -1,15 +1,18 @@
-"""A task: what is done to each batch."""
+"""A task: what is done to each batch, and `map`, which does it to all data."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Unpack
+
+from ..options import Engine, MapKwargs
+from .mapping import run_map
+from .task_base import TaskBase
 
 __all__ = ["Task"]
 
 
-class Task(ABC):
+class Task(TaskBase):
     """Base of tasks. A subclass says in `do` what becomes of a batch.
 
         class SquareTask(Task):
@@ -20,35 +23,17 @@ class Task(ABC):
     expensive to make, or cannot travel (a model, a connection), is made in `setup`.
     """
 
-    @abstractmethod
-    def do(self, *args: Any, **kwargs: Any) -> Any:
-        """Works on one batch. May be an `async def`.
-
-        Args:
-            *args: the batch; with several inputs one argument for each, in the order of `inputs`.
-            **kwargs: `task_kwargs`.
-
-        Returns:
-            The batch for the tasks and sinks behind: of any type, and not necessarily as long.
-        """
-
-    def setup(self) -> None:  # noqa: B027  # to be overridden, or not
-        """Called in the worker before the first batch, once for each member of the node."""
-
-    def teardown(self) -> None:  # noqa: B027  # ...
-        """Called in the worker at the end, whatever ended it, once for each `setup` that succeeded."""
-
     def map(
         self,
         data: Iterable[Any],
         batch_size: int | None = None,
         num_workers: int | None = None,
-        engine: str = "processes",
+        engine: Engine = "processes",
         *,
         in_parallel: bool = True,
         task_kwargs: Mapping[str, Any] | None = None,
         prebatched: bool = False,
-        **options: Any,
+        **options: Unpack[MapKwargs],
     ) -> Iterator[Any]:
         """Does the task for all data, batch by batch.
 
@@ -74,8 +59,6 @@ class Task(ABC):
             ComponentError: `do` raised.
             CascataError: any other failure of the run.
         """
-        from .mapping import run_map
-
         return run_map(
             self,
             data,

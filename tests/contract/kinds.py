@@ -38,10 +38,8 @@ from cascata.transport.linux.sockets import (
 )
 from cascata.transport.tcp.broker_carrier import BrokerReceiver, BrokerSender
 from cascata.transport.tcp.handshake import new_secret
-from cascata.transport.tcp.ray_calls import Reach
 from cascata.transport.tcp.station import Address, Station
 from tests.contract.actors import Actor, Agent, Here, InProcess, InThread
-from tests.transport.by_calls import Calls, fetch_all
 from tests.transport.ends import generator, unexpected
 
 __all__ = ["END", "KINDS", "Kind", "Made"]
@@ -165,6 +163,12 @@ class EdgeReader(_Taking):
         if self.is_open:
             self.is_open = False
             self.reader.close()
+
+    async def close_and_wait(self) -> bool:
+        waiting = asyncio.ensure_future(self.reader.wait())
+        await asyncio.sleep(0)
+        await self.close()
+        return bool(await waiting or await self.reader.wait())
 
     async def end(self) -> None:
         await self.close()
@@ -375,8 +379,8 @@ class OnStation(Agent):
     async def address(self) -> Address:
         return self.station.address
 
-    async def open_station(self, addresses: dict[int, Address], reaches: dict[int, Reach] | None = None) -> None:
-        self.station.open(addresses, reaches)
+    async def open_station(self, addresses: dict[int, Address]) -> None:
+        self.station.open(addresses)
 
     async def settle(self) -> None:
         """What happens by itself needs other threads, and other processes."""
@@ -389,7 +393,7 @@ class BrokeredWriterAgent(OnStation, EdgeWriter):
     """A writer with a station. The home of its channel is worker 0."""
 
     def __init__(self, me: int, secret: bytes, edge: int, share: int, divided: bool, capacity: int) -> None:
-        self.station = Station(me, secret, lost=unexpected, refused=unexpected)
+        self.station = Station(me, secret, lost=unexpected, unreached=unexpected, refused=unexpected)
         self.station.knows({edge: 0}, {0})
         carrier = BrokerSender(self.station, edge, 0, 0, capacity, share=share)
         fill = carrier.fill if divided else None
@@ -404,7 +408,7 @@ class BrokeredReaderAgent(OnStation, EdgeReader):
     """A reader with a station. That of worker 0 is the home of the channel."""
 
     def __init__(self, me: int, secret: bytes, capacity: int, writers: dict[int, int], readers: int) -> None:
-        self.station = Station(me, secret, lost=unexpected, refused=unexpected)
+        self.station = Station(me, secret, lost=unexpected, unreached=unexpected, refused=unexpected)
         if me == 0:
             self.station.keep(0, capacity, writers, list(range(readers)))
         self.station.knows(dict.fromkeys(writers, 0), {0} if me else {*range(1, readers), *writers.values()})
@@ -441,40 +445,11 @@ class Brokered(Kind):
             for edge, worker in where.items()
         ]
         made.home = made.readers[0]
-        await self.connect((*made.readers, *made.writers))
-        return made
-
-    async def connect(self, actors: Sequence[Actor]) -> None:
-        """Has the stations find each other."""
+        actors = (*made.readers, *made.writers)
         addresses = {worker: await actor.do("address") for worker, actor in enumerate(actors)}
         for actor in actors:
             await actor.do("open_station", addresses)
-
-
-class ByCalls(Brokered):
-    """The same, but all stations are here and call each other. Calls overtake each other.
-
-    Args:
-        fetched: whether the last of the workers cannot be called, and fetches what is sent to it.
-    """
-
-    def __init__(self, *, fetched: bool) -> None:
-        super().__init__(Here)
-        self._fetched = fetched
-
-    async def connect(self, actors: Sequence[Actor]) -> None:
-        stations = [actor.agent.station for actor in actors if isinstance(actor, Here)]
-        last = stations[-1]
-        for station in stations:
-            callable_ = [each for each in stations if each is not station and not (self._fetched and each is last)]
-            reaches = {each.me: Calls(station.me, each) for each in callable_}
-            station.open({}, reaches)
-        if self._fetched:
-            for each in stations[:-1]:
-                fetch_all(last, each)
-        while not all(link.used for station in stations for link in station._links.values()):  # noqa: ASYNC110  # set by threads
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(SETTLING_S)  # until all of them fetch
+        return made
 
 
 def _crossing_writer(edge: int, share: int, capacity: int, send: Any, take: Any, give: Any) -> EdgeWriter:
@@ -648,8 +623,6 @@ def _kinds() -> dict[str, Kind]:
         "crossing, one loop": Crossing(Here),
         "crossing, threads": Crossing(InThread),
         "brokered, one loop": Brokered(Here),
-        "by calls, one loop": ByCalls(fetched=False),
-        "by calls, fetched": ByCalls(fetched=True),
         "ring, one loop": Ring(Here),
         "public, one loop": Public(Here),
         "public, threads": Public(InThread),

@@ -125,6 +125,11 @@ async def test_what_a_writer_gave_up_when_it_closed_is_room_for_the_others(edge_
         assert await channel.writers[1].do("put_until_full") == 7
 
 
+async def test_who_waits_at_a_closed_reader_is_told_that_nothing_comes(edge_kind: Kind) -> None:
+    async with edge_kind.made(2) as channel:
+        assert not await channel.reader.do("close_and_wait")
+
+
 async def test_close_refuses_putters_and_leaves_what_is_there(public_kind: Kind) -> None:
     async with public_kind.made(2, writers=2) as channel:
         await channel.writers[0].do("put_until_full")

@@ -532,7 +532,7 @@ def test_positional_only_parameters_are_refused() -> None:
 def test_an_unknown_option_is_named_with_the_nearest() -> None:
     with pytest.raises(DefinitionError, match=r"@component of keep: unknown option 'concurency'.*'concurrency'"):
 
-        @component(concurency=2)
+        @component(concurency=2)  # type: ignore[call-overload, untyped-decorator]  # that is the question
         async def keep(x: In[int]) -> None: ...
 
 

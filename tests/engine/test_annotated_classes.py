@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from tests.engine.conftest import Script
+from tests.programs import Script
 
 # A probe is called where the script runs and in a worker, and must give the same in both.
 PROBED: Final = """

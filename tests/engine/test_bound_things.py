@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from tests.engine import bound_things
-from tests.engine.conftest import Script, environment_with
+from tests.programs import Script, environment_with
 
 pytestmark = pytest.mark.timeout(120)  # the first test of the table makes all of it
 

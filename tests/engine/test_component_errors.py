@@ -16,6 +16,7 @@ import pytest
 from cascata import Graph, In, Out, State, component
 from cascata.errors import CascataError, ComponentError, RemoteError
 from tests.engine.parts import Count, Endless, Flag, KeepPair, Notes, Pass, keep
+from tests.speed import in_time
 
 Options = dict[str, Any]
 
@@ -116,7 +117,7 @@ def test_whatever_a_runner_raises_is_the_cause_of_a_component_error(engine: Opti
     began = time.monotonic()
     with pytest.raises(ComponentError) as caught:
         raising(kind, notes).run(**engine)
-    assert time.monotonic() - began < SOON_S
+    assert in_time(SOON_S, since=began)
     error = caught.value
     assert error.node == "raises"
     assert error.item == "5"
@@ -453,7 +454,7 @@ def test_a_failure_ends_everything_else_soon(engine: Options, notes: Notes, flag
     began = time.monotonic()
     with pytest.raises(ComponentError, match="first") as caught:
         graph.run(**engine)
-    assert time.monotonic() - began < SOON_S
+    assert in_time(SOON_S, since=began)
     assert caught.value.others == ()
 
 
@@ -481,4 +482,4 @@ def test_code_that_swallows_a_cancellation_is_cancelled_again(engine: Options, f
     began = time.monotonic()
     with pytest.raises(ComponentError, match="first"):
         graph.run(**engine)
-    assert time.monotonic() - began < SOON_S
+    assert in_time(SOON_S, since=began)

@@ -10,8 +10,9 @@ import pytest
 
 from cascata import Graph, In, Out, State, component
 from cascata.errors import CascataError, ComponentError
-from tests.engine.conftest import Script
+from tests.cells import matrix
 from tests.engine.parts import Count
+from tests.programs import Script
 
 Options = dict[str, Any]
 
@@ -205,7 +206,13 @@ LEAVES: Final = """
 
 @pytest.mark.parametrize(
     ("method", "transport"),
-    [*((method, "") for method in METHODS), ("forkserver", "portable"), ("spawn", "portable")],
+    [
+        ("forkserver", ""),
+        ("fork", ""),
+        ("spawn", "portable"),
+        matrix("spawn", ""),
+        matrix("forkserver", "portable"),
+    ],
 )
 def test_what_a_component_leaves_is_saved_and_what_the_program_has_is_left_to_it(
     script: Script, method: str, transport: str
@@ -252,10 +259,12 @@ SHARED: Final = """
 @pytest.mark.parametrize(
     ("package", "transport", "method"),
     [
-        *(("multiprocessing", "", method) for method in METHODS),
-        ("multiprocess", "", "forkserver"),
+        ("multiprocessing", "", "forkserver"),
         ("multiprocess", "", "spawn"),
         ("multiprocessing", "portable", "spawn"),
+        matrix("multiprocessing", "", "spawn"),
+        matrix("multiprocessing", "", "fork"),
+        matrix("multiprocess", "", "forkserver"),
     ],
 )
 def test_shared_memory_of_the_program_survives_the_workers_that_attach(

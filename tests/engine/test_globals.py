@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from tests.engine.conftest import Script
+from tests.programs import Script
 
 LOCKED: Final = """
 import socket, threading

@@ -8,11 +8,13 @@ from typing import Final
 
 import pytest
 
-from tests.engine.conftest import Script
+from tests.cells import other
+from tests.programs import Script
 
 METHODS: Final = ["fork", "forkserver", "spawn"]
 
 under_every_start_method = pytest.mark.parametrize("start_method", METHODS)
+under_start_methods = pytest.mark.parametrize("start_method", other(["forkserver"], "fork", "spawn"))
 
 TAIL: Final = """
 graph = Graph()
@@ -185,7 +187,7 @@ def test_every_kind_of_class_keeps_its_identity(script: Script, start_method: st
     assert lines == ["all"]
 
 
-@under_every_start_method
+@under_start_methods
 def test_a_class_that_only_another_function_reaches_keeps_its_identity(script: Script, start_method: str) -> None:
     lines = script.prints(
         program(
@@ -244,7 +246,7 @@ def test_a_class_that_only_another_function_reaches_keeps_its_identity(script: S
     assert lines == ["[True, True, True, True, True]"]
 
 
-@under_every_start_method
+@under_start_methods
 def test_constants_and_initial_values_are_of_the_same_classes(script: Script, start_method: str) -> None:
     lines = script.prints(
         program(
@@ -287,7 +289,7 @@ def test_constants_and_initial_values_are_of_the_same_classes(script: Script, st
     assert lines == ["True True True", "True True"]
 
 
-@under_every_start_method
+@under_start_methods
 def test_functions_lambdas_and_closures_travel_as_items(script: Script, start_method: str) -> None:
     lines = script.prints(
         program(
@@ -370,7 +372,7 @@ def test_a_class_that_was_defined_twice_is_the_one_at_hand(script: Script) -> No
     assert lines == ["True"]
 
 
-@under_every_start_method
+@under_start_methods
 def test_names_that_a_script_shares_with_a_module_are_its_own(script: Script, start_method: str) -> None:
     """A class `Item` of the script and one of a module do not mix."""
     script.write("other.py", "class Item:\n    kind = 'module'\n\ndef make():\n    return Item()\n")
@@ -433,7 +435,7 @@ def test_recursion_and_mutual_references_travel(script: Script) -> None:
     assert lines == ["4 True", "True True"]
 
 
-@under_every_start_method
+@under_start_methods
 def test_whatever_else_a_script_may_have_at_its_top_level_works_in_a_worker(script: Script, start_method: str) -> None:
     lines = script.prints(
         program(

@@ -9,7 +9,8 @@ from typing import Final
 
 import pytest
 
-from tests.engine.conftest import Script
+from tests.cells import other
+from tests.programs import Script
 
 JOB: Final = """
 print("top", __name__, flush=True)
@@ -116,19 +117,33 @@ def the_error(stderr: str) -> str:
     return last
 
 
-@pytest.mark.parametrize("entry", ENTRIES)
-def test_a_module_that_runs_its_graph_when_it_is_imported_is_refused_before_anything_starts(
-    script: Script, entry: str
-) -> None:
-    job = script.write("job.py", JOB + "options = {}\n" + textwrap.dedent(ENTRIES[entry]))
-    done = script(None, "-c", "import job")
-    assert (done.returncode, done.stdout) == (1, "top job\n")
-    error = the_error(done.stderr)
-    assert ADVICE in error
-    found = re.search(r"module 'job' runs a graph when it is imported \(line (\d+) of (.*?)\)", error)
-    assert found is not None, error
-    assert found[2] == str(job)
-    assert int(found[1]) > JOB.count("\n")
+def test_a_module_that_runs_its_graph_when_it_is_imported_is_refused_before_anything_starts(script: Script) -> None:
+    """By whatever way it begins: a module for each."""
+    jobs = {}
+    for entry, text in ENTRIES.items():
+        name = f"job_{entry.replace('.', '_')}"
+        jobs[name] = script.write(f"{name}.py", JOB + "options = {}\n" + textwrap.dedent(text))
+    done = script(
+        f"""
+        import importlib
+        from cascata.errors import RunAtImport
+
+        for name in {[*jobs]}:
+            try:
+                importlib.import_module(name)
+            except RunAtImport as error:
+                print(error)
+        """
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    printed = done.stdout.splitlines()
+    assert printed[::2] == [f"top {name}" for name in jobs]
+    for (name, path), error in zip(jobs.items(), printed[1::2], strict=True):
+        assert ADVICE in error
+        found = re.search(rf"module '{name}' runs a graph when it is imported \(line (\d+) of (.*?)\)", error)
+        assert found is not None, error
+        assert found[2] == str(path)
+        assert int(found[1]) > JOB.count("\n")
 
 
 @pytest.mark.parametrize(("method", "transport"), [("spawn", ""), ("forkserver", ""), ("spawn", "portable")])
@@ -183,7 +198,7 @@ def test_a_module_that_needs_no_worker_to_import_it_runs_its_graph_once(script: 
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "top\ntook int\n")
 
 
-@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+@pytest.mark.parametrize("method", other(["forkserver"], "spawn"))
 def test_what_a_worker_finds_out_when_it_imports_is_the_error_of_the_run(script: Script, method: str) -> None:
     """Here the module was imported before, and ran its graph of other components then."""
     script.write("lib.py", LIB)

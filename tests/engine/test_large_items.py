@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cascata import Graph, In, Out, State, component
-from cascata.engine.boot import is_portable
+from cascata.engine.choice import is_portable
 from cascata.errors import SerializationError
 from tests.engine.parts import Notes, keep
 

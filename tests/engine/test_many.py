@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from cascata.engine.boot import is_portable
+from cascata.engine.choice import is_portable
 
 CHAINS: Final = textwrap.dedent("""
     import resource, sys

@@ -64,4 +64,4 @@ def test_the_report_of_an_inline_run_shows_a_plan_too() -> None:
 
 def test_what_is_no_report_is_refused() -> None:
     with pytest.raises(DefinitionError, match="plan_from"):
-        skewed().run(plan_from=3)
+        skewed().run(plan_from=3)  # type: ignore[arg-type]  # that is the question

@@ -6,19 +6,23 @@ import asyncio
 import errno
 import gc
 import os
+import re
 import signal
+import socket
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
 import pytest
 
-from cascata import Graph, In, Out, State, component
+from cascata import Graph, In, Out, Sink, Source, State, component
+from cascata.engine.local.portable import PortableRun
 from cascata.errors import CascataError, WorkerDied
-from cascata.transport.tcp.station import Station
-from tests.engine.conftest import Script
-from tests.engine.parts import Count, Endless, Flag, Notes, count_to, keep
-from tests.fault.conftest import gone_within
+from cascata.transport.tcp.station import Address, Station
+from tests.engine.parts import Count, Endless, Flag, Notes, Pass, count_to, keep
+from tests.processes import gone_within
+from tests.programs import Script
 
 FAST: Final[dict[str, Any]] = {"start_method": "forkserver"}
 """What a worker does is the same however it was started; this way it starts sooner."""
@@ -180,8 +184,78 @@ def test_a_connection_that_breaks_between_workers_that_live_ends_the_run(notes: 
     graph.cuts = Cuts
     graph.endless.number >> graph.cuts.x
     keep(graph, graph.cuts.out, notes)
-    with pytest.raises(CascataError, match=r"connection between worker \d and worker \d broke"):
+    with pytest.raises(CascataError, match=r"connection between worker \d \(\w+\) and worker \d \(\w+\) broke"):
         graph.run(num_workers=3, grace=1.0, **FAST)
+
+
+@pytest.fixture
+def unreachable(monkeypatch: pytest.MonkeyPatch) -> Iterator[Address]:
+    """Where the first worker is said to be: connections are refused there."""
+    monkeypatch.setattr("cascata.transport.tcp.station.CONNECT_S", 0.3)  # of the program's own station, and by fork
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        address = sock.getsockname()
+        right = PortableRun._addresses_with
+        monkeypatch.setattr(
+            PortableRun, "_addresses_with", lambda run, addresses: {**right(run, addresses), 0: address}
+        )
+        yield address
+
+
+@pytest.mark.parametrize("asked", [None, range(28_000, 28_400)], ids=["any port", "a range"])
+def test_workers_that_cannot_reach_each_other_end_the_run_with_what_was_tried_and_what_to_do(
+    unreachable: Address, notes: Notes, monkeypatch: pytest.MonkeyPatch, asked: range | None
+) -> None:
+    if asked is not None:
+        monkeypatch.setenv("CASCATA_PORTS", f"{asked[0]}-{asked[-1]}")
+    what_to_do = "let all ports of CASCATA_PORTS=28000-28399 through" if asked else "set CASCATA_PORTS=20000-20100"
+    with pytest.raises(CascataError) as caught:
+        count_to(3, notes).run(num_workers=2, start_method="fork")
+    text = str(caught.value)
+    assert re.match(r"worker 1 \(\w+\) could not connect to worker 0 \(\w+\): ", text)
+    assert f"127.0.0.1:{unreachable[1]} was tried for " in text
+    assert "s, at last: Connection refused" in text
+    assert what_to_do in text
+
+
+def test_a_program_that_cannot_reach_a_worker_ends_its_run(unreachable: Address) -> None:
+    graph = Graph()
+    graph.numbers = Source()
+    graph.same = Pass
+    graph.results = Sink()
+    graph.numbers.out >> graph.same.item
+    graph.same.same >> graph.results.inp
+    with pytest.raises(CascataError, match=r"this program could not connect to worker 0 \(same\)"):
+        list(graph.stream(range(3), num_workers=1, **FAST))
+
+
+def test_workers_listen_within_the_range_that_is_asked_for(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASCATA_PORTS", "28000-28399")
+    right = PortableRun._addresses_with
+    found: set[Address] = set()
+
+    def noted(run: PortableRun, addresses: Mapping[int, Address]) -> dict[int, Address]:
+        found.update(addresses.values())
+        return right(run, addresses)
+
+    monkeypatch.setattr(PortableRun, "_addresses_with", noted)
+    count_to(3, notes).run(num_workers=2, **FAST)
+    assert len(found) == 2
+    assert all(28_000 <= port <= 28_399 for _, port in found)
+
+
+def test_a_range_that_is_used_up_ends_the_run_and_says_so(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("CASCATA_PORTS", f"{port}-{port}")
+        with pytest.raises(CascataError, match=rf"worker \d \(\w+\) cannot listen .* every port of .*={port}-{port} "):
+            count_to(3, notes).run(num_workers=2, **FAST)
+
+
+def test_nonsense_for_ports_is_refused_before_anything_starts(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASCATA_PORTS", "many")
+    with pytest.raises(CascataError, match="CASCATA_PORTS='many' is no range of ports"):
+        count_to(3, notes).run(num_workers=2)
 
 
 @component

@@ -11,8 +11,9 @@ from typing import Final
 
 import pytest
 
-from cascata.engine.boot import is_portable
-from tests.engine.conftest import Script
+from cascata.engine.choice import is_portable
+from tests.cells import matrix, other
+from tests.programs import Script
 
 NODES: Final = """
 from cascata import *
@@ -28,7 +29,7 @@ async def Prints(item: In[object]) -> None:
 """
 
 
-@pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize("start_method", other(["forkserver", "spawn"], "fork"))
 def test_a_program_without_stdin_and_stdout_runs(script: Script, start_method: str) -> None:
     if is_portable() and start_method == "forkserver":
         pytest.skip("there the fork server is for tests, and its workers have its streams")
@@ -247,7 +248,7 @@ def test_scripts_run_where_the_folder_of_the_program_cannot_be_imported_from(scr
     assert sys.version_info >= (3, 11)
 
 
-@pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize("start_method", other(["forkserver"], "fork", "spawn"))
 def test_a_component_may_run_a_graph_of_its_own(script: Script, start_method: str) -> None:
     lines = script.prints(
         NODES
@@ -293,9 +294,17 @@ threading.Thread(target=reap, daemon=True).start()
 }
 
 
-@pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
-@pytest.mark.parametrize("reaper", [*REAPERS])
-def test_a_program_in_which_others_reap_its_children_runs(script: Script, start_method: str, reaper: str) -> None:
+@pytest.mark.parametrize(
+    ("reaper", "start_method"),
+    [
+        (reaper, method)
+        if (number, method) in {(0, "forkserver"), (1, "fork"), (1, "spawn")}
+        else matrix(reaper, method)
+        for number, reaper in enumerate(REAPERS)
+        for method in ("fork", "forkserver", "spawn")
+    ],
+)
+def test_a_program_in_which_others_reap_its_children_runs(script: Script, reaper: str, start_method: str) -> None:
     lines = script.prints(
         NODES
         + "import os, signal, threading, time\nfrom cascata.errors import WorkerDied\n"

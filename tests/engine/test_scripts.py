@@ -7,7 +7,8 @@ from typing import Final
 
 import pytest
 
-from tests.engine.conftest import Script
+from tests.cells import matrix, other
+from tests.programs import Script
 
 EVERYWHERE: Final = [
     "num_workers=3, start_method='fork'",
@@ -17,6 +18,7 @@ EVERYWHERE: Final = [
 ]
 
 on_every_engine = pytest.mark.parametrize("options", EVERYWHERE)
+on_some_engines = pytest.mark.parametrize("options", other(EVERYWHERE[1::2], *EVERYWHERE[::2]))
 
 NODES: Final = """
 from cascata import *
@@ -70,13 +72,13 @@ def test_the_quick_start_prints_5_to_14_and_its_top_level_runs_once(script: Scri
     assert script.prints(QUICK_START + f"graph.run({options})\n") == ["top level", *map(str, range(5, 15))]
 
 
-@on_every_engine
+@on_some_engines
 def test_a_guard_does_no_harm(script: Script, options: str) -> None:
     guarded = QUICK_START + f"if __name__ == '__main__':\n    graph.run({options})\n"
     assert script.prints(guarded) == ["top level", *map(str, range(5, 15))]
 
 
-@on_every_engine
+@on_some_engines
 def test_what_workers_print_arrives_at_the_streams_of_the_program(script: Script, options: str) -> None:
     done = script(
         f"""
@@ -100,7 +102,7 @@ def test_what_workers_print_arrives_at_the_streams_of_the_program(script: Script
     assert done.stderr == "to stderr\n"
 
 
-@on_every_engine
+@on_some_engines
 def test_workers_see_the_environment_the_folder_and_the_path_as_they_are_when_run_is_called(
     script: Script, options: str
 ) -> None:
@@ -211,7 +213,7 @@ def test_functions_globals_and_module_aliases_are_used_by_name(script: Script, o
     assert lines == ["(100, 100, 100, 5, 3, 'a/b', 2, [1, 2], 3, [0, 3], 100)"]
 
 
-@on_every_engine
+@on_some_engines
 def test_names_that_are_defined_after_a_component_are_found_when_the_graph_is_run(script: Script, options: str) -> None:
     lines = script.prints(
         f"""
@@ -278,7 +280,7 @@ def test_a_local_component_runs_with_its_closure(script: Script, options: str) -
     assert lines == ["(105, 'inner', True, 24, 3)"]
 
 
-@on_every_engine
+@on_some_engines
 def test_a_component_of_a_module_beside_the_script_runs(script: Script, options: str) -> None:
     script.write(
         "nodes.py",
@@ -317,7 +319,7 @@ def test_a_component_of_a_module_beside_the_script_runs(script: Script, options:
     assert set(lines[:-1]) == {"imported"}
 
 
-@pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize("start_method", other(["spawn"], "fork", "forkserver"))
 def test_a_module_of_a_package_runs_with_dash_m(script: Script, start_method: str) -> None:
     script.write("package/__init__.py", "")
     script.write(
@@ -363,9 +365,18 @@ def test_a_module_of_a_package_runs_with_dash_m(script: Script, start_method: st
     assert done.stdout.splitlines() == ["top level __main__ package", "True True 2"]
 
 
-@pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
-@pytest.mark.parametrize("how", ["stdin", "dash c", "interactive", "console"])
-def test_a_graph_that_was_typed_runs(script: Script, start_method: str, how: str) -> None:
+METHODS: Final = ["forkserver", "spawn", "fork"]
+
+
+@pytest.mark.parametrize(
+    ("how", "start_method"),
+    [
+        (how, method) if METHODS.index(method) == number % 3 else matrix(how, method)
+        for number, how in enumerate(["stdin", "dash c", "interactive", "console"])
+        for method in METHODS
+    ],
+)
+def test_a_graph_that_was_typed_runs(script: Script, how: str, start_method: str) -> None:
     typed = textwrap.dedent(f"""\
         from cascata import *
 

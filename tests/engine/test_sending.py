@@ -14,7 +14,7 @@ from tests.engine.parts import Count, Endless, Flag, Keep, Notes
 
 Options = dict[str, Any]
 
-STUCK_S = 0.15
+STUCK_S = 0.5
 """Seconds after which a send that has not completed is taken to wait for room."""
 
 

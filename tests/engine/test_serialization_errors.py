@@ -15,7 +15,9 @@ import pytest
 
 from cascata import CascataError, Graph, In, Out, State, component
 from cascata.errors import ComponentError, SerializationError
+from cascata.options import StartMethod
 from tests.engine.parts import Count, Each, Keep, Notes, Pass, keep
+from tests.speed import in_time
 
 Options = dict[str, Any]
 
@@ -56,7 +58,7 @@ def test_an_item_that_cannot_be_pickled_is_named() -> None:
     began = time.monotonic()
     with pytest.raises(SerializationError) as caught:
         graph.run(num_workers=2)
-    assert time.monotonic() - began < SOON_S
+    assert in_time(SOON_S, since=began)
     error = caught.value
     assert (error.node, error.port, error.type) == ("source", "out", "generator")
     for part in ("source.out", "target.item", "generator", "graph.pin"):
@@ -118,7 +120,7 @@ def test_an_item_that_fails_to_unpickle_is_named() -> None:
     began = time.monotonic()
     with pytest.raises(SerializationError, match="cannot be unpickled") as caught:
         graph.run(num_workers=2)
-    assert time.monotonic() - began < SOON_S
+    assert in_time(SOON_S, since=began)
     assert (caught.value.node, caught.value.port) == ("source", "out")
     for part in ("source.out", "target.item", "LookupError", "worker 1"):
         assert part in str(caught.value)
@@ -186,7 +188,7 @@ def test_an_item_that_exits_ends_the_run_with_an_error(kind: str) -> None:
     began = time.monotonic()
     with pytest.raises(CascataError, match=r"SystemExit|exited with code 3"):
         graph.run(num_workers=2)
-    assert time.monotonic() - began < SOON_S
+    assert in_time(SOON_S, since=began)
 
 
 @component
@@ -287,12 +289,12 @@ def test_a_constant_that_fails_to_unpickle_is_told_by_the_worker() -> None:
     began = time.monotonic()
     with pytest.raises((ComponentError, SerializationError), match="LookupError: cannot be unpickled") as caught:
         graph.run(num_workers=1)
-    assert time.monotonic() - began < SOON_S
+    assert in_time(SOON_S, since=began)
     assert "takes" in str(caught.value)
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
-def test_other_start_methods_name_it_alike(start_method: str) -> None:
+def test_other_start_methods_name_it_alike(start_method: StartMethod) -> None:
     graph = apart(SendsGenerators)
     graph.source.count < 10
     graph.source.every < 5
@@ -372,7 +374,7 @@ def test_a_module_that_cannot_be_imported_in_a_worker_is_told(tmp_path: Path, mo
     began = time.monotonic()
     with pytest.raises(ComponentError, match=r"could not load its nodes \(node\).*only in the parent") as caught:
         graph.run(num_workers=1)
-    assert time.monotonic() - began < SOON_S
+    assert in_time(SOON_S, since=began)
     assert isinstance(caught.value.__cause__, ImportError)
     assert caught.value.others == ()
 

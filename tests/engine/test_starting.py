@@ -8,8 +8,8 @@ from typing import Final
 
 import pytest
 
-from cascata.engine.boot import is_portable
-from tests.engine.conftest import Script
+from cascata.engine.choice import is_portable
+from tests.programs import Script
 
 pytestmark = pytest.mark.skipif(is_portable(), reason="speaks of the fork server")
 

@@ -9,46 +9,47 @@ import signal
 import pytest
 
 from cascata import Graph
-from cascata.engine.rewrite.cycles import separate
-from cascata.engine.supervision.supervised import SupervisedRun
-from cascata.engine.supervision.supervisor import (
-    REPORT_S,
-    RESTARTS,
-    RESTARTS_WITHIN_S,
-    CancelAsked,
+from cascata.engine.protocol.messages import (
     CancelWorker,
     ConfirmIdle,
     CycleUnread,
-    DescribeWorkers,
     DrainWorker,
-    EndReading,
     EndSources,
-    EndWriting,
-    Event,
-    Exited,
     Failed,
-    Finish,
     Finished,
-    GraceOver,
-    Grow,
     Idle,
     IdleConfirmed,
-    KillAsked,
-    KillWorker,
     Overdue,
-    Phase,
     ReaderDone,
-    Ready,
-    RestartWorker,
-    SetTimer,
     SourcesEnded,
-    StopAsked,
     StopCycle,
-    Supervisor,
-    TimedOut,
-    TimeoutReported,
+    ToWorker,
     WritersDone,
 )
+from cascata.engine.rewrite.cycles import separate
+from cascata.engine.supervision.events import (
+    CancelAsked,
+    Event,
+    Exited,
+    GraceOver,
+    KillAsked,
+    Ready,
+    StopAsked,
+    TimedOut,
+    TimeoutReported,
+)
+from cascata.engine.supervision.instructions import (
+    DescribeWorkers,
+    EndReading,
+    EndWriting,
+    Finish,
+    Grow,
+    KillWorker,
+    RestartWorker,
+    SetTimer,
+)
+from cascata.engine.supervision.supervised import SupervisedRun
+from cascata.engine.supervision.supervisor import REPORT_S, RESTARTS, RESTARTS_WITHIN_S, Phase, Supervisor
 from cascata.errors import ComponentError, DeadlockError, RunTimeout, WorkerDied
 from cascata.model import GraphSpec, Plan
 from cascata.observe.board import Board, BoardShape
@@ -925,7 +926,7 @@ class Driven(SupervisedRun):
     async def main(self) -> RunReport:
         raise NotImplementedError
 
-    def _send(self, worker: int, command: bytes) -> None: ...
+    def _send(self, message: ToWorker) -> None: ...
 
     def _kill(self, worker: int) -> None: ...
 

@@ -37,7 +37,8 @@ from cascata import Graph, In, Out, Sink, Source, component
 from cascata.errors import CascataError, RunTimeout
 from cascata.workflow import DAG, Task
 from tests import leaks
-from tests.fault.conftest import below
+from tests.processes import below, children
+from tests.speed import in_time
 
 TIMEOUT_S: Final = 1.0
 """The `timeout` of a run in which something does not answer."""
@@ -209,7 +210,7 @@ def signalled(number: int, depth: int) -> Iterator[None]:
         while not over.is_set():
             level = parents
             for _ in range(depth):
-                level = {pid for parent in level for pid in _children(parent)} - mine
+                level = {pid for parent in level for pid in children(parent)} - mine
             for pid in level:
                 with suppress(OSError):
                     # Before its `exec`, a child of `vfork` holds this whole process: stopped there, it would for ever.
@@ -227,14 +228,6 @@ def signalled(number: int, depth: int) -> Iterator[None]:
     finally:
         over.set()
         watching.join()
-
-
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    for thread in Path(f"/proc/{pid}/task").glob("*"):
-        with suppress(OSError):
-            found += map(int, (thread / "children").read_text().split())
-    return found
 
 
 @contextmanager
@@ -369,10 +362,11 @@ def check(cell: Cell) -> list[str]:
                 ENTRIES[cell.entry](options, fault.value())
         except BaseException as raised:
             error = raised
-        took = time.monotonic() - began
+        ended = time.monotonic()
     wrong = [*_differences(fault, error)]
-    if fault.error is not None and took > SOON_S + (TIMEOUT_S if fault.hangs else 0.0):
-        wrong.append(f"it took {took:.1f} s")
+    within = SOON_S + (TIMEOUT_S if fault.hangs else 0.0)
+    if fault.error is not None and not in_time(within, since=began, until=ended):
+        wrong.append(f"it took {ended - began:.1f} s")
     if wrong and error is not None:
         wrong.append("".join(traceback.format_exception(error)))
     if error is not None:
@@ -444,13 +438,13 @@ def fails_at(what: str, number: int, entry: str, place: str) -> tuple[bool, list
             error = raised
         finally:
             setattr(owner, attribute, original)
-        took = time.monotonic() - began
+        ended = time.monotonic()
     wrong = []
     met = calls >= number
     if error is not None and not isinstance(error, CascataError):
         wrong.append(f"raised {error!r}")
-    if took > SOON_S:
-        wrong.append(f"it took {took:.1f} s")
+    if not in_time(SOON_S, since=began, until=ended):
+        wrong.append(f"it took {ended - began:.1f} s")
     if wrong and error is not None:
         wrong.append("".join(traceback.format_exception(error)))
     if error is not None:

@@ -30,6 +30,7 @@ from cascata import Graph, In, Out, Sink, Source, State, component
 from cascata.engine.worker.sigterm import LOADS_S
 from cascata.errors import CascataError, ComponentError, RemoteError, SerializationError, WorkerDied
 from tests import leaks
+from tests.speed import in_time
 
 __all__ = ["FAULTS", "MOMENTS", "PLACES", "Cell", "at_import", "cells", "covering", "run", "table"]
 
@@ -460,8 +461,10 @@ def run(cell: Cell, folder: Path) -> list[str]:
     wrong = [*_differences(error, fault, moment, cell.place)]
     if not clock.exists():
         wrong.append("it never happened")
-    elif (took := ended - float(clock.read_text("utf-8"))) > SOON_S + (LOADS_S if "SIGTERM" in fault.name else 0):
-        wrong.append(f"the run ended {took:.1f} s after it")
+    else:
+        happened = float(clock.read_text("utf-8"))
+        if not in_time(SOON_S + (LOADS_S if "SIGTERM" in fault.name else 0), since=happened, until=ended):
+            wrong.append(f"the run ended {ended - happened:.1f} s after it")
     if wrong:
         wrong.append("".join(traceback.format_exception(error)))
     return wrong

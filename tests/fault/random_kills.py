@@ -23,6 +23,7 @@ import argparse
 import asyncio
 import contextlib
 import faulthandler
+import gc
 import json
 import os
 import pickle
@@ -31,6 +32,7 @@ import select
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter, defaultdict
@@ -42,11 +44,12 @@ from cascata.engine.local import forkserver
 from cascata.errors import CascataError, ComponentError, DeadlockError, LedgerError
 from tests import leaks
 from tests.fault.killed_graphs import ITEMS, Double, DoubleAgain, between, chain, feed, note
+from tests.processes import below, lives, read
 
 __all__ = ["Tally", "campaign"]
 
 GRACE_S: Final = 1.0
-STOPPED_S: Final = 3.0
+STOPPED_S: Final = 8.0
 """The `timeout` of runs in which something is stopped for good, in seconds."""
 TIMEOUT_S: Final = 60.0
 """The `timeout` of all other runs, in seconds: none of them is to reach it."""
@@ -174,19 +177,44 @@ def program(orders: int, answers: int, phase: str, *, keep_server: bool) -> None
                 os.environ["CASCATA_TRANSPORT"] = "portable"
             else:
                 os.environ.pop("CASCATA_TRANSPORT", None)
-            before = leaks.take()
+            before = held(keep_server=keep_server)
             try:
                 end, text, wrong = obey(order, phase)
             except BaseException as error:  # the lane counts whatever it is
                 end, text, wrong = type(error).__name__, "".join(traceback.format_exception(error)), ["not of cascata"]
-            left = [each for each in leaks.left_since(before, GONE_S) if not tolerated(each, keep_server=keep_server)]
+            left = left_since(before, keep_server=keep_server)
             os.write(answers, (json.dumps([end, text, wrong, left]) + "\n").encode())
 
 
-def tolerated(left: str, *, keep_server: bool) -> bool:
-    """What other programs have put into /dev/shm; and a kept fork server that the run has started, with its files."""
-    servers = "gc.disable(); sys.path" in left or left.startswith("descriptor: 1 × socket:") or "cascata-server" in left
-    return left.startswith("shared memory") or (keep_server and servers)
+def held(*, keep_server: bool) -> Counter[str]:
+    """What this process holds: living processes below it, threads, descriptors. `tests.leaks` finds more, and slowly.
+
+    A kept fork server is not counted, nor are its sockets: a run may have started it, or another one.
+    """
+    found = Counter(f"thread {each.name}" for each in threading.enumerate())
+    for pid in below(os.getpid()):
+        command = read(f"/proc/{pid}/cmdline").replace("\0", " ")
+        if lives(pid) and not (keep_server and SERVER in command):
+            found[f"process {pid}: {command[:200]}"] += 1
+    for fd in os.listdir("/proc/self/fd"):  # noqa: PTH208
+        with contextlib.suppress(OSError):  # that of this listing
+            target = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115
+            if not (keep_server and (target.startswith("socket:") or "cascata-server" in target)):
+                found[f"descriptor of {target}"] += 1
+    return found
+
+
+def left_since(before: Counter[str], *, keep_server: bool) -> list[str]:
+    """What is held that was not, after `GONE_S` at most: what was killed is reaped meanwhile, garbage collected."""
+    deadline = time.monotonic() + GONE_S
+    pause = 0.002
+    while left := held(keep_server=keep_server) - before:
+        if time.monotonic() > deadline:
+            return sorted(left)
+        gc.collect()
+        time.sleep(pause)
+        pause = min(2 * pause, 0.1)
+    return []
 
 
 SERVER: Final = "from cascata.engine.local.forkserver"
@@ -313,6 +341,8 @@ class Lane:
     def strike(self, victim: str, what: str) -> list[int] | None:
         """Sends the signal. Returns who is stopped since, or None when there was nobody to send it to."""
         pids = [self.pid] if victim == "program" else self.processes(victim)
+        if what == "stop" and self.way != "fork":
+            pids = [pid for pid in pids if not self.is_still_the_program(pid)]
         if not pids:
             return None
         pid = self.choose.choice(pids)
@@ -329,17 +359,20 @@ class Lane:
             return None
         return []
 
+    def is_still_the_program(self, pid: int) -> bool:
+        """Whether a process is between `vfork` and `exec`: until then it is its program, which stands still with it."""
+        return read(f"/proc/{pid}/cmdline") == read(f"/proc/{self.pid}/cmdline")
+
     def processes(self, victim: str) -> list[int]:
         """The living ones of that kind; a resource tracker of the standard library is neither."""
         found = []
         for pid in below(self.pid):
-            with contextlib.suppress(OSError):
-                command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
-                parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-                # Until it has become an interpreter of its own, the server has the command of its program.
-                is_server = int(parent) == self.pid and (SERVER in command or self.way in {"forkserver", "portable"})
-                if lives(pid) and "resource_tracker" not in command and is_server == (victim == "fork server"):
-                    found.append(pid)
+            command = read(f"/proc/{pid}/cmdline")
+            state, parent = (*read(f"/proc/{pid}/stat").rpartition(")")[2].split(), "Z", "0")[:2]
+            # Until it has become an interpreter of its own, the server has the command of its program.
+            is_server = int(parent) == self.pid and (SERVER in command or self.way in {"forkserver", "portable"})
+            if state not in "ZX" and "resource_tracker" not in command and is_server == (victim == "fork server"):
+                found.append(pid)
         return found
 
     def answer(self, seconds: float) -> list[Any] | None:
@@ -382,7 +415,7 @@ class Lane:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGUSR1)
             time.sleep(0.5)
-        return " ".join(f"{pid}:{Path(f'/proc/{pid}/wchan').read_text()}" for pid in tree if lives(pid))
+        return " ".join(f"{pid}:{read(f'/proc/{pid}/wchan')}" for pid in tree if lives(pid))
 
     def begin_program(self) -> None:
         orders_r, self.orders = os.pipe()
@@ -421,7 +454,7 @@ class Lane:
             reap()
             time.sleep(0.002)
         if left:
-            commands = [Path(f"/proc/{pid}/cmdline").read_text(errors="replace")[:200] for pid in left if lives(pid)]
+            commands = [read(f"/proc/{pid}/cmdline")[:200] for pid in left if lives(pid)]
             self.found("leftovers", f"{told}: {commands}")
         self.kill_all()
 
@@ -458,25 +491,6 @@ def unexpected(end: str, struck: tuple[str, str]) -> list[str]:
     if what == "stop" and end != "RunTimeout":
         return ["what does not answer is ended by the timeout"]
     return []
-
-
-def below(pid: int) -> list[int]:
-    """Processes below another one, the dead ones that nobody has reaped included."""
-    found = [pid]
-    for parent in found:  # grows on the way
-        for thread in Path(f"/proc/{parent}/task").glob("*"):
-            with contextlib.suppress(OSError):
-                found += map(int, (thread / "children").read_text().split())
-    return found[1:]
-
-
-def lives(pid: int) -> bool:
-    """Whether a process runs: a zombie does not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat[stat.rindex(")") + 2] not in "ZX"
 
 
 def reap() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.fault.conftest import Program
+from tests.programs import Program
 
 GRAPH: Final = """
 import asyncio

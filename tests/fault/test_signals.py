@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.fault.conftest import SOON_S, Program
+from tests.cells import matrix, other
+from tests.programs import SOON_S, Program
 
 EVERYWHERE: Final = [
     "num_workers=2, start_method='fork'",
@@ -20,6 +21,9 @@ EVERYWHERE: Final = [
 ]
 
 on_every_engine = pytest.mark.parametrize("options", EVERYWHERE)
+on_some_engines = pytest.mark.parametrize(
+    "options", other([EVERYWHERE[1], EVERYWHERE[3]], EVERYWHERE[0], EVERYWHERE[2])
+)
 
 ENDLESS: Final = """
 import asyncio, os, signal, sys, time
@@ -65,7 +69,7 @@ def test_ctrl_c_tears_down_and_raises_keyboard_interrupt(program: Any, options: 
     assert running.errors().rstrip().endswith("KeyboardInterrupt")
 
 
-@on_every_engine
+@on_some_engines
 def test_a_program_can_go_on_after_ctrl_c(program: Any, options: str) -> None:
     running: Program = program(
         ENDLESS
@@ -106,8 +110,15 @@ def test_ctrl_c_ends_run_async(program: Any, options: str) -> None:
     assert sorted(rest.splitlines()) == ["sink torn down", "source torn down"]
 
 
-@pytest.mark.parametrize("loop", ["asyncio.run(cell())", "asyncio.new_event_loop().run_until_complete(cell())"])
-@pytest.mark.parametrize("options", ["num_workers=2", "engine='inline'"])
+@pytest.mark.parametrize(
+    ("options", "loop"),
+    [
+        ("num_workers=2", "asyncio.run(cell())"),
+        matrix("num_workers=2", "asyncio.new_event_loop().run_until_complete(cell())"),
+        matrix("engine='inline'", "asyncio.run(cell())"),
+        ("engine='inline'", "asyncio.new_event_loop().run_until_complete(cell())"),
+    ],
+)
 def test_ctrl_c_ends_a_run_inside_a_running_loop(program: Any, options: str, loop: str) -> None:
     """As in a notebook's cell."""
     running: Program = program(
@@ -156,7 +167,7 @@ asyncio.run(cell())
 """
 
 
-@pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize("start_method", other(["forkserver"], "fork", "spawn"))
 def test_a_second_ctrl_c_kills_what_resists_the_first(program: Any, start_method: str) -> None:
     running: Program = program(
         RESISTS
@@ -211,7 +222,7 @@ def test_ctrl_c_ends_within_grace_what_resists_it(program: Any, nodes: str, opti
 def test_ctrl_c_while_workers_start(program: Any, options: str) -> None:
     """Whenever it comes: the program ends, and soon, and nothing is left."""
     choose = random.Random(options)
-    for _ in range(4):
+    for _ in range(2):
         running: Program = program(ENDLESS + f"print('begins', flush=True)\ngraph.run({options})\n")
         running.lines_until("begins")
         time.sleep(choose.uniform(0, 0.3))
@@ -222,7 +233,7 @@ def test_ctrl_c_while_workers_start(program: Any, options: str) -> None:
         assert "inline" in options or "During handling" not in running.errors()
 
 
-@pytest.mark.parametrize("options", EVERYWHERE)
+@on_some_engines
 def test_ctrl_c_is_heard_within_what_swallows_its_exception(program: Any, options: str) -> None:
     """As at the end of an import, a callback of a weak reference: Python prints what is raised there, and goes on."""
     swallows = """

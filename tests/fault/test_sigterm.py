@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.fault.conftest import Program
+from tests.cells import matrix
+from tests.programs import Program
 
 IDLE: Final = """
 import asyncio, logging, os, signal, sys, threading, time
@@ -137,8 +138,9 @@ def sigterm(running: Program, way: str, *, group: bool) -> list[str]:
 
 
 ON_WORKERS: Final[list[tuple[str, dict[str, Any]]]] = [(way, {"num_workers": 2}) for way in WAYS]
-HERE: Final[list[tuple[str, dict[str, Any]]]] = [
-    (way, {"engine": "inline"}) for way in ("run", "join", "run_async", "open", "stream")
+HERE: Final = [
+    *((way, {"engine": "inline"}) for way in ("join", "open")),
+    *(matrix(way, {"engine": "inline"}) for way in ("run", "run_async", "stream")),
 ]
 
 
@@ -260,17 +262,29 @@ import cascata.log; cascata.log.show("INFO")
 """
 
 
-@pytest.mark.parametrize("moment", ["when a worker loads", "when all have just been asked for"])
-@pytest.mark.parametrize("start_method", ["forkserver", "spawn", "fork", "portable"])
+LOADS: Final = "when a worker loads"
+ASKED: Final = "when all have just been asked for"
+
+
+@pytest.mark.parametrize(
+    ("start_method", "moment"),
+    [
+        ("forkserver", LOADS),
+        ("spawn", ASKED),
+        ("fork", ASKED),  # what is forked loads nothing
+        ("portable", LOADS),
+        matrix("forkserver", ASKED),
+        matrix("spawn", LOADS),
+        matrix("portable", ASKED),
+    ],
+)
 def test_sigterm_to_the_group_drains_a_run_whose_workers_begin(program: Any, start_method: str, moment: str) -> None:
-    if start_method == "fork" and moment == "when a worker loads":
-        pytest.skip("what is forked loads nothing")
     environment = {"CASCATA_TRANSPORT": "portable"} if start_method == "portable" else {}
     options = {"num_workers": 2, "grace": GRACE_S} | ({} if environment else {"start_method": start_method})
     running = program(
         IDLE + BEGINS + f"graph.start(**{options})\nprint('asked for', flush=True)\ngraph.join()\n", **environment
     )
-    running.lines_until("loading" if moment == "when a worker loads" else "asked for")
+    running.lines_until("loading" if moment == LOADS else "asked for")
     running.signal_group(signal.SIGTERM)
     code, _ = running.end(2 * GRACE_S + LATE_S)
     assert code == 143

@@ -19,7 +19,7 @@ from tests import leaks
 from tests.engine.parts import Count, Notes, keep
 from tests.engine.test_worker_death import Dies
 
-SECONDS: Final = float(os.environ.get("CASCATA_SOAK_S", "12"))
+SECONDS: Final = float(os.environ.get("CASCATA_SOAK_S", "6"))
 
 GROWS_KB: Final = 2048
 """How much the memory of the second half may be above that of the first one: less than 10 KB for each run."""

@@ -82,7 +82,7 @@ def feeds_of(draw: st.DrawFn, steps: tuple[Step, ...], kind: Kind, size: int | N
 def run(shape: Shape, options: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         notes = Notes(str(Path(folder) / "notes"))
-        on_workers = {} if options else {"num_workers": shape.workers}
+        on_workers: dict[str, Any] = {} if options else {"num_workers": shape.workers}
         graph = build(shape, notes, pins=bool(on_workers))
         report = graph.run(**options, **on_workers, timeout=TIMEOUT_S)
         assert problems(shape, notes.read()) == []

@@ -1,5 +1,7 @@
 """The engines that the caller's side of a run is shown on."""
 
-from tests.engine.conftest import engine, flags, notes, script, the_fork_server_stays, workers
+from __future__ import annotations
 
-__all__ = ["engine", "flags", "notes", "script", "the_fork_server_stays", "workers"]
+from tests.engine.conftest import engine, served, workers
+
+__all__ = ["engine", "served", "workers"]

@@ -310,7 +310,7 @@ def test_wrong_arguments_are_told_at_once() -> None:
     with pytest.raises(DefinitionError, match=r"no source 'number'.*Did you mean 'numbers'"):
         one.astream(number=[])
     with pytest.raises(DefinitionError, match="'numbers' is no iterable: int"):
-        one.stream(5)
+        one.stream(5)  # type: ignore[call-overload]  # that is the question
     with pytest.raises(DefinitionError, match="'num_workers' must be"):
         one.stream([], num_workers=0)
     with pytest.raises(DefinitionError, match="nothing feeds numbers"):

@@ -12,6 +12,7 @@ import pytest
 from cascata import Graph, In, Out, component, log
 from cascata.dsl import Component
 from cascata.observe.log import worker_level
+from cascata.options import Engine
 
 pytestmark = pytest.mark.parametrize("engine", ["processes", "inline"])
 
@@ -47,7 +48,7 @@ def graph_of(last: type[Component], upto: int = 2) -> Graph:
     return graph
 
 
-def test_records_arrive_tagged_and_in_order(engine: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_records_arrive_tagged_and_in_order(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="cascata")
     report = graph_of(Report).run(num_workers=2, engine=engine)
     found = [
@@ -64,13 +65,13 @@ def test_records_arrive_tagged_and_in_order(engine: str, caplog: pytest.LogCaptu
     assert {each.pathname for each in caplog.records} == {__file__}
 
 
-def test_a_traceback_arrives(engine: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_traceback_arrives(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     graph_of(Fail, 1).run(num_workers=2, engine=engine)
     assert "LookupError: no 0" in caplog.text
     assert "lock" in caplog.records[0].__dict__
 
 
-def test_show_prints_node_and_class_once(engine: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_node_and_class_once(engine: Engine, capfd: pytest.CaptureFixture[str]) -> None:
     stream = io.StringIO()
     log.show(stream=stream)
     graph_of(Report, 1).run(num_workers=2, engine=engine)
@@ -78,7 +79,7 @@ def test_show_prints_node_and_class_once(engine: str, capfd: pytest.CaptureFixtu
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_run_changes_nothing_about_the_programs_own_logging(engine: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_changes_nothing_about_the_programs_own_logging(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     before = log.logger.handlers[:], log.logger.filters[:], log.logger.level, log.logger.propagate, worker_level()
     graph_of(Report, 1).run(num_workers=2, engine=engine)
     assert before == (

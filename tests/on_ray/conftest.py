@@ -13,11 +13,10 @@ from typing import Any, Final
 import pytest
 
 from tests import leaks
-from tests.engine.conftest import flags, notes, script
 from tests.engine.test_call_options import kept
-from tests.fault.conftest import lives, program
+from tests.processes import lives
 
-__all__ = ["flags", "kept", "notes", "program", "script"]
+__all__ = ["kept"]
 
 GONE_S: Final = 2.0
 

@@ -16,7 +16,6 @@ pytestmark = ON_RAY
 def test_each_case_on_ray_gives_its_figure() -> None:
     found = [
         on_ray.with_cluster(components.edge, "ints", 100, 200)["rate"],
-        on_ray.by_calls(components.edge, "ints", 100, 200)["rate"],
         on_ray.queue(100, 20)["rate"],
         on_ray.with_cluster(components.round_trip, 20)["median"],
         on_ray.queue_round_trip(20)["median"],

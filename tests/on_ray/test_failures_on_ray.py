@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from cascata import Graph
-from cascata.engine.ray.run import run as engine_ray
+from cascata import Graph, Sink, Source
+from cascata.engine.ray import run as engine_ray
 from cascata.errors import CascataError, RunTimeout, WorkerDied
 from tests.engine.parts import Count, Endless, Flag, Notes, keep
-from tests.fault.conftest import gone_within
 from tests.on_ray.borrowed import ON_RAY
 from tests.on_ray.parts import SOON_S, At, AtLens, AtNowhere, Blocks, Dies, until
+from tests.processes import gone_within
 
 pytestmark = ON_RAY
 
@@ -41,6 +41,29 @@ def test_a_dead_actor_is_named_and_the_state_of_the_others_is_torn_down(notes: N
     assert "it was actor " in note
     assert " on node " in note
     assert notes.read()[-1] == ("holds", "torn down")
+
+
+def test_a_dead_actor_that_answers_the_program_ends_the_stream() -> None:
+    graph = Graph()
+    graph.numbers = Source()
+    graph.dies = Dies
+    graph.dies.signal < signal.SIGKILL
+    graph.results = Sink()
+    graph.numbers.out >> graph.dies.number
+    graph.dies.same >> graph.results.inp
+    with pytest.raises(WorkerDied):
+        list(graph.stream(range(100), engine="ray", num_workers=1))
+
+
+def test_a_run_that_is_stopped_drains(notes: Notes) -> None:
+    graph = Graph()
+    graph.endless = Endless
+    keep(graph, graph.endless.number, notes)
+    graph.start(engine="ray", num_workers=2)
+    until(notes, 300)
+    graph.stop()
+    report = graph.join()
+    assert notes.read() == list(range(report.nodes["endless"].sent))
 
 
 def test_what_no_node_has_is_told_at_once() -> None:

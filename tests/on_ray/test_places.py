@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import subprocess
@@ -12,10 +13,11 @@ from typing import Any
 import pytest
 
 from cascata import Graph, In, Out, component, log
+from cascata.engine.ray.actor import WorkerActor
 from tests.engine.parts import Count, Endless, Flag, Notes, count_to, keep
-from tests.fault.conftest import below, gone_within
 from tests.on_ray.borrowed import ON_RAY
 from tests.on_ray.parts import AtLens, Blocks, Says
+from tests.processes import below, gone_within
 
 pytestmark = ON_RAY
 
@@ -34,6 +36,11 @@ def test_a_runtime_environment_reaches_the_workers(notes: Notes) -> None:
     keep(graph, graph.environment.value, notes)
     graph.run(engine="ray", num_workers=1, runtime_env={"env_vars": {"CASCATA_WORD": "rain"}})
     assert notes.read() == ["rain"]
+
+
+def test_an_actor_keeps_the_order_of_its_calls() -> None:
+    # One coroutine among its methods, and Ray takes it for an async actor.
+    assert inspect.getmembers(WorkerActor, inspect.iscoroutinefunction) == []
 
 
 def test_two_runs_at_once_in_one_program(notes: Notes, tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ class Brokered:
     """
 
     def __init__(self, capacity: int, writers: int = 1) -> None:
-        self.station = Station(0, new_secret(), lost=unexpected, refused=unexpected)
+        self.station = Station(0, new_secret(), lost=unexpected, unreached=unexpected, refused=unexpected)
         self.station.keep(0, capacity, dict.fromkeys(range(writers), 0), [0])
         self.forgotten = 0
         self.writers = [

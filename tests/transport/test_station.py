@@ -6,18 +6,20 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import numpy as np
 import pytest
 
+from cascata.errors import CascataError
 from cascata.transport.ends.reader import CrossingReader
 from cascata.transport.ends.writer import CrossingWriter
+from cascata.transport.tcp import ports
 from cascata.transport.tcp import station as stations
 from cascata.transport.tcp.broker_carrier import BrokerReceiver, BrokerSender
 from cascata.transport.tcp.handshake import HELLO, MAGIC, Handshake, new_secret
-from cascata.transport.tcp.station import Station
+from cascata.transport.tcp.station import Address, Station
 from cascata.transport.tcp.stream_frames import HEADER, Frame, Kind, chunks
 from tests.transport.ends import open_fds, unexpected
 
@@ -34,7 +36,8 @@ class Two:
         self.told = asyncio.Event()
         self.loop = asyncio.get_running_loop()
         self.home, self.far = (
-            Station(me, self.secret, lost=self._lose, refused=self.refused.append) for me in range(2)
+            Station(me, self.secret, lost=self._lose, unreached=self._lose, refused=self.refused.append)
+            for me in range(2)
         )
         self.home.keep(0, capacity, {0: 1}, [0])
         self.home.knows({0: 0}, {1})
@@ -226,16 +229,127 @@ async def test_a_frame_that_was_cut_short_is_never_delivered(at: int) -> None:
         assert made.home.unread() == {}
 
 
-async def test_a_worker_that_is_not_there_is_told_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stations, "CONNECT_S", 0.1)
-    async with two() as made:
-        with socket.create_server(("127.0.0.1", 0)) as nobody:
-            address = nobody.getsockname()
+@asynccontextmanager
+async def nobody(*, listens: bool, full: bool = False) -> AsyncIterator[Address]:
+    """A port at which connections are refused; or at which somebody listens who says nothing; or never answers."""
+    with socket.socket() as sock, ExitStack() as callers:
+        sock.bind(("127.0.0.1", 0))
+        if listens:
+            sock.listen(0 if full else 64)
+        for _ in range(4 if full else 0):  # the kernel leaves what comes beyond the queue without an answer
+            caller = callers.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(sock.getsockname())
+        yield sock.getsockname()
+
+
+@pytest.mark.parametrize(
+    ("listens", "full", "words"),
+    [
+        (False, False, "Connection refused"),
+        (True, True, "no answer"),
+        (True, False, "has not proved within 0.1 s that it is this worker"),
+    ],
+    ids=["refused", "no answer", "no proof"],
+)
+async def test_a_worker_that_cannot_be_reached_is_told_with_its_address_and_the_systems_words(
+    monkeypatch: pytest.MonkeyPatch, listens: bool, full: bool, words: str
+) -> None:
+    monkeypatch.setattr(stations, "CONNECT_S", 0.3)
+    monkeypatch.setattr(stations, "PROOF_S", 0.1)
+    async with two() as made, nobody(listens=listens, full=full) as address:
         made.far.open({0: address})
         async with asyncio.timeout(20):
             await made.told.wait()
-        assert made.lost[0][0] == 0
-        assert "no connection to 127.0.0.1" in made.lost[0][1]
+        ((peer, why),) = made.lost
+        assert peer == 0
+        assert why.startswith(f"127.0.0.1:{address[1]} was tried for ")
+        assert why.endswith(words)
+
+
+async def test_a_worker_that_takes_its_time_to_begin_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stations, "CONNECT_S", 0.1)
+    monkeypatch.setattr(stations, "PROOF_S", 0.1)
+    async with two() as made:
+        made.far.open({0: made.home.address})
+        await asyncio.sleep(0.3)
+        made.home.open({})
+        await made.works()
+        await made.end()
+        assert made.lost == []
+
+
+async def test_a_worker_that_was_lost_before_the_other_one_began_is_told_after_what_it_sent() -> None:
+    async with two() as made:
+        made.far.open({0: made.home.address})
+        await made.writer.put(1)
+        made.writer.flush()
+        async with asyncio.timeout(20):
+            while (link := made.far._links[0]).connection is None or not link._drained:  # noqa: ASYNC110  # set by a thread
+                await asyncio.sleep(0.001)
+            made.far._loop.call_soon_threadsafe(link.connection.abort, None)
+            await made.told.wait()
+            made.told.clear()
+            made.home.open({})
+            await made.told.wait()
+        assert sorted(peer for peer, _ in made.lost) == [0, 1]
+        assert await made.take() == 1
+
+
+# --- ports ------------------------------------------------------------------------------------------
+
+
+def free_ports(count: int) -> range:
+    """So many ports in a row that nobody has."""
+    while True:
+        with ExitStack() as stack:
+            first = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            with suppress(OSError, OverflowError):
+                for port in range(first + 1, first + count):
+                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
+                return range(first, first + count)
+
+
+def at_one_of(free: range) -> Station:
+    return Station(0, new_secret(), ports=free, lost=unexpected, unreached=unexpected, refused=lambda _: None)
+
+
+def test_stations_listen_within_a_range_and_skip_what_is_taken() -> None:
+    free = free_ports(3)
+    with ExitStack() as stack:
+        stack.enter_context(socket.create_server(("127.0.0.1", free[0])))
+        for port in free[1:]:
+            station = at_one_of(free)
+            stack.callback(station.close)
+            assert station.address == ("127.0.0.1", port)
+        with pytest.raises(CascataError, match=rf"every port of CASCATA_PORTS={free[0]}-{free[-1]} is taken at 127"):
+            at_one_of(free)
+
+
+async def test_a_port_is_free_again_as_soon_as_its_station_is_closed() -> None:
+    (port,) = free = free_ports(1)
+    for _ in range(2):
+        station = at_one_of(free)
+        assert station.address[1] == port
+        with socket.create_connection(station.address) as sock:
+            sock.sendall(HELLO.pack(b"nonsense", 1, bytes(32)))
+            assert is_refused(sock)  # who closes a connection first remembers it for a minute
+        await asyncio.to_thread(station.close)
+
+
+@pytest.mark.parametrize(
+    "asked", ["20000", "20100-20000", "0-10", "65000-65536", "20000-", "-20000", "a-b", "1-2-3", "20000,20001", "²-³"]
+)
+def test_what_is_no_range_of_ports_is_refused(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    monkeypatch.setenv("CASCATA_PORTS", asked)
+    with pytest.raises(CascataError, match=f"CASCATA_PORTS={asked!r} is no range of ports.*CASCATA_PORTS=20000-20100"):
+        ports.asked_for()
+
+
+@pytest.mark.parametrize("asked", ["20000-20100", " 20000 - 20100 "])
+def test_a_range_has_both_of_its_ends(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    monkeypatch.setenv("CASCATA_PORTS", asked)
+    assert ports.asked_for() == range(20000, 20101)
 
 
 # --- what passes ------------------------------------------------------------------------------------
@@ -255,7 +369,7 @@ async def test_what_the_socket_does_not_take_waits_without_blocking_the_loop() -
         await made.end()
 
 
-async def test_nothing_is_accepted_before_the_station_is_open() -> None:
+async def test_what_comes_before_a_station_is_open_waits() -> None:
     async with two() as made:
         made.far.open({0: made.home.address})
         await made.writer.put(1)

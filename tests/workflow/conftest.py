@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cascata.engine.local import forkserver
+from tests.engine.conftest import engines, served
 from tests.workflow.saving import KINDS, Kind
-from tests.workflow.tasks import ENGINES, Square
+from tests.workflow.tasks import ENGINES
+
+__all__ = ["served"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,15 +39,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def the_fork_server_stays() -> Iterator[None]:
-    """The fork server ends with the last run that uses it; held here, it need not start for each of these tests."""
-    with forkserver.needed():
-        list(Square().map([1], num_workers=1))
-        yield
-
-
-@pytest.fixture(params=ENGINES.values(), ids=[*ENGINES])
+@pytest.fixture(params=engines([*ENGINES], ENGINES))
 def engine(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Options of a start: each engine, and with processes several numbers of workers."""
     options: dict[str, Any] = request.param

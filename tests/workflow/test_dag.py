@@ -223,7 +223,7 @@ def test_what_cannot_be_built_is_refused() -> None:
         "transform must be a function": lambda: dag.add(Square(), inputs=handle, transform=3),  # type: ignore[arg-type]
         "a sink has one input": lambda: dag.add_sink((handle, handle)),  # type: ignore[arg-type]
         "no source": lambda: DAG().start(),
-        "unknown option 'workers'": lambda: dag.start(workers=3),
+        "unknown option 'workers'": lambda: dag.start(workers=3),  # type: ignore[call-arg]
         "on_error='skip' would lose batches": lambda: dag.start(on_error="skip"),
     }
     before = [*dag.graph.nodes]

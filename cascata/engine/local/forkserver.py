@@ -380,14 +380,6 @@ class ServedWorker:
             self._status = -1
 
 
-def keep_to_this_process() -> None:
-    """Closes on exec what a clean interpreter was given: a program that a component starts has no business with it."""
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # one of them is that of this listing
-        if int(name) > 2:
-            with contextlib.suppress(OSError):
-                os.set_inheritable(int(name), False)
-
-
 def main(control_fd: int, stderr: int, path: list[str]) -> None:
     """The server's own life: forks a child for each request, and tells its pid and its exit code.
 
@@ -401,6 +393,8 @@ def main(control_fd: int, stderr: int, path: list[str]) -> None:
     sys.path[:] = path
     run_at_import.is_fork_server()
     import cascata.engine.worker.linux  # noqa: F401  # what every worker needs, imported once
+
+    from .open_files import keep_to_this_process
 
     gc.freeze()  # what was imported stays: workers need not look through it again and again, nor write to its pages
     keep_to_this_process()

@@ -36,12 +36,13 @@ from ...transport.linux.ends import LinkedEnds
 from ...transport.linux.fd_hub import Hub
 from ...transport.linux.fds import AnyPair, ends_for, make_arenas, make_pairs
 from ...transport.shared import after_fork
-from ..boot import start_method_of
 from ..caller_part import Caller, own_ends
+from ..choice import start_method_of
 from ..protocol import control_socket
+from ..protocol.messages import Failed, Locate, ToWorker, read, write
 from ..protocol.worker_handle import WorkerHandle
 from ..rewrite import restartable
-from ..supervision import supervisor
+from ..supervision.events import Exited
 from ..supervision.supervised import SupervisedRun, cannot_start
 from ..supervision.watchdog import WorkerWatch, gives_stacks, state_of
 from ..worker import definitions, linux, surroundings
@@ -93,9 +94,9 @@ class _Handle(WorkerHandle):
         self.outbox.send_fds(fds)
         self.outbox.send(payload)
 
-    def send(self, command: bytes) -> None:
-        """Sends a short command, after the set-up; a worker that is gone needs none."""
-        self.outbox.send(command)
+    def send(self, message: ToWorker) -> None:
+        """Sends a message, after the set-up; a worker that is gone needs none."""
+        self.outbox.send(write(message))
 
     @property
     def pid(self) -> int:
@@ -215,7 +216,7 @@ class ProcessRun(SupervisedRun):
             self._plan,
             self._options.slow_after,
             board,
-            ask=lambda worker: self._tell(worker, b"where"),
+            ask=lambda worker: self._tell(Locate(worker)),
             signal_to=self._signal,
             pid_of=lambda worker: self._handles[worker].pid,
             begins=self._how_it_begins,
@@ -257,7 +258,7 @@ class ProcessRun(SupervisedRun):
         """
         try:
             handle = self._handles[index] = _Handle(index)
-            handle.ear = control_socket.Ear(handle.connection, lambda data: self._hear(index, pickle.loads(data)))
+            handle.ear = control_socket.Ear(handle.connection, lambda data: self._hear(read(data)))
             handle.heard = handle.ear.ended
             setup, fds = self._setup(handle, shape, board_fd, death)
             handle.set_up(pickle.dumps(setup), fds, payload)
@@ -299,7 +300,7 @@ class ProcessRun(SupervisedRun):
 
     def _cannot_start(self, index: int, problem: BaseException) -> None:
         """Ends the run since a worker could not be started. Where there is a process, `_kill` ends it."""
-        self._events.put_nowait(supervisor.Failed(None, cannot_start(index, self._method, problem)))
+        self._events.put_nowait(Failed(None, cannot_start(index, self._method, problem)))
 
     def _look(self, handle: _Handle) -> None:
         """The fork server has told something of a worker whose pid is not known."""
@@ -322,7 +323,7 @@ class ProcessRun(SupervisedRun):
         if not handle.over:
             handle.over = True
             handle.hush()
-            self._events.put_nowait(supervisor.Exited(handle.index, None, time.monotonic()))
+            self._events.put_nowait(Exited(handle.index, None, time.monotonic()))
 
     def _hold(self, handle: _Handle) -> None:
         """Takes hold of a process whose pid is known, to see its end and to send it signals."""
@@ -406,9 +407,9 @@ class ProcessRun(SupervisedRun):
 
     # -- what the supervisor instructs
 
-    def _send(self, worker: int, command: bytes) -> None:
-        if worker in self._handles:
-            self._handles[worker].send(command)
+    def _send(self, message: ToWorker) -> None:
+        if message.worker in self._handles:
+            self._handles[message.worker].send(message)
 
     def _restart(self, worker: int, death: CascataError) -> None:
         self._let_go(self._handles.pop(worker))
@@ -419,7 +420,7 @@ class ProcessRun(SupervisedRun):
     def _kill(self, worker: int) -> None:
         handle = self._handles.get(worker)
         if handle is None:  # it could not even be asked for
-            self._events.put_nowait(supervisor.Exited(worker, None, time.monotonic()))
+            self._events.put_nowait(Exited(worker, None, time.monotonic()))
         elif handle.process is None:
             self._never_was(handle)
         elif handle.pidfd >= 0:
@@ -474,7 +475,7 @@ class ProcessRun(SupervisedRun):
         for arena in self._arenas.values():
             release_all(arena, handle.index)
         handle.over = True
-        self._events.put_nowait(supervisor.Exited(handle.index, process.exitcode, time.monotonic()))
+        self._events.put_nowait(Exited(handle.index, process.exitcode, time.monotonic()))
 
     # -- its end
 

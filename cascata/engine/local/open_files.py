@@ -1,14 +1,16 @@
-"""Room for the fds of a run: the soft limit of open files is raised as far as needed and the hard one allows."""
+"""The fds of a process: room for those of a run, and which ones the programs inherit that a component starts."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import resource
 from pathlib import Path
 from typing import Final
 
 from ...errors import CascataError
 
-__all__ = ["make_room_for_fds"]
+__all__ = ["keep_to_this_process", "make_room_for_fds"]
 
 SPARE: Final = 64
 """For what components open."""
@@ -37,3 +39,11 @@ def make_room_for_fds(wanted: int, why: str) -> None:
             f"with fewer workers (num_workers=), or with graph.pin"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def keep_to_this_process() -> None:
+    """Closes on exec what a clean interpreter was given: a program that a component starts has no business with it."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # one of them is that of this listing
+        if int(name) > 2:
+            with contextlib.suppress(OSError):
+                os.set_inheritable(int(name), False)

@@ -35,11 +35,13 @@ from ...options import RunOptions
 from ...plan import available_cpus
 from ...transport.tcp.handshake import new_secret
 from ...transport.tcp.station import Address
-from ..boot import start_method_of
 from ..caller_part import Caller
+from ..choice import start_method_of
+from ..protocol.messages import CancelWorker, Counted, Failed, Listens, Locate, ToWorker, read
 from ..protocol.worker_handle import WorkerHandle
-from ..supervision import supervisor
+from ..supervision.events import Exited
 from ..supervision.supervised import cannot_start
+from ..supervision.supervisor import Phase, died
 from ..supervision.watchdog import WorkerWatch
 from ..tcp_workers import StationedRun
 from ..worker import definitions
@@ -135,6 +137,7 @@ class PortableRun(StationedRun):
         alone: AbstractSet[str] = frozenset(),
     ) -> None:
         super().__init__(spec, plan, options, caller, alone)
+        self._handlers |= {Counted: self._on_counted, Listens: self._on_listens}
         self._method = start_method_of(options)
         if self._method != "spawn" and sys.platform != "linux":
             raise CascataError(
@@ -193,7 +196,7 @@ class PortableRun(StationedRun):
             self._plan,
             self._options.slow_after,
             board,
-            ask=lambda worker: self._tell(worker, b"where"),
+            ask=lambda worker: self._tell(Locate(worker)),
             signal_to=None,
             pid_of=self._pid_of,
             begins=self._how_it_begins,
@@ -272,7 +275,7 @@ class PortableRun(StationedRun):
 
     def _cannot_start(self, index: int, problem: BaseException) -> None:
         """Ends the run since a worker could not be started. Where there is a process, `_kill` ends it."""
-        self._events.put_nowait(supervisor.Failed(None, cannot_start(index, self._method, problem)))
+        self._events.put_nowait(Failed(None, cannot_start(index, self._method, problem)))
 
     def _pid_of(self, worker: int) -> int:
         handle = self._handles.get(worker)
@@ -320,6 +323,7 @@ class PortableRun(StationedRun):
             plan=self._plan,
             secret=self._secret,
             host=HOST,
+            ports=self._ports,
             alone=frozenset(self._alone),
             death=None if death is None else pickle.dumps(death),
             counted=b"" if death is None else self._counted.get(index, b""),
@@ -348,11 +352,12 @@ class PortableRun(StationedRun):
 
     # -- what the supervisor instructs
 
-    def _send(self, worker: int, command: bytes) -> None:
-        if worker in self._handles:
-            self._handles[worker].send(command)
-            if command == b"cancel":  # it may wait for others that will never be ready
-                self._introduce_to(self._handles[worker])
+    def _send(self, message: ToWorker) -> None:
+        handle = self._handles.get(message.worker)
+        if handle is not None:
+            handle.send(message)
+            if isinstance(message, CancelWorker):  # it may wait for others that will never be ready
+                self._introduce_to(handle)
 
     def _kill(self, worker: int) -> None:
         handle = self._handles.get(worker)
@@ -363,7 +368,7 @@ class PortableRun(StationedRun):
             if handle is not None:
                 handle.over = True
                 handle.hush()
-            self._events.put_nowait(supervisor.Exited(worker, None, time.monotonic()))
+            self._events.put_nowait(Exited(worker, None, time.monotonic()))
 
     def _restart(self, worker: int, death: CascataError) -> None:
         super()._restart(worker, death)
@@ -376,37 +381,27 @@ class PortableRun(StationedRun):
     async def _listen(self, handle: _Handle) -> None:
         while True:
             try:
-                message = pickle.loads(await handle.control.coro_recv_bytes())
+                message = read(await handle.control.coro_recv_bytes())
             except (EOFError, OSError):
                 return
-            self._hear(handle.index, message)
+            self._hear(message)
 
-    def _hear(self, part: int, message: tuple[Any, ...]) -> None:
-        match message:
-            case ("counted", counts):
-                self._count(part, counts)
-            case ("address", address):
-                self._addresses[part] = address
-                self._introduce()
-            case _:
-                super()._hear(part, message)
+    def _on_counted(self, message: Counted) -> None:
+        self._count(message.worker, message.counts)
 
-    async def _confirm_loss(self, part: int, peer: int, why: str) -> None:
+    def _on_listens(self, message: Listens) -> None:
+        self._addresses[message.worker] = message.address
+        self._introduce()
+
+    async def _confirm_loss(self, part: int, peer: int, error: CascataError) -> None:
         await asyncio.sleep(HEARD_S)
-        phase = supervisor.Phase
-        if self._supervisor.phase not in (phase.RUNNING, phase.DRAINING):
+        if self._supervisor.phase not in (Phase.RUNNING, Phase.DRAINING):
             return
         process = self._handles[peer].process if peer in self._handles else None
         exitcode = None if process is None else process.exitcode
-        error = (
-            CascataError(
-                f"the connection between worker {part} and worker {peer} broke: {why}. Both workers live: look at "
-                f"what is between them (a firewall, a limit of connections)"
-            )
-            if exitcode is None
-            else supervisor.died(peer, exitcode, self._plan.parts[peer])
-        )
-        self._events.put_nowait(supervisor.Failed(part, error))
+        if exitcode is not None:
+            error = died(peer, exitcode, self._plan.parts[peer])
+        self._events.put_nowait(Failed(part, error))
 
     async def _bury(self, handle: _Handle) -> None:
         """Waits for the end of a process, for its last words and its exit code."""
@@ -424,7 +419,7 @@ class PortableRun(StationedRun):
                 break
             await asyncio.sleep(HEARD_S / 100)
         handle.over = True
-        self._events.put_nowait(supervisor.Exited(handle.index, process.exitcode, time.monotonic()))
+        self._events.put_nowait(Exited(handle.index, process.exitcode, time.monotonic()))
 
     # -- its end
 

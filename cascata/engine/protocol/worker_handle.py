@@ -1,4 +1,4 @@
-"""The parent's side of one worker process: its control connection, and the commands that go over it."""
+"""The parent's side of one worker process: its control connection, and the messages that go over it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from ...transport.shared import after_fork
+from .messages import ToWorker, write
 
 __all__ = ["WorkerHandle"]
 
@@ -35,25 +36,25 @@ class WorkerHandle:
         # A process forked from this one must not seem to be the workers' parent.
         after_fork.private(self.connection.fileno())
         self.process: Any = None
-        self._early: list[bytes] | None = []  # commands that came before the worker was set up
+        self._early: list[ToWorker] | None = []  # messages from before the worker was set up
         self._order = threading.Lock()
         self.heard: asyncio.Future[None] | None = None
 
-    def send(self, command: bytes) -> None:
-        """Sends a short command, after the set-up; a worker that is gone needs none."""
+    def send(self, message: ToWorker) -> None:
+        """Sends a message, after the set-up; a worker that is gone needs none."""
         with self._order:
             if self._early is not None:
-                self._early.append(command)
+                self._early.append(message)
                 return
             with suppress(OSError):
-                self.connection.send_bytes(command)
+                self.connection.send_bytes(write(message))
 
     def is_set_up(self) -> None:
-        """The worker has been told what comes first: commands may follow."""
+        """The worker has been told what comes first: messages may follow."""
         with self._order:
             early, self._early = self._early or [], None
-        for command in early:
-            self.send(command)
+        for message in early:
+            self.send(message)
 
     def hush(self) -> None:
         """Ends the connection, so that the thread that listens to it returns."""

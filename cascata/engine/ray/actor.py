@@ -1,9 +1,8 @@
 """A worker of a run on Ray: an actor, and what it does from its first call to its last.
 
-    driver ── tell(command) ──> inbox ──> a thread obeys        (runtime of every engine: engine.worker_life)
+    driver ── tell(command) ──> inbox ──> a thread obeys        (as in every engine: engine.worker.life)
            <── listen() ─────── outbox <── Reporter ────────────┘
-    actor  <══ frames, TCP ══>  other actors                    (transport.station)
-    actor  <── frames, fetch ── others that cannot connect      (transport.calls)
+    actor  <══ frames, TCP ══>  other actors                    (transport.tcp.station)
 
 A class without a single `async def`, not even a private one: an async actor does not keep the order of calls, runs them
 on loops of Ray's own, and takes three times as long for each. `run` starts a thread for the nodes; the other methods
@@ -22,26 +21,32 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
-from ...errors import SerializationError
+from ...errors import CascataError, SerializationError
 from ...model import GraphSpec, Plan
 from ...observe.board import Board
 from ...observe.log import install_forwarding
 from ...records import dataclass
 from ...runtime.worker import SWITCH_S
 from ...transport.tcp.ends import BrokeredEnds
-from ...transport.tcp.ray_calls import Load
 from ...transport.tcp.station import Address, Station
-from ...transport.tcp.stream_frames import Chunk
 from .. import run_at_import
-from ..protocol.reporter import Reporter
+from ..protocol.messages import LeftUnread, Lost, Printed, Reporter, StrangerRefused, Unreached
 from ..worker import definitions
-from ..worker.life import StationedSetup, by_connection, flush_streams, load_failure, make_worker, obey, tell_end
-from ..worker.output import Printed
-from .calls import FETCHERS, packed, reaches
+from ..worker.life import (
+    by_connection,
+    cannot_listen,
+    flush_streams,
+    load_failure,
+    make_worker,
+    obey,
+    tell_end,
+)
+from ..worker.output import PrintedStream
+from ..worker.stationed import StationedSetup, station_handlers
 
 __all__ = ["GROUPS", "HEARD_S", "Place", "WorkerActor"]
 
-GROUPS: Final = {"tell": 1, "listen": 1, "frames": 1, "fetch": FETCHERS}
+GROUPS: Final = {"tell": 1, "listen": 1}
 """Ray's concurrency groups: methods that have threads of their own, and how many."""
 
 HEARD_S: Final = 0.3
@@ -89,35 +94,41 @@ class WorkerActor:
 
     Args:
         index: of the worker.
+        nodes: that it is to run.
         secret: of the run.
+        ports: at which its station may listen.
     """
 
-    def __init__(self, index: int, secret: bytes) -> None:
+    def __init__(self, index: int, nodes: Sequence[str], secret: bytes, ports: range) -> None:
         import ray.util
 
         sys.setswitchinterval(SWITCH_S)  # the loop of the nodes shares the interpreter with threads for I/O and calls
-        self._index = index
         self._wire = _Wire()
-        self._reporter = Reporter(by_connection(self._wire))
+        self._reporter = Reporter(index, by_connection(self._wire))
         self._board: Board | None = None
         self._host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call, unused-ignore]
-        self._station = Station(
-            index, secret, self._host, lost=self._lost, refused=self._refused, diverted=self._diverted
-        )
+        self._station: Station | None = None
+        self._problem: CascataError | None = None
+        try:
+            self._station = Station(
+                index,
+                secret,
+                self._host,
+                ports=ports,
+                lost=lambda peer, why: self._reporter.send(Lost(index, peer, why)),
+                unreached=lambda peer, why: self._reporter.send(Unreached(index, peer, why)),
+                refused=lambda text: self._reporter.send(StrangerRefused(text)),
+            )
+        except (CascataError, OSError) as problem:
+            self._problem = cannot_listen(index, nodes, problem)
 
-    def _lost(self, peer: int, why: str) -> None:
-        self._reporter.send("lost", peer, why)
-
-    def _refused(self, text: str) -> None:
-        self._reporter.send("refused", text)
-
-    def _diverted(self, peer: int, why: str) -> None:
-        self._reporter.send("diverted", peer, why)
-
-    def place(self) -> Place:
-        """Where this worker runs, and where its station listens."""
+    def place(self) -> Place | CascataError:
+        """Where this worker runs, and where its station listens; or why it cannot."""
         import ray
 
+        if self._station is None:
+            assert self._problem is not None
+            return self._problem
         context = ray.get_runtime_context()
         return Place(
             self._station.address, context.get_actor_id() or "", context.get_node_id(), self._host, os.getpid()
@@ -142,26 +153,12 @@ class WorkerActor:
             pass
         return found, b"" if self._board is None else self._board.snapshot()
 
-    def frames(self, peer: int, number: int, pieces: Sequence[Chunk]) -> None:
-        """Takes frames of a worker that cannot connect to this one."""
-        self._station.called(peer, number, pieces)
-
-    def is_open(self) -> bool:
-        """Whether this worker lets others in."""
-        return self._station.is_open
-
-    def fetch(self, peer: int, who: int, had: int | None) -> list[Load] | None:
-        """What goes to the driver, when it cannot connect. See `Station.fetch`."""
-        loads = self._station.fetch(peer, who, had, HEARD_S)
-        return None if loads is None else [(number, packed(pieces)) for number, pieces in loads]
-
     def run(
         self,
         setup: StationedSetup,
         plan: Plan,
         payload: bytes,
         addresses: Mapping[int, Address],
-        actors: Mapping[int, Any],
     ) -> None:
         """Has the nodes run to their end, in a thread of their own: Ray's have loops already. Returns at once.
 
@@ -170,52 +167,52 @@ class WorkerActor:
             plan: which node runs on which worker.
             payload: the definitions.
             addresses: where the other workers' stations listen.
-            actors: handles of all workers.
         """
         board = Board(setup.shape)
         board.catch_up(setup.counted)
         self._board = board
         station = self._station
+        assert station is not None  # else the driver has been told why there is none
 
         def live(spec: GraphSpec) -> Coroutine[Any, Any, None]:
-            def begin() -> None:
-                station.open(addresses, reaches(setup.index, actors))
+            return _live(setup, plan, spec, station, addresses, self._wire, self._reporter, board)
 
-            return _live(setup, plan, spec, station, begin, self._wire, self._reporter, board)
-
-        nodes = threading.Thread(target=self._run, args=(setup, payload, live), name="cascata-nodes")
+        nodes = threading.Thread(target=self._run, args=(setup, payload, station, live), name="cascata-nodes")
         nodes.daemon = True  # what is not over is ended by the driver
         nodes.start()
 
     def _run(
-        self, setup: StationedSetup, payload: bytes, live: Callable[[GraphSpec], Coroutine[Any, Any, None]]
+        self,
+        setup: StationedSetup,
+        payload: bytes,
+        station: Station,
+        live: Callable[[GraphSpec], Coroutine[Any, Any, None]],
     ) -> None:
         install_forwarding(self._reporter.log, setup.log_level)
-        sys.stdout = Printed(sys.stdout, self._printed(1))
-        sys.stderr = Printed(sys.stderr, self._printed(2))
+        sys.stdout = PrintedStream(sys.stdout, self._printed(1))
+        sys.stderr = PrintedStream(sys.stderr, self._printed(2))
         try:
             with run_at_import.loading(setup.modules, setup.begun_by):
                 spec = definitions.load(payload)
         except BaseException as error:  # whatever a user's module raises when it is imported
             self._reporter.failed(load_failure(setup, error))
-            self._reporter.send("finished")
+            self._reporter.finished()
         else:
             try:
                 with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # Ray's policy may be uvloop's
                     runner.run(live(spec))
             except BaseException as error:  # a fault of this house; raised, Ray would keep it to itself
                 self._reporter.failed(error)
-                self._reporter.send("finished")
-        atexit.register(
-            run_at_import.work_is_over
-        )  # comes before what modules have registered, after the nodes' threads
-        self._station.close()
+                self._reporter.finished()
+        # Comes before what modules have registered, after the nodes' threads.
+        atexit.register(run_at_import.work_is_over)
+        station.close()
         flush_streams()
         self._wire.inbox.put(None)
         self._wire.outbox.put(None)
 
     def _printed(self, stream: int) -> Callable[[str], None]:
-        return lambda text: self._reporter.send("printed", stream, text)
+        return lambda text: self._reporter.send(Printed(stream, text))
 
 
 async def _live(
@@ -223,7 +220,7 @@ async def _live(
     plan: Plan,
     spec: GraphSpec,
     station: Station,
-    open_station: Callable[[], None],
+    addresses: Mapping[int, Address],
     wire: _Wire,
     reporter: Reporter,
     board: Board,
@@ -235,16 +232,23 @@ async def _live(
 
     ends = BrokeredEnds(station, spec, plan, board, refused, setup.alone, again=setup.again)
     worker = make_worker(setup, spec, board, reporter, ends, setup.life)
-    open_station()
-    others = {b"end_writing": station.end_writing, b"end_reading": station.end_reading, b"widen": station.grow}
+    station.open(addresses)
     threading.Thread(
         target=obey,
-        args=(wire, asyncio.get_running_loop(), worker, reporter, others, None, threading.get_ident()),
+        args=(
+            wire,
+            asyncio.get_running_loop(),
+            worker,
+            reporter,
+            station_handlers(station),
+            None,
+            threading.get_ident(),
+        ),
         name="cascata-control",
         daemon=True,
     ).start()
     await worker.run()
     if not worker.cancelling:
         await station.served()
-    reporter.send("unread", station.unread())
+    reporter.send(LeftUnread(station.unread()))
     tell_end(reporter)

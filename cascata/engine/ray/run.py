@@ -2,7 +2,7 @@
 
 Run (a thread of its own, with an event loop)
   ├─ joins a cluster, or starts one; decides the plan; asks for an actor for each worker
-  ├─ tells every actor where the others are: they connect by themselves, or call each other (`calls`)
+  ├─ tells every actor where the others are: they connect by themselves
   ├─ listens to each actor: a call that waits a moment for messages, again and again
   └─ events ──> Supervisor ──> instructions, carried out by calls, until all actors are gone
 """
@@ -30,15 +30,16 @@ from ...options import RunOptions
 from ...plan import measured, partition
 from ...transport.tcp.handshake import new_secret
 from ...transport.tcp.station import Address
-from ..boot import is_by_calls
 from ..caller_part import Caller
-from ..supervision import supervisor
+from ..protocol.messages import Failed, Locate, Printed, ToWorker, read, write
+from ..supervision.events import Exited, Ready
+from ..supervision.supervisor import Phase
 from ..supervision.watchdog import WorkerWatch
 from ..tcp_workers import StationedRun
 from ..worker import definitions
-from ..worker.life import StationedSetup, modules_of
+from ..worker.life import modules_of
+from ..worker.stationed import StationedSetup
 from .actor import GROUPS, HEARD_S, Place, WorkerActor
-from .calls import FETCHERS, Detours, fetch, first_line, reaches
 from .cluster import (
     check_demands,
     default_workers,
@@ -68,9 +69,6 @@ START_TRIES: Final = 3
 BOOT_S: Final = 60.0
 """Seconds that Ray may take to start an actor which has its resources."""
 
-GATHER_S: Final = 1.0
-"""Seconds in which pairs of workers that cannot connect are gathered, to be told of together."""
-
 DOUBT_S: Final = 2.0
 """Seconds in which an actor that cannot be reached may turn up again."""
 
@@ -91,9 +89,9 @@ class _Actor:
         self.place: Place | None = None
         self.over = False
 
-    def tell(self, command: bytes) -> None:
+    def tell(self, message: ToWorker) -> None:
         if not self.over:
-            self.handle.tell.options(concurrency_group="tell").remote(command)
+            self.handle.tell.options(concurrency_group="tell").remote(write(message))
 
     def __str__(self) -> str:
         if self.place is None:
@@ -123,14 +121,13 @@ class RayRun(StationedRun):
     ) -> None:
         until_there_is_a_cluster = Plan((tuple(spec.nodes),), {}, frozenset())
         super().__init__(spec, until_there_is_a_cluster, options, caller, alone)
+        self._handlers[Printed] = self._on_printed
         self._ray = import_ray()
         self._actors: list[_Actor] = []
         self._kind: Any = None
         self._secret = new_secret()
         self._wished: AbstractSet[int] = frozenset()  # workers that can do without their CPU
         self._begin_actor: Callable[[_Actor, bytes | None], None]
-        self._direct = not is_by_calls()
-        self._detours = Detours(self._in_words, wanted=not self._direct)
 
     async def main(self) -> RunReport:
         """Runs the graph to its end. What this run started of Ray is stopped, and nothing else.
@@ -187,11 +184,6 @@ class RayRun(StationedRun):
         """The plan: as elsewhere, but nodes that ask for different resources do not share a worker."""
         spec, options = self._spec, self._options
         alone = self._alone
-        if alone and not self._direct:
-            raise CascataError(
-                f"on_worker_death='restart' (asked for {', '.join(sorted(alone))}) needs direct connections "
-                f"between the workers: leave it out, or let them connect"
-            )
         workers = max(options.num_workers or default_workers(self._ray, spec), len(alone) + 1 if alone else 1)
         pins = pins_by_resources(spec, min(workers, len(spec.nodes)), alone)
         return partition(replace(spec, pins={**pins, **spec.pins}), workers, *measured(options.plan_from), alone=alone)
@@ -208,7 +200,7 @@ class RayRun(StationedRun):
             self._plan,
             self._options.slow_after,
             board,
-            ask=lambda worker: self._tell(worker, b"where"),
+            ask=lambda worker: self._tell(Locate(worker)),
             signal_to=None,
             pid_of=pid_of,
         )
@@ -226,7 +218,7 @@ class RayRun(StationedRun):
             name=None,
             **options_of(demand),
             **environment,
-        ).remote(index, self._secret)
+        ).remote(index, self._plan.workers[index], self._secret, self._ports)
 
     async def _start(self) -> None:
         """Has the actors begin when all of them have a place; what hinders it ends the run."""
@@ -235,26 +227,21 @@ class RayRun(StationedRun):
             await self._seated.wait()
             for actor in self._actors:
                 self._begin_actor(actor, None)
-            self._open_station(self._reachable(), reaches(len(self._actors), self._handles()))
+            self._open_station(self._reachable())
         except (CascataError, self._ray.exceptions.RayError) as problem:
-            self._events.put_nowait(supervisor.Failed(None, problem))
+            self._events.put_nowait(Failed(None, problem))
 
     def _reachable(self) -> Mapping[int, Address]:
-        if not self._direct:
-            return {}
         return self._addresses_with({a.index: a.place.address for a in self._actors if a.place is not None})
-
-    def _handles(self) -> dict[int, Any]:
-        return {actor.index: actor.handle for actor in self._actors}
 
     def _have_it_begin(self, payload: bytes, shape: BoardShape, actor: _Actor, death: bytes | None) -> None:
         log.info("ray: worker %d (%s) is %s", actor.index, ", ".join(self._plan.workers[actor.index]), actor)
         # The definitions as they are: who begins must not wait for Ray's object store.
         setup = self._setup(actor.index, shape, death)
-        begun = actor.handle.run.remote(setup, self._plan, payload, self._reachable(), self._handles())
+        begun = actor.handle.run.remote(setup, self._plan, payload, self._reachable())
         self._spawn(self._see_that_it_begins(actor, begun))
         # From now on it is asked to stop before it is killed: commands wait until it can hear them.
-        self._events.put_nowait(supervisor.Ready(actor.index))
+        self._events.put_nowait(Ready(actor.index))
         self._spawn(self._listen(actor))
 
     def _restart(self, worker: int, death: CascataError) -> None:
@@ -272,7 +259,7 @@ class RayRun(StationedRun):
         except (CascataError, self._ray.exceptions.RayError) as problem:
             if not actor.over:  # else it was killed on the way
                 problem.add_note(f"it was to start again: {death}")
-                self._events.put_nowait(supervisor.Failed(None, problem))
+                self._events.put_nowait(Failed(None, problem))
 
     async def _see_that_it_begins(self, actor: _Actor, begun: Any) -> None:
         """A call that Ray loses would be a wait without an end. A death is told by `_listen`."""
@@ -280,10 +267,10 @@ class RayRun(StationedRun):
             await asyncio.wait_for(_awaited(begun), BOOT_S)
         except (TimeoutError, self._ray.exceptions.RayTaskError) as problem:
             nodes = ", ".join(self._plan.workers[actor.index])
-            why = first_line(problem) if str(problem) else f"it has not begun after {BOOT_S:.0f} s"
+            why = _first_line(problem) if str(problem) else f"it has not begun after {BOOT_S:.0f} s"
             error = CascataError(f"worker {actor.index} ({nodes}), {actor}, could not begin: {why}")
             error.__cause__ = problem
-            self._events.put_nowait(supervisor.Failed(None, error))
+            self._events.put_nowait(Failed(None, error))
         except self._ray.exceptions.RayError:
             pass
 
@@ -340,17 +327,20 @@ class RayRun(StationedRun):
         """Waits until an actor is there. When its node is lost meanwhile, it starts on another one."""
         for attempt in range(START_TRIES):
             try:
-                actor.place = await actor.handle.place.remote()
-                return
+                found = await actor.handle.place.remote()
             except self._ray.exceptions.RayError as problem:
                 lost = isinstance(problem, self._ray.exceptions.ActorDiedError) and "creation task" not in str(problem)
                 if lost and attempt < START_TRIES - 1 and not actor.over:
                     actor.handle = self._made_actor(actor.index, actor.demand)
                     continue
                 raise CascataError(
-                    f"worker {actor.index} could not be started on Ray: {first_line(problem)} Its node needs the same "
+                    f"worker {actor.index} could not be started on Ray: {_first_line(problem)} Its node needs the same "
                     f"Python and the same cascata as this program (runtime_env= can bring them)"
                 ) from problem
+            if isinstance(found, CascataError):
+                raise found
+            actor.place = found
+            return
 
     def _no_place(self, actor: _Actor, waited: float, lacking: str) -> CascataError:
         nodes = ", ".join(self._plan.workers[actor.index])
@@ -388,7 +378,7 @@ class RayRun(StationedRun):
                 self._count(actor.index, counts)
             for message in messages:
                 if message is not None:
-                    self._hear(actor.index, pickle.loads(message))
+                    self._hear(read(message))
             if messages and messages[-1] is None:
                 break
         self._bury(actor, code)
@@ -397,52 +387,26 @@ class RayRun(StationedRun):
         if not actor.over:
             actor.over = True
             self._ray.kill(actor.handle)
-            self._events.put_nowait(supervisor.Exited(actor.index, code, time.monotonic()))
+            self._events.put_nowait(Exited(actor.index, code, time.monotonic()))
 
-    def _hear(self, part: int, message: tuple[Any, ...]) -> None:
-        match message:
-            case ("printed", 1, text):
-                _print(sys.stdout, text)
-            case ("printed", 2, text):
-                _print(sys.stderr, text)
-            case ("diverted", peer, why):
-                self._divert(part, peer, why)
-            case _:
-                super()._hear(part, message)
-
-    def _divert(self, part: int, peer: int, why: str) -> None:
-        """Two parts cannot connect: what they send to each other goes by calls."""
-        if not self._detours:
-            asyncio.get_running_loop().call_later(GATHER_S, self._detours.tell)
-        self._detours.add(part, peer, why)
-        station = self._station
-        if station is not None and part == station.me:
-            for who in range(FETCHERS):
-                self._spawn(fetch(self._actors[peer].handle, peer, station, who))
+    def _on_printed(self, message: Printed) -> None:
+        _print(sys.stdout if message.stream == 1 else sys.stderr, message.text)
 
     def _in_words(self, part: int) -> str:
-        """A part of the run, for whoever looks for what is between it and another one."""
         if part == len(self._actors):
-            return f"this program ({self._ray.util.get_node_ip_address()})"
-        place = self._actors[part].place
-        assert place is not None  # it has spoken
-        return f"worker {part} (node {place.node[:8]} at {place.address[0]}:{place.address[1]})"
+            return f"{super()._in_words(part)} ({self._ray.util.get_node_ip_address()})"
+        return f"worker {part} ({', '.join(self._plan.workers[part])}; {self._actors[part]})"
 
-    async def _confirm_loss(self, part: int, peer: int, why: str) -> None:
+    async def _confirm_loss(self, part: int, peer: int, error: CascataError) -> None:
         await asyncio.sleep(HEARD_S)  # a death tells itself, most often
         ends = [self._actors[each] for each in (part, peer) if each < len(self._actors)]
         answers = await asyncio.gather(*(self._answers(actor) for actor in ends))
         for actor, alive in zip(ends, answers, strict=True):
             if not alive:
                 self._bury(actor, None)
-        if not all(answers) or self._supervisor.phase not in (supervisor.Phase.RUNNING, supervisor.Phase.DRAINING):
+        if not all(answers) or self._supervisor.phase not in (Phase.RUNNING, Phase.DRAINING):
             return
-        where = " and ".join(f"worker {actor.index} ({actor})" for actor in ends)
-        others = "" if len(ends) > 1 else " and this program"
-        error = CascataError(
-            f"the connection between {where}{others} broke: {why}. Both are alive: look at the network between them"
-        )
-        self._events.put_nowait(supervisor.Failed(None, error))
+        self._events.put_nowait(Failed(None, error))
 
     async def _look_for(self, worker: int) -> None:
         actor = self._actors[worker]
@@ -462,8 +426,8 @@ class RayRun(StationedRun):
 
     # -- what workers are told
 
-    def _send(self, worker: int, command: bytes) -> None:
-        self._actors[worker].tell(command)
+    def _send(self, message: ToWorker) -> None:
+        self._actors[message.worker].tell(message)
 
     def _kill(self, worker: int) -> None:
         self._bury(self._actors[worker], None)
@@ -482,7 +446,6 @@ class RayRun(StationedRun):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        self._detours.tell()
         await self._close_station()
         gone = [asyncio.ensure_future(self._gone(actor)) for actor in self._actors]
         if gone:
@@ -505,6 +468,12 @@ class RayRun(StationedRun):
 async def _awaited(answer: Any) -> Any:
     """What Ray gives can be awaited, and nothing more."""
     return await answer
+
+
+def _first_line(problem: BaseException) -> str:
+    """An error of Ray's in one line."""
+    text = str(problem).strip()
+    return f"{type(problem).__name__}: {text.splitlines()[0] if text else ''}"
 
 
 def _print(stream: TextIO | None, text: str) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...check import cycles as find_cycles
+from ...cycles import cycles, feeds_of
 from ...model import ChannelSpec, CycleSpec, EdgeSpec, GraphSpec
 
 __all__ = ["separate"]
@@ -27,7 +27,7 @@ __all__ = ["separate"]
 
 def separate(spec: GraphSpec) -> GraphSpec:
     """The graph with its cycles named, and with what circulates in them on channels of its own."""
-    found = find_cycles(spec)
+    found = cycles(feeds_of(spec))
     if not found:
         return spec
     cycle_of = {node: number for number, nodes in enumerate(found) for node in nodes}

@@ -1,9 +1,9 @@
 """What every engine with workers does alike: it asks the supervisor, and has its instructions carried out.
 
-    workers ── messages ──> hear ─── events ──> Supervisor ── instructions ──> carry_out ── commands ──> workers
-    post, from any thread ─────────────┘                                            └──> kill, end a channel, a timer
+    workers ── FromWorker ──> _hear ── Event ──> Supervisor ── Instruction ──> _carry_out ── ToWorker ──> workers
+    post, from any thread ───────────────┘                                          └──> kill, end a channel, a timer
 
-An engine brings the rest: how workers start, how a command reaches one, and what a channel's end is.
+An engine brings the rest: how workers start, how a message reaches one, and what a channel's end is.
 """
 
 from __future__ import annotations
@@ -29,9 +29,36 @@ from ...runtime.worker import Links, Refused
 from ...transport.ends.unread import Unread
 from .. import run_at_import, sigterm
 from ..caller_part import Caller, Seat
-from . import supervisor
+from ..protocol.messages import (
+    CallFailed,
+    CancelWorker,
+    Describe,
+    Doing,
+    Failed,
+    FromWorker,
+    GrowChannel,
+    Located,
+    Log,
+    Returned,
+    Stay,
+    Terminated,
+    ToWorker,
+)
+from .events import CancelAsked, Event, GraceOver, KillAsked, Ready, StopAsked, TimedOut, TimeoutReported
+from .instructions import (
+    DescribeWorkers,
+    EndReading,
+    EndWriting,
+    Finish,
+    Grow,
+    Instruction,
+    KillWorker,
+    RestartWorker,
+    SetTimer,
+)
 from .outcome import make_report, raise_outcome, tell_of_growth, tell_of_resistance, tell_of_restart
-from .watchdog import WorkerWatch
+from .supervisor import Phase, RunState, Supervisor
+from .watchdog import Answer, WorkerWatch
 
 __all__ = ["SupervisedRun", "cannot_start"]
 
@@ -57,7 +84,7 @@ def cannot_start(worker: int, method: str, problem: BaseException) -> CascataErr
     return error
 
 
-def _raise_if_it_ends(event: supervisor.Event, what: str) -> None:
+def _raise_if_it_ends(event: Event, what: str) -> None:
     """Ends a run that has not begun, and is still doing something (`what`, in words), if an event is to end it.
 
     Raises:
@@ -65,9 +92,9 @@ def _raise_if_it_ends(event: supervisor.Event, what: str) -> None:
         CancelledError: it was cancelled.
     """
     match event:
-        case supervisor.CancelAsked() | supervisor.KillAsked():
+        case CancelAsked() | KillAsked():
             raise asyncio.CancelledError
-        case supervisor.TimedOut(seconds):
+        case TimedOut(seconds):
             raise RunTimeout(
                 f"the run did not end within its timeout of {seconds:g} s: it had not begun, but was still {what}. "
                 f"Give it more time (`timeout=`), or none (`timeout=None`)"
@@ -97,23 +124,32 @@ class SupervisedRun(ABC):
         self._plan = plan
         self._options = options
         self._caller = caller
-        self._supervisor = supervisor.Supervisor(spec, plan, options.grace, restartable)
+        self._supervisor = Supervisor(spec, plan, options.grace, restartable)
         self._begun_by = run_at_import.begun_by()
         self._watch: WorkerWatch | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._over: supervisor.GraceOver | None = None
+        self._over: GraceOver | None = None
         """What it will hand in. One of a timer before may be among the events still: its time does not count."""
         self._forgetful: frozenset[int] = frozenset()
         """Parts that do not know what was on its way to them when a run is broken off."""
         self._doing: dict[int, str] = {}
         self._unread: dict[int, Unread] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._events: asyncio.Queue[supervisor.Event] = asyncio.Queue()
-        self._early: list[supervisor.Event] = []
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._early: list[Event] = []
         self._beats: Board | None = None
         self._tasks: set[asyncio.Future[None]] = set()
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Log: self._on_log,
+            Located: self._on_located,
+            Doing: self._on_doing,
+            Returned: self._on_returned,
+            CallFailed: self._on_call_failed,
+            Terminated: self._on_terminated,
+        }
+        """Message that the engine sees to -> what is called with it. An engine adds those that its workers send."""
 
-    def post(self, event: supervisor.Event) -> None:
+    def post(self, event: Event) -> None:
         """Hands an event to the run, from any thread: `StopAsked`, `CancelAsked`, `KillAsked`."""
         loop = self._loop
         if loop is None:
@@ -123,7 +159,7 @@ class SupervisedRun(ABC):
             loop.call_soon_threadsafe(self._events.put_nowait, event)
 
     @property
-    def state(self) -> supervisor.RunState:
+    def state(self) -> RunState:
         """How far it has come."""
         state = self._supervisor.state
         if state == "starting" and self._beats is not None:
@@ -147,8 +183,8 @@ class SupervisedRun(ABC):
     # -- what an engine brings
 
     @abstractmethod
-    def _send(self, worker: int, command: bytes) -> None:
-        """Sends a worker a command; one that is gone needs none."""
+    def _send(self, message: ToWorker) -> None:
+        """Sends a message to its worker; one that is gone needs none."""
 
     @abstractmethod
     def _kill(self, worker: int) -> None:
@@ -226,7 +262,7 @@ class SupervisedRun(ABC):
         with self._beginning():
             thread = threading.Thread(target=run, name="cascata-begin", daemon=True)
             thread.start()
-        later: list[supervisor.Event] = []
+        later: list[Event] = []
         until: float | None = None  # the end of a stop's time
         try:
             while not done.done():
@@ -243,7 +279,7 @@ class SupervisedRun(ABC):
                 event = heard.result()
                 if not done.done():
                     _raise_if_it_ends(event, what)
-                if isinstance(event, supervisor.StopAsked) and not event.unhurried:
+                if isinstance(event, StopAsked) and not event.unhurried:
                     within = self._options.grace if event.within is None else event.within
                     until = min(until, loop.time() + within) if until is not None else loop.time() + within
                 later.append(event)
@@ -260,84 +296,74 @@ class SupervisedRun(ABC):
         """From now on the run's `timeout` counts."""
         seconds = self._options.timeout
         if seconds is not None:
-            asyncio.get_running_loop().call_later(seconds, self._events.put_nowait, supervisor.TimedOut(seconds))
+            asyncio.get_running_loop().call_later(seconds, self._events.put_nowait, TimedOut(seconds))
 
     async def _supervise(self, board: Board) -> None:
         """Hands events to the supervisor and carries its instructions out, until the run is over."""
         totals = None if self._caller is None else self._caller.totals
         self._beats = board
         with progress_of(self._spec, board, totals, wanted=self._options.progress):
-            while self._supervisor.phase is not supervisor.Phase.OVER:
+            while self._supervisor.phase is not Phase.OVER:
                 event = await self._events.get()
-                if isinstance(event, supervisor.GraceOver) and event is not self._over:
+                if isinstance(event, GraceOver) and event is not self._over:
                     continue
                 # Told by memory, not by a message, which could come after what the worker did as soon as it was ready.
-                ready = [supervisor.Ready(worker) for worker in sorted(self._supervisor.booting) if board.beat(worker)]
+                ready = [Ready(worker) for worker in sorted(self._supervisor.booting) if board.beat(worker)]
                 for each in (*ready, event):
                     for instruction in self._supervisor.handle(each):
                         self._carry_out(instruction)
 
-    def _carry_out(self, instruction: supervisor.Instruction) -> None:  # noqa: C901  # one line for each kind of them
+    def _carry_out(self, instruction: Instruction) -> None:
         match instruction:
-            case supervisor.DrainWorker(worker):
-                self._tell(worker, b"drain")
-            case supervisor.EndSources(worker):
-                self._tell(worker, b"end_sources")
-            case supervisor.CancelWorker(worker):
-                self._tell(worker, b"cancel")
-            case supervisor.KillWorker(worker):
+            case KillWorker(worker):
                 if worker < len(self._plan.workers):
                     self._kill(worker)
                 elif self._caller is not None:
-                    self._caller.send(b"cancel")  # when its loop turns again: nothing else would end its nodes
+                    self._caller.send(CancelWorker(worker))  # when its loop turns again: nothing else ends its nodes
                     self._caller.abandon()
-            case supervisor.RestartWorker(worker, death, times):
+            case RestartWorker(worker, death, times):
                 tell_of_restart(self._plan.workers[worker], death, times)
                 self._restart(worker, death)
-            case supervisor.EndCycle(worker, cycle):
-                self._tell(worker, b"end_cycle %d" % cycle)
-            case supervisor.StopCycle(worker, cycle):
-                self._tell(worker, b"stop_cycle %d" % cycle)
-            case supervisor.ConfirmIdle(worker, attempt):
-                self._tell(worker, b"confirm_idle %d" % attempt)
-            case supervisor.Grow(channel, capacity, extra, worker, waits):
+            case Grow(channel, capacity, extra, worker, waits):
                 tell_of_growth(self._spec, channel, capacity, extra, waits)
                 if worker is None:
                     self._grow(channel, capacity, extra)
                 else:
-                    self._tell(worker, b"grow %d %d" % (channel, extra))
-            case supervisor.EndWriting(channel):
+                    self._tell(GrowChannel(worker, channel, extra))
+            case EndWriting(channel):
                 self._end_writing(channel)
-            case supervisor.EndReading(channel):
+            case EndReading(channel):
                 self._end_reading(channel)
-            case supervisor.SetTimer(seconds):
+            case SetTimer(seconds):
                 if self._timer is not None:
                     self._timer.cancel()
-                over = self._over = supervisor.GraceOver()
+                over = self._over = GraceOver()
                 self._timer = asyncio.get_running_loop().call_later(seconds, self._events.put_nowait, over)
-            case supervisor.DescribeWorkers(seconds):
+            case DescribeWorkers(seconds):
                 self._spawn(self._describe(seconds))
-            case supervisor.Finish():
+            case Finish():
                 pass
+            case _:
+                self._tell(instruction)
 
-    def _tell(self, part: int, command: bytes) -> None:
-        """Sends a command to a part of the run: a worker, or the caller's part."""
-        if part < len(self._plan.workers):
-            self._send(part, command)
+    def _tell(self, message: ToWorker) -> None:
+        """Sends a message to a part of the run: a worker, or the caller's part."""
+        if message.worker < len(self._plan.workers):
+            self._send(message)
         elif self._caller is not None:
-            self._caller.send(command)
+            self._caller.send(message)
 
     async def _describe(self, seconds: float) -> None:
         self._doing.clear()
         parts = range(len(self._plan.parts))
         for part in parts:
-            self._tell(part, b"describe")
+            self._tell(Describe(part))
         for _ in range(10):
             await asyncio.sleep(seconds / 10)
             if len(self._doing) == len(parts):
                 break
         doing = {worker: self._how_it_begins(worker) for worker in self._supervisor.booting} | self._doing
-        self._events.put_nowait(supervisor.TimeoutReported(doing))
+        self._events.put_nowait(TimeoutReported(doing))
 
     def _how_it_begins(self, worker: int) -> str:
         """What a worker is at that has not begun."""
@@ -345,8 +371,8 @@ class SupervisedRun(ABC):
 
     def _end_caller(self) -> None:
         """Ends the caller's part where nobody else does: when the run itself has failed, and not what it supervises."""
-        if self._supervisor.phase is not supervisor.Phase.OVER and self._plan.caller:
-            self._tell(len(self._plan.workers), b"cancel")
+        if self._supervisor.phase is not Phase.OVER and self._plan.caller:
+            self._tell(CancelWorker(len(self._plan.workers)))
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(coroutine)
@@ -358,7 +384,7 @@ class SupervisedRun(ABC):
         self._tasks.discard(task)
         if not task.cancelled() and (problem := task.exception()) is not None:
             # Others may wait for what it was to do: better an end than that.
-            self._events.put_nowait(supervisor.Failed(None, problem))
+            self._events.put_nowait(Failed(None, problem))
 
     # -- what workers say
 
@@ -373,9 +399,9 @@ class SupervisedRun(ABC):
         loop = asyncio.get_running_loop()
         index = len(self._plan.workers)
 
-        def hear(*message: Any) -> None:
+        def hear(message: FromWorker | Event) -> None:
             with suppress(RuntimeError):  # the loop is closed: the run is over
-                loop.call_soon_threadsafe(self._hear, index, message)
+                loop.call_soon_threadsafe(self._hear, message)
 
         options = self._options
         self._caller.take(
@@ -394,52 +420,33 @@ class SupervisedRun(ABC):
             hear,
         )
 
-    def _hear(self, part: int, message: tuple[Any, ...]) -> None:  # noqa: C901  # one line for each kind of message
-        """A part of the run has said something: a worker, or the caller's part."""
-        match message:
-            case ("log", record):
-                replay(record)
-            case ("writers_done", edges):
-                self._events.put_nowait(supervisor.WritersDone(edges))
-            case ("reader_done", channel):
-                self._events.put_nowait(supervisor.ReaderDone(channel, part))
-            case ("cycle_rests", cycle, rest):
-                self._events.put_nowait(supervisor.CycleRests(part, cycle, rest))
-            case ("cycle_unread", cycle):
-                self._events.put_nowait(supervisor.CycleUnread(part, cycle))
-            case ("sources_ended",):
-                self._events.put_nowait(supervisor.SourcesEnded(part))
-            case ("idle", report):
-                self._events.put_nowait(supervisor.Idle(part, report))
-            case ("idle_confirmed", attempt, report):
-                self._events.put_nowait(supervisor.IdleConfirmed(part, attempt, report))
-            case ("failed", error):
-                self._events.put_nowait(supervisor.Failed(part, error))
-            case ("where", answer):
-                if self._watch is not None:
-                    self._watch.answered(part, answer)
-            case ("overdue", error):
-                self._events.put_nowait(supervisor.Overdue(part, error))
-            case ("doing", what):
-                self._doing[part] = what
-            case ("finished",):
-                self._events.put_nowait(supervisor.Finished(part))
-            case ("returned", balance):
-                if self._caller is not None:
-                    self._caller.tell(lambda caller: caller.returned(balance))
-            case ("call_failed", tags, error):
-                if self._caller is not None:
-                    self._caller.tell(lambda caller: caller.call_failed(tags, error))
-            case ("terminated",):
-                if sigterm.handler_of_the_program() is not None:
-                    log.info("worker %d got SIGTERM, and goes on: the program has a handler of its own for it", part)
-                    self._tell(part, b"stay")
-            case ("cancelled",):
-                self._events.put_nowait(supervisor.CancelAsked())
-            case ("gone",):
-                self._events.put_nowait(supervisor.Exited(part, 0))
-            case _:
-                raise AssertionError(f"worker {part} said what nobody understands: {message!r}")
+    def _hear(self, message: FromWorker | Event) -> None:
+        """Handles a message of a worker or of the caller's part: what has no handler here, the supervisor decides."""
+        self._handlers.get(type(message), self._events.put_nowait)(message)
+
+    def _on_log(self, message: Log) -> None:
+        replay(message.record)
+
+    def _on_located(self, message: Located) -> None:
+        if self._watch is not None:
+            self._watch.answered(message.worker, Answer(message.node, message.stack, message.debugged))
+
+    def _on_doing(self, message: Doing) -> None:
+        self._doing[message.worker] = message.what
+
+    def _on_returned(self, message: Returned) -> None:
+        if self._caller is not None:
+            self._caller.tell(lambda caller: caller.returned(message.balance))
+
+    def _on_call_failed(self, message: CallFailed) -> None:
+        if self._caller is not None:
+            self._caller.tell(lambda caller: caller.call_failed(message.tags, message.error))
+
+    def _on_terminated(self, message: Terminated) -> None:
+        if sigterm.handler_of_the_program() is not None:
+            worker = message.worker
+            log.info("worker %d got SIGTERM, and goes on: the program has a handler of its own for it", worker)
+            self._tell(Stay(worker))
 
     def _outcome(self, board: Board, wall_s: float, engine: str, start_method: str | None) -> RunReport:
         """The report of the run, or its first failure."""

@@ -22,89 +22,45 @@ import enum
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Literal
+from typing import Literal, assert_never
 
 from ...errors import CascataError, DeadlockError, RunTimeout, WorkerDied
 from ...model import GraphSpec, Plan
 from ...runtime.idle import IdleReport, may_end, nothing_on_its_way
 from ...runtime.ports.sources import beginnings
-from .events import (
-    CancelAsked,
+from ..protocol.messages import (
     CancelWorker,
     ConfirmIdle,
     CycleRests,
     CycleUnread,
-    DescribeWorkers,
     DrainWorker,
     EndCycle,
-    EndReading,
     EndSources,
-    EndWriting,
-    Event,
-    Exited,
     Failed,
-    Finish,
     Finished,
-    GraceOver,
-    Grow,
     Idle,
     IdleConfirmed,
-    Instruction,
-    KillAsked,
-    KillWorker,
     Overdue,
     ReaderDone,
-    Ready,
+    SourcesEnded,
+    StopCycle,
+    WritersDone,
+)
+from .events import CancelAsked, Event, Exited, GraceOver, KillAsked, Ready, StopAsked, TimedOut, TimeoutReported
+from .instructions import (
+    DescribeWorkers,
+    EndReading,
+    EndWriting,
+    Finish,
+    Grow,
+    Instruction,
+    KillWorker,
     RestartWorker,
     SetTimer,
-    SourcesEnded,
-    StopAsked,
-    StopCycle,
-    TimedOut,
-    TimeoutReported,
-    WritersDone,
 )
 from .stall import room_that_helps, who_waits
 
-__all__ = [
-    "CancelAsked",
-    "CancelWorker",
-    "ConfirmIdle",
-    "CycleRests",
-    "CycleUnread",
-    "DescribeWorkers",
-    "DrainWorker",
-    "EndCycle",
-    "EndReading",
-    "EndSources",
-    "EndWriting",
-    "Event",
-    "Exited",
-    "Failed",
-    "Finish",
-    "Finished",
-    "GraceOver",
-    "Grow",
-    "Idle",
-    "IdleConfirmed",
-    "Instruction",
-    "KillAsked",
-    "KillWorker",
-    "Overdue",
-    "Phase",
-    "ReaderDone",
-    "Ready",
-    "RestartWorker",
-    "RunState",
-    "SetTimer",
-    "SourcesEnded",
-    "StopAsked",
-    "StopCycle",
-    "Supervisor",
-    "TimedOut",
-    "TimeoutReported",
-    "WritersDone",
-]
+__all__ = ["REPORT_S", "RESTARTS", "RESTARTS_WITHIN_S", "Phase", "RunState", "Supervisor", "died", "stuck"]
 
 REPORT_S = 0.5
 """Seconds that workers have to say what they are doing, before a run is ended for its timeout."""
@@ -253,6 +209,8 @@ class Supervisor:
                 return self._timed_out(doing)
             case GraceOver():
                 return self._grace_over()
+            case _:
+                assert_never(event)
 
     # -- channels
 

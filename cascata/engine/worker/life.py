@@ -1,41 +1,59 @@
 """What the workers of every engine do alike: they take over the parent's ways, run their nodes, tell, and obey.
 
-parent ── commands ──> a thread reads: drain, cancel, describe ──> Worker, in the main thread's loop
-       <── events, log records, failures ── Reporter ─────────────────┘
+parent ── ToWorker ──> a thread reads, and calls the handler ──> Worker, in the main thread's loop
+       <── FromWorker ── Reporter ────────────────────────────────┘
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import pickle
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from ...errors import CascataError, ComponentError, RunAtImport, in_words
 from ...model import GraphSpec, load_component
 from ...observe.board import Board, BoardShape
 from ...records import dataclass
+from ...runtime.idle import IdleReport
 from ...runtime.restart import Life
 from ...runtime.worker import Links, Worker
-from ..protocol.commands import carry_out
-from ..protocol.reporter import Reporter
-from ..rewrite.restartable import cause
+from ..protocol.messages import (
+    CancelWorker,
+    ConfirmIdle,
+    Describe,
+    Doing,
+    DrainWorker,
+    EndCycle,
+    EndSources,
+    FromWorker,
+    GrowChannel,
+    IdleConfirmed,
+    Locate,
+    Located,
+    Reporter,
+    Stay,
+    StopCycle,
+    read,
+    write,
+)
 from ..supervision.watchdog import where_it_stands
 from .exit import save_files
 from .sigterm import ParentsWord
 from .surroundings import take_authkeys
 
 __all__ = [
+    "Handlers",
     "Setup",
-    "StationedSetup",
     "Wire",
     "by_connection",
+    "cannot_listen",
     "flush_streams",
+    "handlers",
     "heed_signals",
     "load_failure",
     "make_worker",
@@ -71,28 +89,6 @@ class Setup:
     """The modules that were being imported when the run began: see `run_at_import`."""
 
 
-@dataclass(slots=True)
-class StationedSetup(Setup):
-    """The same for a worker that has a station."""
-
-    alone: frozenset[str]
-    """The nodes that start again when their worker dies."""
-    death: bytes | None
-    """Why this worker was started again, pickled."""
-    counted: bytes
-    """What it had counted in the life before."""
-
-    @property
-    def again(self) -> bool:
-        """Whether this is another life of the worker than the first."""
-        return self.death is not None
-
-    @property
-    def life(self) -> Life | None:
-        """The life of its node, if that starts again."""
-        return None if self.alone.isdisjoint(self.nodes) else Life(cause(self.death))
-
-
 def modules_of(spec: GraphSpec) -> dict[str, tuple[str, ...]]:
     """Module -> the nodes whose components are of it."""
     modules: dict[str, tuple[str, ...]] = {}
@@ -112,13 +108,13 @@ class Wire(Protocol):
         """Waits for one message. Raises `EOFError` or `OSError` at the end."""
 
 
-def by_connection(connection: Wire) -> Callable[..., None]:
+def by_connection(connection: Wire) -> Callable[[FromWorker], None]:
     """Sends messages to the parent, from any thread."""
     lock = threading.Lock()
 
-    def send(*message: Any) -> None:
+    def send(message: FromWorker) -> None:
         """When the parent is gone there is nobody to tell, and this process ends as well."""
-        data = pickle.dumps(message)
+        data = write(message)
         try:
             with lock:
                 connection.send_bytes(data)
@@ -158,7 +154,7 @@ def tell_end(reporter: Reporter) -> None:
     """Tells that the nodes have ended, when what they wrote to files is there."""
     for error in save_files():
         reporter.failed(error)
-    reporter.send("finished")
+    reporter.finished()
 
 
 def flush_streams() -> None:
@@ -166,6 +162,14 @@ def flush_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # a program may have been started without
             stream.flush()
+
+
+def cannot_listen(worker: int, nodes: Sequence[str], problem: Exception) -> CascataError:
+    """The error for a worker that the others could not connect to."""
+    why = str(problem) if isinstance(problem, CascataError) else in_words(problem)
+    error = CascataError(f"worker {worker} ({', '.join(nodes)}) cannot listen for the others: {why}")
+    error.__cause__ = problem
+    return error
 
 
 def load_failure(setup: Setup, error: BaseException) -> CascataError:
@@ -206,48 +210,87 @@ def make_worker(
     )
 
 
+Handlers = Mapping[type, Callable[[Any], object]]
+"""Type of a message to a worker -> what is called with it, in the thread that has received it."""
+
+
+def handlers(worker: Worker, loop: asyncio.AbstractEventLoop, reporter: Reporter) -> Handlers:
+    """What every part of a run does about messages, whatever carries its channels. May be called from any thread.
+
+    Args:
+        worker: the part's nodes.
+        loop: in which they run. When it is closed, a handler raises `RuntimeError`.
+        reporter: by which they answer.
+    """
+    soon = loop.call_soon_threadsafe
+
+    def confirm_idle(message: ConfirmIdle) -> None:
+        def answer(report: IdleReport | None) -> None:
+            reporter.send(IdleConfirmed(message.worker, message.attempt, report))
+
+        if worker.watch is not None:
+            soon(worker.watch.confirm, answer)
+
+    return {
+        DrainWorker: lambda _: soon(worker.drain),
+        EndSources: lambda _: soon(worker.end_sources),
+        CancelWorker: lambda _: soon(worker.cancel),
+        EndCycle: lambda message: soon(worker.end_cycle, message.cycle),
+        StopCycle: lambda message: soon(worker.stop_cycle, message.cycle),
+        GrowChannel: lambda message: soon(worker.grow, message.channel, message.extra),
+        ConfirmIdle: confirm_idle,
+    }
+
+
 def obey(
     connection: Wire,
     loop: asyncio.AbstractEventLoop,
     worker: Worker,
     reporter: Reporter,
-    others: Mapping[bytes, Callable[..., Any]],
+    others: Handlers,
     word: ParentsWord | None = None,
     thread: int | None = None,
 ) -> None:
-    """Reads the parent's commands until it closes the connection, in a thread of its own.
+    """Reads the parent's messages until it closes the connection, in a thread of its own.
 
     Args:
         connection: to the parent.
         loop: in which the worker runs.
         worker: that obeys.
         reporter: answers.
-        others: command -> what is called with its numbers, in this thread.
-        word: is told of each; None: nothing here waits for one.
+        others: what is to be done about further messages, or about some in another way.
+        word: waits for a message when SIGTERM has come; None: nothing here does.
         thread: that the loop runs in; None: the main thread.
     """
     thread = thread or threading.main_thread().ident
+
+    def locate(_: Locate) -> None:
+        at = where_it_stands(worker, loop, thread)
+        reporter.send(Located(worker.index, at.node, at.stack, at.debugged))
+
+    def describe(_: Describe) -> None:
+        turned = threading.Event()
+        loop.call_soon_threadsafe(turned.set)
+        doing = worker.doing()
+        if not turned.wait(ANSWER_S):
+            doing += f"; its event loop is blocked at\n{where_it_stands(worker, loop, thread).stack}"
+        reporter.send(Doing(worker.index, doing))
+
+    known: dict[type, Callable[[Any], object]] = {
+        **handlers(worker, loop, reporter),
+        Locate: locate,
+        Describe: describe,
+        Stay: lambda _: None,
+        **others,
+    }
     while True:
         try:
-            command = connection.recv_bytes()
+            message = read(connection.recv_bytes())
         except (EOFError, OSError):
             return
-        what, *given = command.split()
+        if word is not None and isinstance(message, DrainWorker | CancelWorker | Stay):
+            word.heard()
         try:
-            if word is not None and word.heard(command):
-                continue
-            if what in others:
-                others[what](*map(int, given))
-            elif carry_out(command, loop, worker, reporter):
-                pass
-            elif what == b"where":
-                reporter.send("where", where_it_stands(worker, loop, thread))
-            elif what == b"describe":
-                turned = threading.Event()
-                loop.call_soon_threadsafe(turned.set)
-                doing = worker.doing()
-                if not turned.wait(ANSWER_S):
-                    doing += f"; its event loop is blocked at\n{where_it_stands(worker, loop, thread).stack}"
-                reporter.send("doing", doing)
+            known[type(message)](message)
         except RuntimeError:
             pass  # the loop is closed: the nodes have ended, but the parent's word and its death must still be heard

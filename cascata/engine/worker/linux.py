@@ -36,10 +36,9 @@ from ...transport.linux.fd_hub import Hub
 from ...transport.linux.fds import Ends
 from ...transport.linux.journal_memory import Region
 from .. import run_at_import
-from ..local.forkserver import keep_to_this_process
-from ..local.open_files import make_room_for_fds
+from ..local.open_files import keep_to_this_process, make_room_for_fds
 from ..protocol.control_socket import FDS_AT_ONCE, SocketWire
-from ..protocol.reporter import Reporter
+from ..protocol.messages import Reporter, Terminated
 from ..rewrite import restartable
 from ..supervision.watchdog import stacks_to
 from . import definitions
@@ -119,8 +118,8 @@ def main(control: Any, spec: GraphSpec | None) -> None:
     board = Board(setup.shape, fds[setup.board_fd])
     os.close(fds[setup.board_fd])
     stacks_to(fds[setup.stacks_fd])
-    reporter = Reporter(by_connection(connection))
-    word.ask = partial(reporter.send, "terminated")
+    reporter = Reporter(setup.index, by_connection(connection))
+    word.ask = partial(reporter.send, Terminated(setup.index))
     install_forwarding(reporter.log, setup.log_level)
     try:
         payload = connection.recv_bytes()
@@ -131,7 +130,7 @@ def main(control: Any, spec: GraphSpec | None) -> None:
         os._exit(1)
     except BaseException as error:  # whatever a user's module raises when it is imported
         reporter.failed(load_failure(setup, error))
-        reporter.send("finished")
+        reporter.finished()
         return
     journal = None
     if setup.journal_fd is not None:

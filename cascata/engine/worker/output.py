@@ -10,13 +10,13 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["Printed"]
+__all__ = ["PrintedStream"]
 
 _MOST: Final = 8192
 """Characters without a line's end that are kept back."""
 
 
-class Printed(io.TextIOBase):
+class PrintedStream(io.TextIOBase):
     """Stands in for `sys.stdout` or `sys.stderr`.
 
     Args:

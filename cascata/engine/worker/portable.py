@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Final
 
 from ... import log
-from ...errors import SerializationError
+from ...errors import CascataError, SerializationError
 from ...model import GraphSpec, Plan
 from ...observe.board import Board
 from ...observe.log import install_forwarding
@@ -29,12 +29,21 @@ from ...runtime.worker import SWITCH_S, Worker
 from ...transport.tcp.ends import BrokeredEnds
 from ...transport.tcp.station import Address, Station
 from .. import run_at_import
-from ..protocol.reporter import Reporter
+from ..protocol.messages import (
+    CancelWorker,
+    Counted,
+    LeftUnread,
+    Listens,
+    Lost,
+    Reporter,
+    Terminated,
+    Unreached,
+)
 from . import definitions
 from .exit import begin_after_fork, finish
 from .life import (
-    StationedSetup,
     by_connection,
+    cannot_listen,
     flush_streams,
     heed_signals,
     load_failure,
@@ -44,6 +53,7 @@ from .life import (
     tell_end,
 )
 from .sigterm import ParentsWord
+from .stationed import StationedSetup, station_handlers
 from .surroundings import join_trackers
 
 __all__ = ["BoardTeller", "PortableSetup", "main"]
@@ -59,6 +69,8 @@ class PortableSetup(StationedSetup):
     plan: Plan
     secret: bytes
     host: str
+    ports: range
+    """At which its station may listen."""
     trackers: dict[str, int]
     """Package -> fd of its resource tracker, of a worker that spawn starts; to others it comes another way."""
 
@@ -81,7 +93,7 @@ class BoardTeller:
         counts = self.board.snapshot()
         if counts != self._told:
             self._told = counts
-            self._reporter.send("counted", counts)
+            self._reporter.send(Counted(self._reporter.worker, counts))
 
     async def keep_telling(self) -> None:
         """Sends what is new again and again, until it is cancelled."""
@@ -98,32 +110,29 @@ def main(connection: Any) -> None:
     sys.setswitchinterval(SWITCH_S)
     if _is_forked():
         begin_after_fork()
-    reporter = Reporter(by_connection(connection))
-    word.ask = partial(reporter.send, "terminated")
     try:
         setup: PortableSetup = pickle.loads(connection.recv_bytes())
         payload = connection.recv_bytes()
     except (EOFError, OSError):
         os._exit(1)  # the parent is gone before it had begun
+    reporter = Reporter(setup.index, by_connection(connection))
+    word.ask = partial(reporter.send, Terminated(setup.index))
     take_over(setup)
     if setup.trackers:
         join_trackers(setup.trackers)
     install_forwarding(reporter.log, setup.log_level)
-    station: Station | None = None
     try:
-        if setup.crossing:
-            station = Station(
-                setup.index,
-                setup.secret,
-                setup.host,
-                lost=lambda peer, why: reporter.send("lost", peer, why),
-                refused=log.warning,
-            )
+        station = _station(setup, reporter) if setup.crossing else None
+    except (CascataError, OSError) as problem:
+        reporter.failed(cannot_listen(setup.index, setup.nodes, problem))
+        reporter.finished()
+        return
+    try:
         with run_at_import.loading(setup.modules, setup.begun_by):
             spec = definitions.load(payload)
     except BaseException as error:  # whatever a user's module raises when it is imported
         reporter.failed(load_failure(setup, error))
-        reporter.send("finished")
+        reporter.finished()
         if station is not None:
             station.close()
         return
@@ -133,7 +142,7 @@ def main(connection: Any) -> None:
     teller.board.catch_up(setup.counted)
     teller.board.set_beat(setup.index)
     teller.tell()
-    reporter.send("address", None if station is None else station.address)
+    reporter.send(Listens(setup.index, None if station is None else station.address))
     try:
         addresses: Mapping[int, Address] = pickle.loads(connection.recv_bytes())
     except (EOFError, OSError):
@@ -142,6 +151,18 @@ def main(connection: Any) -> None:
     del spec
     finish(("__main__", *setup.modules))
     flush_streams()
+
+
+def _station(setup: PortableSetup, reporter: Reporter) -> Station:
+    return Station(
+        setup.index,
+        setup.secret,
+        setup.host,
+        ports=setup.ports,
+        lost=lambda peer, why: reporter.send(Lost(setup.index, peer, why)),
+        unreached=lambda peer, why: reporter.send(Unreached(setup.index, peer, why)),
+        refused=log.warning,
+    )
 
 
 def _is_forked() -> bool:
@@ -178,9 +199,9 @@ async def _run(
         worker.cancel()
         serving.cancel()
 
-    others: dict[bytes, Callable[..., Any]] = {b"cancel": lambda: loop.call_soon_threadsafe(cancel)}
+    others: dict[type, Callable[[Any], object]] = {CancelWorker: lambda _: loop.call_soon_threadsafe(cancel)}
     if station is not None:
-        others |= {b"end_writing": station.end_writing, b"end_reading": station.end_reading, b"widen": station.grow}
+        others |= station_handlers(station)
 
     def obey_to_the_end() -> None:
         obey(connection, loop, worker, reporter, others, word)
@@ -203,5 +224,5 @@ async def _leave(worker: Worker, station: Station, serving: asyncio.Future[None]
         served = asyncio.ensure_future(station.served())
         await asyncio.wait([served, serving], return_when=asyncio.FIRST_COMPLETED)
         served.cancel()
-    reporter.send("unread", station.unread())
+    reporter.send(LeftUnread(station.unread()))
     await asyncio.to_thread(station.close)

@@ -63,11 +63,9 @@ class ParentsWord:
         """Tells the parent of the signal; in a thread of its own."""
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
-    def heard(self, command: bytes) -> bool:
-        """Notes a command of the parent. Returns whether that was all that it is for."""
-        if command in (b"drain", b"cancel", b"stay"):
-            self._heard.set()
-        return command == b"stay"
+    def heard(self) -> None:
+        """The parent has said what is to become of this worker: to drain, to be cancelled, or to stay."""
+        self._heard.set()
 
     def listens(self) -> None:
         """A thread hands in what the parent says from now on. Called in the main thread."""

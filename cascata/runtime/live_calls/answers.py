@@ -10,16 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ...channel.given import checked
 from ...channel.tagged import Tagged
 from ...errors import CascataError, NoAnswer, bounded_repr
+from ..node_state import NodeState
 from ..ports.source_sink import SinkEnd, SourceEnd
 from .lineage import Taken, new_id
-
-if TYPE_CHECKING:
-    from ..node import Node
 
 __all__ = ["AnsweringSink", "Asked"]
 
@@ -49,7 +47,7 @@ class AnsweringSink(SinkEnd):
     Until the first call it is a sink like any other. From then on a task reads it, and keeps what is for nobody's call.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: NodeState) -> None:
         super().__init__(node)
         self._asked: dict[int, Asked] = {}
         self._tag = 0

@@ -25,23 +25,32 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from ... import log
 from ...channel.base import Around, Pending, Writer
 from ...channel.given import checked
 from ...channel.tagged import Tagged
 from ...errors import CascataError
-from ...model import GraphSpec
-from ..ports.outport import Put
+from ...model import GraphSpec, NodeSpec
+from ..persist import StateCell
+from ..ports.outport import Send
 from .keeping import Before, Keeping
 from .paths import on_the_way
 
-if TYPE_CHECKING:
-    from ..node import Node
-    from ..runner_calls import Send
-
 __all__ = ["Lineage", "Taken", "new_id"]
+
+
+class Caller(Protocol):
+    """The node whose runner is called."""
+
+    spec: NodeSpec
+    cells: dict[str, StateCell[Any]]
+    """Its state, by names."""
+
+    def batched(self, ports: Iterable[str]) -> bool:
+        """Whether what comes to one of the in-ports is put into lists."""
+
 
 TELL_S: Final = 0.01
 """Seconds for which what is to be told is collected."""
@@ -284,7 +293,12 @@ class Lineage:
             raise CascataError(why)
 
     def calling(
-        self, node: Node, ports: Sequence[str], call: Callable[..., Awaitable[Any]], give: Send
+        self,
+        node: Caller,
+        ports: Sequence[str],
+        call: Callable[..., Awaitable[Any]],
+        give: Send,
+        go_on: Callable[[BaseException, Mapping[str, Any]], Awaitable[None]],
     ) -> Callable[..., Awaitable[Any]]:
         """The same call of a runner, for items that may belong to calls.
 
@@ -293,13 +307,12 @@ class Lineage:
             ports: those whose items it gets.
             call: makes the call.
             give: sends what it returns.
+            go_on: of the node's failures.
         """
-        from ..triggers import go_on  # which calls this
-
-        batched = any(node.host.batches(channel) for port in ports for channel in node.spec.inputs[port].channels)
-        name = node.name
+        batched = node.batched(ports)
+        name = node.spec.name
         leads = any(not self._edges.isdisjoint(output.edges) for output in node.spec.outputs.values())
-        keeping = Keeping.of(node.spec.component, node.states) if leads else None
+        keeping = Keeping.of(node.spec.component, node.cells) if leads else None
 
         async def tagged(*items: Any) -> Any:
             bare, taken = self.begin(*items, batched=batched)
@@ -315,7 +328,7 @@ class Lineage:
                 if value is not None:
                     await give(value)
             except BaseException as error:
-                await go_on(node, error, dict(zip(ports, bare, strict=False)))
+                await go_on(error, dict(zip(ports, bare, strict=False)))
             finally:
                 _current.set(None)
                 taken.give_back()
@@ -336,7 +349,7 @@ class Lineage:
 
     # -- what goes
 
-    def stamping(self, node: str, port: str, writer: Writer) -> Put:
+    def stamping(self, node: str, port: str, writer: Writer) -> Send:
         """A `put` of a writer of an out-port, for what is sent by calls of a runner that belong to calls."""
         put = writer.put
         leads = writer.edge in self._edges

@@ -6,16 +6,14 @@ See `engine.rewrite.ordering` for how they are wired.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Mapping
+from typing import Any, Final
 
 from ...channel.given import Guard
-from ..ports.outport import OutPort
+from ..node_state import NodeState
+from ..node_stop import NodeStop
+from ..ports.outport import OutPort, Send
 from .held import Held, Holding
-
-if TYPE_CHECKING:
-    from ..node import Node
 
 __all__ = ["RESULTS", "NumberedCall", "reorder", "run_reordering", "tag"]
 
@@ -161,12 +159,12 @@ class _NumberedPort:
         return f"<out-port {self.name}, in order>"
 
 
-async def run_reordering(node: Node, over: asyncio.Future[None]) -> None:
+async def run_reordering(node: NodeState, stop: NodeStop) -> None:
     """Sends the members' results in the order of their numbers.
 
     Args:
         node: which does that.
-        over: done when the node is to stop, which its own sends do not tell while the member whose turn it is sends
+        stop: tells when the node is to stop, which its own sends do not tell while the member whose turn it is sends
             nothing and the others wait for room.
 
     A task per member takes its next message and waits for its turn: no more than that is taken. The messages of the
@@ -175,24 +173,14 @@ async def run_reordering(node: Node, over: asyncio.Future[None]) -> None:
     turn = asyncio.Condition()
     due = 0
     lineage = node.host.lineage
-    send: dict[str, Callable[[Any], Awaitable[None]]] = {name: port.send for name, port in node.outports.items()}
+    over = stop.holding.when_over
+    send: dict[str, Send] = {name: port.send for name, port in node.outports.items()}
 
     async def follow(name: str) -> None:
         nonlocal due
         reader = node.readers[name]
-        node.loops += 1
-        try:
-            while True:
-                node.waits.append(name)
-                node.rested()
-                node.publish()
-                began = perf_counter()
-                try:
-                    if not await reader.wait():
-                        return
-                finally:
-                    node.waits.remove(name)
-                    node.starved_s += (perf_counter() - began) / len(node.readers)
+        with node.looping():
+            while await node.starve(reader, name, share=1 / len(node.readers)):
                 item = reader.items.popleft()
                 taken = None
                 if lineage is not None:
@@ -203,12 +191,8 @@ async def run_reordering(node: Node, over: asyncio.Future[None]) -> None:
                 reader.release()
                 async with turn:
                     while due < number:  # what a task sends that its call has left behind comes too late to have a turn
-                        node.parked.add(number)  # nothing can move here before another member's results come
-                        node.rested()
-                        try:
+                        with node.waiting_for_a_loop(number):  # nothing can move before another member's results come
                             await turn.wait()
-                        finally:
-                            node.parked.discard(number)
                     for port, item in sends:
                         await send[port](item)
                     if last:
@@ -217,15 +201,13 @@ async def run_reordering(node: Node, over: asyncio.Future[None]) -> None:
                         turn.notify_all()
                 if taken is not None:
                     taken.give_back()
-        finally:
-            node.loops -= 1
 
     tasks = [asyncio.ensure_future(follow(name)) for name in node.readers]
     try:
         pending: set[asyncio.Future[None]] = set(tasks)
         while pending:
             done, _ = await asyncio.wait({*pending, over}, return_when=asyncio.FIRST_COMPLETED)
-            if over in done and (refusal := node.refusal()) is not None:
+            if over in done and (refusal := stop.refusal()) is not None:
                 raise refusal
             pending -= done
             for task in done:

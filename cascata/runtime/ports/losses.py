@@ -26,7 +26,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 
-from ...channel.unawaited import Attempt, Unawaited
+from ...channel.unawaited import Attempt, Unawaited, attempt
 from ...model import ComponentSpec
 
 __all__ = ["Losses", "no_send_in_a_plain_def", "place_of"]
@@ -87,16 +87,20 @@ class Losses:
             if any(isinstance(each[2], int) and each[2] not in running for each in list(self._forgotten)):
                 self._tell_once()
 
-    def ended(self, attempt: Attempt) -> None:
+    def ended(self, call: Attempt) -> None:
         """A call has ended and not failed: what it has forgotten is lost."""
-        if any(each[1] is attempt for each in list(self._forgotten)):
+        if any(each[1] is call for each in list(self._forgotten)):
             self._tell_once()
 
-    def excuse(self, attempt: Attempt) -> None:
-        """An attempt has failed, and is told as what it is: what it dropped by that was not forgotten."""
+    def excuse(self) -> None:
+        """The running attempt has failed, and is told as what it is: what it dropped by that was not forgotten."""
+        failed = attempt.get()
+        if failed is None:
+            return
         for each in list(self._forgotten):
-            if each[1] is attempt:
+            if each[1] is failed:
                 del self._forgotten[each]
+        failed.excuse()
 
     def _tell_once(self) -> None:
         if not self._told:

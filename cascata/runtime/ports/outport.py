@@ -21,7 +21,7 @@ from typing import Any, Final
 from ...channel.base import DONE, Around, Full, Pending, Writer
 from ...channel.given import Guard
 
-__all__ = ["OutPort", "PlainPort", "Stopped"]
+__all__ = ["OutPort", "PlainPort", "Send", "Stopped"]
 
 _UNLOOKED: Final = 256
 """Items that are discarded without a look at the clock."""
@@ -35,7 +35,8 @@ _CAN_AWAIT: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.
 _CALLERS: Final = frozenset({"cascata.runtime.runner_calls", "cascata.dsl.trial"})
 """The modules whose coroutines call runners: what such a one runs, and no coroutine of the user's, is a plain `def`."""
 
-Put = Callable[[Any], Awaitable[None]]
+Send = Callable[[Any], Awaitable[None]]
+"""Sends an item: the awaitable waits for room."""
 
 
 class Stopped(asyncio.CancelledError):
@@ -81,7 +82,7 @@ class OutPort:
         refusal: Callable[[], BaseException | None],
         forgotten: Callable[[], None],
         guard: Guard | None = None,
-        stamping: Callable[[Writer], Put] | None = None,
+        stamping: Callable[[Writer], Send] | None = None,
         outlived: Callable[[int], BaseException | None] | None = None,
         goes_on: Callable[[], None] = lambda: None,
     ) -> None:
@@ -184,7 +185,7 @@ class OutPort:
         self._discarded = lambda: discarded
         return send
 
-    def _fanning_out(self, puts: Sequence[Put], refusal: Callable[[], BaseException | None]) -> Callable[[Any], Any]:
+    def _fanning_out(self, puts: Sequence[Send], refusal: Callable[[], BaseException | None]) -> Callable[[Any], Any]:
         fanned = 0
         unsent = 0  # of them, those that went out on no edge
         doubled = 0  # puts that nobody has awaited yet, less the items of which they are

@@ -12,23 +12,21 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...channel.base import Reader
 from ...channel.merge import MergedReader
 from ...channel.turns import SLICE_S
 from ...errors import ChannelClosed
+from ..node_state import NodeState
 
-if TYPE_CHECKING:
-    from ..node import Node
-
-__all__ = ["End", "SinkEnd", "SourceEnd", "make_end"]
+__all__ = ["End", "SinkEnd", "SourceEnd"]
 
 
 class End:
     """What the caller holds of a node."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: NodeState) -> None:
         self.node = node
 
     @property
@@ -51,7 +49,7 @@ class End:
 class SourceEnd(End):
     """The end of a source: what is sent here leaves by its only out-port."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: NodeState) -> None:
         super().__init__(node)
         ((_, self._port),) = node.outports.items()
         self.send = self._port.send
@@ -95,7 +93,7 @@ class SourceEnd(End):
 class SinkEnd(End):
     """The end of a sink: what comes by its only in-port is taken here, by any number of tasks, each item once."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: NodeState) -> None:
         super().__init__(node)
         ((self._port, given),) = node.spec.inputs.items()
         self._reader: Reader = node.readers.get(self._port) or MergedReader((), [given.constant])
@@ -158,55 +156,41 @@ class SinkEnd(End):
             if self._items or self.ended:
                 return bool(self._items)
             self._settle()
-            node.publish()
-            began = perf_counter()
-            node.waits.append(self._port)
-            node.rested()
             try:
-                there = await self._reader.wait()
+                there = await node.starve(self._reader, self._port)
             finally:
-                node.waits.remove(self._port)
                 self._turned = perf_counter()
-                node.starved_s += self._turned - began
             if not there:
                 self.ended = True
                 self._done.set()
             return there
 
     async def held(self) -> None:
-        node = self.node
-        node.loops += 1
-        node.doing = "open to its caller"
+        self._is("open to its caller")
         try:
-            await self._done.wait()
-            if not self.ended:
-                await self._drop()
-            self._settle()
+            with self.node.looping():
+                await self._done.wait()
+                if not self.ended:
+                    await self._drop()
+                self._settle()
         finally:
-            node.loops -= 1
             self.ended = True
             self._reader.finish()  # who waits here is told
             self._items = deque()
+
+    def _is(self, doing: str) -> None:
+        """Says what the node does, waiting or not: what it waits for is not its own doing."""
+        node = self.node
+        node.doing = node.at_work = node.starving[self._port] = doing
 
     async def _drop(self) -> None:
         """Takes what nobody reads, and counts it as dropped."""
         node = self.node
         self._settle()
-        node.doing = "dropping what its caller does not read"
+        self._is("dropping what its caller does not read")
         taken = dict(self._reader.taken())
         while self._items or await self._more():
             self._items.clear()
             await self._tell()
         for edge, items in self._reader.taken().items():
             node.ignored[edge] += items - taken.get(edge, 0)
-
-
-def make_end(node: Node) -> End:
-    """The caller's end of a node: a source has an out-port, a sink an in-port."""
-    if node.outports:
-        return SourceEnd(node)
-    if node.host.lineage is None:
-        return SinkEnd(node)
-    from ..live_calls.answers import AnsweringSink
-
-    return AnsweringSink(node)

@@ -11,18 +11,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from ...channel.base import Reader
 from ...channel.turns import SLICE_S, turns
 from ...model import MISSING
+from ..live_calls.lineage import Taken
+from ..node_state import BATCH_S, NodeState, batch_size
 from ..threads import CallThread
-from ..triggers import BATCH_S, starve
 from .outport import Stopped
-
-if TYPE_CHECKING:
-    from ..live_calls.lineage import Taken
-    from ..node import Node
 
 __all__ = ["BlockingStream", "Stream", "TaggedStream"]
 
@@ -54,7 +51,7 @@ class Stream:
         "last",
     )
 
-    def __init__(self, node: Node, port: str, reader: Reader) -> None:
+    def __init__(self, node: NodeState, port: str, reader: Reader) -> None:
         self._node = node
         self._port = port
         self._reader = reader
@@ -132,7 +129,7 @@ class Stream:
             self._reader.release()
             each = worked / taken
             self._reader.worked(each)
-            self._batch = self._most if each * self._most < budget else int(budget / each) or 1
+            self._batch = batch_size(each, self._most, budget)
 
     async def _begin_batch(self, *, rests: bool, in_a_thread: bool = False) -> bool:
         """Waits for items and takes a batch in hand; False when the stream has ended. Cancelled: nothing is taken.
@@ -144,9 +141,7 @@ class Stream:
         self._settle(perf_counter() - self._began)
         node = self._node
         if perf_counter() - self._turns.turned > SLICE_S:
-            node.publish()
-            await asyncio.sleep(0)
-            self._turns.turned = perf_counter()
+            await node.turn()
         while not self._items:
             began = perf_counter()
             alone = in_a_thread or asyncio.current_task() in node.tasks
@@ -154,7 +149,7 @@ class Stream:
                 there = await self._reader.wait()
             else:
                 try:
-                    there = await starve(node, self._reader, self._port, rests=rests)
+                    there = await node.starve(self._reader, self._port, rests=rests)
                 finally:
                     node.in_hand_s -= perf_counter() - began  # it is on the account of the call as well
             if not there:
@@ -177,13 +172,13 @@ class TaggedStream(Stream):
 
     __slots__ = ("_batched", "_lineage", "_loop", "_taken_call")
 
-    def __init__(self, node: Node, port: str, reader: Reader) -> None:
+    def __init__(self, node: NodeState, port: str, reader: Reader) -> None:
         super().__init__(node, port, reader)
         assert node.host.lineage is not None  # the run is opened for calls
         self._lineage = node.host.lineage
         self._loop = asyncio.get_running_loop()
         self._taken_call: Taken | None = None
-        self._batched = any(node.host.batches(channel) for channel in node.spec.inputs[port].channels)
+        self._batched = node.batched([port])
 
     async def __anext__(self) -> Any:
         self.let_go()

@@ -266,6 +266,7 @@ class CrossingReader:
         if self._users:
             self._waiters.wake()
             return {}
+        self.finish()  # a task of the caller's may still come here, after a run that failed: it looks at no carrier
         self._tally.settle(len(self.items))
         self._carrier.close()
         return self._tally.left()

@@ -5,8 +5,8 @@
     [ socket ] ── I/O thread ──> Connection: handshake, then frames ──> received
 
 Nobody ever waits to send: what the socket does not take stays where it is until it does. Credits bound how much that
-can be. Where no connection can be made, a link goes another way (`transport.tcp.ray_calls`). `Connection` is a
-`BufferedProtocol`: it works in each of asyncio's loops, and bytes go from the kernel straight to where they belong.
+can be. `Connection` is a `BufferedProtocol`: it works in each of asyncio's loops, and bytes go from the kernel straight
+to where they belong.
 """
 
 from __future__ import annotations
@@ -17,17 +17,14 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import Final, cast
 
 from ..shared import after_fork
 from .buffer_pool import BufferPool
 from .handshake import Handshake, HandshakeError
 from .stream_frames import Assembler, Chunk, Frame, WireError, chunks
 
-if TYPE_CHECKING:
-    from .ray_calls import ByCalls
-
-__all__ = ["Connection", "Link", "Way"]
+__all__ = ["Connection", "Link"]
 
 SLICE: Final = 256 * 1024
 """Bytes that the loop is given at once: of what the socket does not take of them it makes a copy."""
@@ -35,18 +32,6 @@ SLICE: Final = 256 * 1024
 _SENDS_MANY: Final = hasattr(socket.socket, "sendmsg")  # not on Windows
 _MOST_CHUNKS: Final = 64
 """Pieces of one call: the system takes 16 at least, and Linux and macOS 1024."""
-
-
-class Way(Protocol):
-    """What frames of one other worker come over: a `Connection`, or `calls.ByCalls`."""
-
-    link: Link | None
-
-    def close(self) -> None:
-        """The other end has said goodbye. In the I/O thread."""
-
-    def abort(self, why: Exception | None) -> None:
-        """Ends it at once. In the I/O thread."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -78,6 +63,7 @@ class Connection(asyncio.BufferedProtocol):
         self.transport: asyncio.Transport | None = None
         self._proven = proven
         self._lost = lost
+        self.is_lost = False
         self._why: Exception | None = None
         self._greeting = bytearray(handshake.wants)
         self._greeted = 0
@@ -138,6 +124,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         after_fork.unprivate(self.sock.fileno())
+        self.is_lost = True
         if self.link is not None:
             self.link.cut()
         self._lost(self, self._why or exc)
@@ -160,13 +147,11 @@ class Link:
 
     Attributes:
         connection: over which frames go, if there is one.
-        calls: by which they go instead, if there can be no connection.
     """
 
     def __init__(self, peer: int, loop: asyncio.AbstractEventLoop) -> None:
         self.peer = peer
         self.connection: Connection | None = None
-        self.calls: ByCalls | None = None
         self.over = False
         self.parting = False
         """Whether the other end has said goodbye."""
@@ -186,18 +171,6 @@ class Link:
             self._drained = False
         self._drain()
 
-    def divert(self, calls: ByCalls) -> None:
-        """There will be no connection. In the I/O thread."""
-        with self._lock:
-            self.calls = calls
-            calls.add(self._backlog)
-            self._backlog.clear()
-
-    @property
-    def used(self) -> bool:
-        """Whether frames go over it."""
-        return self.connection is not None or self.calls is not None
-
     def send(self, *frames: Frame) -> None:
         """Sends frames, now or as soon as possible; never waits. Drops them when the connection is gone."""
         pieces: deque[Chunk] = deque(chunk for frame in frames for chunk in chunks(frame))
@@ -210,11 +183,7 @@ class Link:
             if not pieces:
                 return
             # What is sent is sent: its sender may write into its own memory again.
-            kept = (bytes(piece) if isinstance(piece, memoryview) else piece for piece in pieces)
-            if self.calls is not None:
-                self.calls.add(kept)
-                return
-            self._backlog.extend(kept)
+            self._backlog.extend(bytes(piece) if isinstance(piece, memoryview) else piece for piece in pieces)
             if not self._drained:
                 return
             self._drained = False
@@ -260,14 +229,9 @@ class Link:
         self._drained = False
 
     def resume(self) -> None:
-        """It has none any more."""
+        """The socket has taken all that the loop held. In the I/O thread."""
         self._paused = False
         self._drain()
-
-    @property
-    def drained(self) -> bool:
-        """Whether all that was sent has left."""
-        return self._drained
 
     def renew(self) -> None:
         """The other end is in a new life: what was to go to the one before is forgotten. `use` follows."""
@@ -276,15 +240,8 @@ class Link:
             self.over = self.parting = self._paused = False
             self.connection = None
 
-    @property
-    def gone(self) -> bool:
-        """Whether the other end has heard a goodbye: it has closed its side, or has all that was sent by calls."""
-        return self.over or (self.calls is not None and self.calls.idle)
-
     def cut(self) -> None:
-        """The connection is gone, or what stands in for it."""
-        if self.calls is not None:
-            self.calls.end()
+        """The connection is gone."""
         with self._lock:
             self.over = True
             self._backlog.clear()

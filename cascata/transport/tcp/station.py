@@ -9,15 +9,13 @@ One connection for each pair of workers that share a channel; all their edges go
 (`transport.tcp.stream_frames`). Each channel has a home, the worker of its first reader, whose `Broker` keeps its
 items and its credits. Frames are read in a thread of their own: a component that computes without letting its loop
 turn holds up nobody but itself. Both ends of a connection prove that they know the run's secret
-(`transport.tcp.handshake`) before the first frame is read. Where no connection can be made, and the engine brings
-another way to reach a worker (`transport.tcp.ray_calls`), the frames of that pair go there: who would have connected
-decides it, and the other one learns it by the first call.
+(`transport.tcp.handshake`) before the first frame is read. Where no connection can be made, the run ends with an error.
 
 How an engine wires its workers:
 
 1. It makes a secret (`new_secret`), and hands it to each worker by a way of its own that nobody else can read.
 2. Each worker makes `Station(index, secret, host)`, with the address of its machine that the others reach it at, and
-   tells the engine `station.address`. It listens from then on, and lets nobody in yet.
+   tells the engine `station.address`. It lets other workers in from then on: what they send waits for step 3.
 3. The engine tells every worker everybody's address. When the worker has its graph, it makes, inside the loop of its
    nodes, `ends = BrokeredEnds(station, spec, plan, board, refused)` (`transport.tcp.ends`), which are the `ends` of
    `runtime.worker.Worker`, makes that `Worker`, and only then calls `station.open(addresses)`. Which of two workers
@@ -28,10 +26,10 @@ How an engine wires its workers:
 5. When `Worker.run()` has returned, and the worker was not cancelled, it awaits `station.served()`: others may still
    need the channels whose home is here. `station.unread()` is then what was left in them. In any case it calls
    `station.close()` last.
-6. `lost(peer, why)` is called, in the I/O thread, when a connection breaks without a goodbye. The ends that used it do
-   not move any more, since a broken connection must look neither like the end of a stream nor like a fault of a
-   component. Whoever watches over the run ends it: the death of a worker is told as that; when no worker has died, the
-   network has failed.
+6. `lost(peer, why)` is called, in the I/O thread, when a connection breaks without a goodbye, and
+   `unreached(peer, why)` when none has come about within `CONNECT_S`. The ends that used it do not move any more, since
+   a broken connection must look neither like the end of a stream nor like a fault of a component. Whoever watches over
+   the run ends it: the death of a worker is told as that; when no worker has died, the network has failed.
 
 A worker that may start again (`BrokeredEnds` says which) keeps no channel, and connects to those that do. Its next life
 is a new station with the same index, which nobody but itself needs to be told of: when it connects, what there was of
@@ -41,11 +39,11 @@ the life before is over.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 import threading
-import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Final, Protocol
@@ -55,9 +53,9 @@ from ..shared import after_fork
 from .broker import Broker
 from .buffer_pool import BufferPool
 from .handshake import Handshake, HandshakeError
-from .peer_link import Connection, Link, Way
-from .ray_calls import ByCalls, Load, Reach, UnsureError
-from .stream_frames import Chunk, Frame, Kind, WireError
+from .peer_link import Connection, Link
+from .ports import ANY_PORT, listener
+from .stream_frames import Frame, Kind, WireError
 
 __all__ = ["Address", "End", "Station"]
 
@@ -71,19 +69,16 @@ MOST_STRANGERS: Final = 64
 """Connections that have not proved themselves yet, at most: the oldest is dropped for a new one."""
 
 CONNECT_S: Final = 20.0
-"""Seconds in which a connection is tried again and again, where there is no other way."""
+"""Seconds in which a connection is tried again and again. The other end listens since before its address was told."""
 
-DIRECT_S: Final = 3.0
-"""Seconds in which it is tried where there is one, from when the other end is known to let others in."""
-
-KNOCK_S: Final = 0.5
-"""Seconds before the other end is asked, by a call, whether it does; and before it is asked again."""
+PROOF_S: Final = 60.0
+"""Seconds that a connection may take to prove itself to the worker that made it. They are many since the I/O thread at
+the other end may wait for an import there that keeps the interpreter to itself."""
 
 LINGER_S: Final = 1.0
 """Seconds that the other ends have to close their side after a goodbye."""
 
 _RETRY_S: Final = 0.05
-_SOON_S: Final = 0.005
 
 _KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """A machine that is gone without a word is noticed within these seconds."""
@@ -117,16 +112,17 @@ class Station:
         me: index of this worker.
         secret: of the run.
         host: the address of this machine that the other workers reach it at; nothing else is listened on.
+        ports: at which it may listen.
         lost: called with the index of a worker and a reason, when the connection to it broke.
+        unreached: called with the index of a worker, and with what was tried for how long, when there is no connection
+            to it.
         refused: called once, with a text for the log, when a stranger has been refused.
-        diverted: called with the index of a worker and a reason, when frames go to and from it by calls. Only in one of
-            the two.
 
     Attributes:
         address: where the others connect to.
-        is_open: whether it lets others in.
 
     Raises:
+        CascataError: all these ports are taken.
         OSError: it cannot listen there, or the system is short of fds.
     """
 
@@ -136,19 +132,18 @@ class Station:
         secret: bytes,
         host: str = "127.0.0.1",
         *,
+        ports: range = ANY_PORT,
         lost: Callable[[int, str], None],
+        unreached: Callable[[int, str], None],
         refused: Callable[[str], None],
-        diverted: Callable[[int, str], None] = lambda peer, why: None,  # noqa: ARG005
     ) -> None:
         self.me = me
         self._secret = secret
         self._host = host
         self._tell_lost = lost
+        self._tell_unreached = unreached
         self._tell_refused = refused
-        self._tell_diverted = diverted
-        self.is_open = False
-        self._reaches: Mapping[int, Reach] = {}
-        self._early: list[tuple[int, int, Sequence[Chunk]]] = []  # loads of calls
+        self._early: dict[Connection, list[Frame]] | None = {}  # proven before this station was open; None: it is
         self._strangers: dict[Connection, asyncio.TimerHandle] = {}
         self._refused = 0
         self._pool = BufferPool()
@@ -162,11 +157,8 @@ class Station:
         self._leaving = self._closing = False
         self._served: Future[None] = Future()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self._listener = listener(host, ports)
         try:
-            self._listener.bind((host, 0))
-            self._listener.listen(128)
-            self._listener.setblocking(False)
             # Proactor: what asyncio has by default on Windows. Elsewhere no policy of the program's is to matter.
             self._loop = asyncio.new_event_loop() if sys.platform == "win32" else asyncio.SelectorEventLoop()
         except BaseException:
@@ -175,6 +167,7 @@ class Station:
         after_fork.private(self._listener.fileno())
         self.address: Address = self._listener.getsockname()[:2]
         self._cut = asyncio.Event()
+        self._loop.call_soon(lambda: self._spawn(self._accept()))
         self._thread = threading.Thread(target=self._loop.run_forever, name="cascata-io", daemon=True)
         self._thread.start()
 
@@ -225,24 +218,24 @@ class Station:
             link = self._links[peer] = Link(peer, self._loop)
         return link
 
-    def open(self, addresses: Mapping[int, Address], reaches: Mapping[int, Reach] | None = None) -> None:
-        """Connects to the other workers, and lets them in. From now on frames come.
+    def open(self, addresses: Mapping[int, Address]) -> None:
+        """Connects to the other workers. From now on frames come.
 
         Args:
             addresses: of the others' stations.
-            reaches: how to call others, where no connection to them can be made, or they have no address here.
         """
 
         def begin() -> None:
-            self._reaches = reaches or {}
-            self.is_open = True
-            self._spawn(self._accept())
+            early, self._early = self._early or {}, None
+            for connection, frames in early.items():
+                self._admit(connection)
+                for frame in frames:
+                    self._received(connection, frame)
+                if connection.is_lost:
+                    self._lost(connection, None)
             for peer in self._links:
-                if self._connects(peer) and (peer in addresses or peer in self._reaches):
-                    self._spawn(self._join(peer, addresses.get(peer)))
-            for load in self._early:
-                self._called(*load)
-            self._early.clear()
+                if self._connects(peer) and peer in addresses:
+                    self._spawn(self._connect(peer, addresses[peer]))
 
         self._loop.call_soon_threadsafe(begin)
 
@@ -298,15 +291,17 @@ class Station:
         if end is not None:
             end.hear(frame)
 
-    def _received(self, way: Way, frame: Frame) -> None:
+    def _received(self, connection: Connection, frame: Frame) -> None:
         """In the I/O thread."""
-        link = way.link
+        link = connection.link
         if link is None:
+            if self._early is not None:
+                self._early[connection].append(frame)
             return
         kind = frame.kind
         if kind == Kind.BYE:
             link.parting = True
-            way.close()
+            connection.close()
             return
         try:
             channel = frame.id if kind in _OF_A_CHANNEL else self._channels[frame.id]
@@ -316,48 +311,9 @@ class Station:
             else:
                 self._hear(frame)
         except KeyError:
-            way.abort(WireError(f"kind {kind} for {frame.id}, which is not here"))
+            connection.abort(WireError(f"kind {kind} for {frame.id}, which is not here"))
         if self._leaving:
             self._look_whether_served()
-
-    # -- frames that come by calls
-
-    def called(self, peer: int, number: int, pieces: Sequence[Chunk]) -> None:
-        """Takes what a call of another worker has brought. Returns at once; from any thread."""
-        with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._called, peer, number, pieces)
-
-    def _called(self, peer: int, number: int, pieces: Sequence[Chunk]) -> None:
-        if not self.is_open:
-            self._early.append((peer, number, pieces))
-            return
-        link = self._links.get(peer)
-        if link is None or link.over:
-            return
-        if link.connection is not None:
-            self._lose(link, "it calls, where there is a connection")
-            return
-        if link.calls is None:
-            self._divert(link)
-        assert link.calls is not None
-        link.calls.came(number, pieces)
-
-    def fetch(self, peer: int, who: int, had: int | None, wait_s: float) -> list[Load] | None:
-        """What goes to a worker that cannot be called. From any thread; waits a moment. Args: as `ByCalls.fetch`."""
-        link = self._links.get(peer)
-        if link is not None and link.calls is not None:
-            return link.calls.fetch(who, had, wait_s)
-        if self._closing or (link is not None and link.over):
-            return None
-        time.sleep(_SOON_S)  # its first call has not been read yet
-        return []
-
-    def fetch_failed(self, peer: int, why: Exception) -> None:
-        """Another worker, from which this one fetches, is gone. From any thread."""
-        calls = self._links[peer].calls
-        if calls is not None:
-            with suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(calls.abort, why)
 
     # -- connections, in the I/O thread
 
@@ -381,78 +337,55 @@ class Station:
             if len(self._strangers) > MOST_STRANGERS:
                 oldest = next(iter(self._strangers))
                 oldest.abort(HandshakeError("too many others wanted in"))
-            with suppress(OSError):  # it has gone: `connection_lost` was never, or is yet to be called
-                await self._loop.connect_accepted_socket(lambda: connection, sock)  # noqa: B023  # awaited at once
-
-    async def _join(self, peer: int, address: Address | None) -> None:
-        """Connects to another worker; or finds that frames must go by calls, if there is a way to call it."""
-        link = self._links[peer]
-        # A worker that may start again needs a connection: calls would go to the actor that it was before.
-        reach = None if self._returning & {self.me, peer} else self._reaches.get(peer)
-        failures: list[Exception] = []
-        if address is None:
-            self._divert(link, "direct connections are not wanted")
-            return
-        trying = self._spawn(self._connect(peer, address, failures, CONNECT_S if reach is None else None))
-        waiting = trying if reach is None else self._spawn(self._patience(reach))
-        await asyncio.wait({trying, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        # A connection from which all has been heard but the other end's last word is in use, and stays so.
-        if not link.used and not link.over:
-            why = str(failures[-1]) if failures else "it does not answer"
-            lost = waiting.exception() if waiting.done() else None
-            if reach is None or lost is not None:
-                self._lose(link, f"no connection to {address[0]}:{address[1]}: {lost or why}")
-            else:
-                self._divert(link, why)
-        trying.cancel()
-        waiting.cancel()
-
-    async def _patience(self, reach: Reach) -> None:
-        """Returns when a worker has long let others in, and a connection to it should have been there."""
-        await asyncio.sleep(KNOCK_S)
-        while True:
-            with suppress(UnsureError):
-                if await asyncio.wrap_future(await self._loop.run_in_executor(None, reach.is_open)):
-                    break
-            await asyncio.sleep(KNOCK_S)
-        await asyncio.sleep(DIRECT_S)
-
-    async def _connect(self, peer: int, address: Address, failures: list[Exception], most_s: float | None) -> None:
-        """Tries until a connection is in use, or it is cancelled, or a try fails after `most_s` seconds."""
-        until = None if most_s is None else self._loop.time() + most_s
-        while until is None or not failures or self._loop.time() < until:
-            sock = socket.socket(self._listener.family)
-            connection: Connection | None = None
             try:
-                sock.setblocking(False)
-                sock.bind((self._host, 0))
-                left = None if until is None else max(_RETRY_S, until - self._loop.time())
-                await asyncio.wait_for(self._loop.sock_connect(sock, address), left)
-                connection = self._connection(sock, Handshake(self._secret, self.me, peer))
-                over = connection.over = self._loop.create_future()
-                await self._loop.create_connection(lambda: connection, sock=sock)  # noqa: B023
-                why = await over  # None: it is in use
-                if why is None:
-                    return
-            except (OSError, TimeoutError) as problem:
-                sock.close()
-                why = problem
-            except asyncio.CancelledError:
-                if connection is None or connection.transport is None:
+                await self._loop.connect_accepted_socket(lambda: connection, sock)  # noqa: B023  # awaited at once
+            except OSError:
+                pass  # it has gone: `connection_lost` was never, or is yet to be called
+            finally:
+                if connection.transport is None:
                     sock.close()
-                elif connection.link is None:
-                    connection.abort(None)
-                raise
-            failures.append(why)
+
+    async def _connect(self, peer: int, address: Address) -> None:
+        """Connects to another worker, or tells that it cannot."""
+        began = self._loop.time()
+        while (problem := await self._attempt(peer, address, began + CONNECT_S)) is not None:
+            took = self._loop.time() - began
+            if took >= CONNECT_S:
+                where = f"[{address[0]}]" if ":" in address[0] else address[0]
+                why = f"{where}:{address[1]} was tried for {took:.0f} s, at last: {problem}"
+                self._lose(self._links[peer], why, self._tell_unreached)
+                return
             await asyncio.sleep(_RETRY_S)
 
-    def _divert(self, link: Link, why: str | None = None) -> None:
-        """Has frames go by calls, to and from another worker."""
-        calls = ByCalls(link, self._loop, self._reaches.get(link.peer), self._received, self._lost_calls, self._pool)
-        link.divert(calls)
-        if why is not None:
-            calls.add([b""])  # so it learns of it, whoever has something to send first
-            self._tell_diverted(link.peer, why)
+    async def _attempt(self, peer: int, address: Address, until: float) -> str | None:
+        """Tries once to connect. Returns why it is in vain, or None when the connection is in use."""
+        connection: Connection | None = None
+        sock: socket.socket | None = None
+        why: Exception | None = None
+        try:
+            sock = socket.socket(self._listener.family)
+            sock.setblocking(False)
+            sock.bind((self._host, 0))
+            async with asyncio.timeout_at(max(until, self._loop.time() + _RETRY_S)):
+                await self._loop.sock_connect(sock, address)
+            made = connection = self._connection(sock, Handshake(self._secret, self.me, peer))
+            over = connection.over = self._loop.create_future()
+            await self._loop.create_connection(lambda: made, sock=sock)
+            async with asyncio.timeout(PROOF_S):
+                why = await over  # None: it is in use
+        except TimeoutError as problem:
+            if connection is None:
+                return "no answer" if problem.errno is None else os.strerror(problem.errno)
+            if connection.link is None:
+                return f"what takes connections there has not proved within {PROOF_S:g} s that it is this worker"
+        except OSError as problem:
+            return str(problem) if problem.errno is None else os.strerror(problem.errno)
+        finally:
+            if sock is not None and (connection is None or connection.transport is None):
+                sock.close()
+            elif connection is not None and connection.link is None:
+                connection.abort(None)
+        return None if why is None else str(why)
 
     def _connection(self, sock: socket.socket, handshake: Handshake) -> Connection:
         with suppress(OSError):
@@ -465,10 +398,16 @@ class Station:
 
     def _proven(self, connection: Connection) -> None:
         self._no_stranger(connection)
+        if self._early is None:
+            self._admit(connection)
+        else:
+            self._early[connection] = []
+
+    def _admit(self, connection: Connection) -> None:
         link = self._links.get(connection.handshake.peer)
         if link is not None and link.peer in self._returning:
             self._let_return(link)
-        elif link is None or link.used or link.over:
+        elif link is None or link.connection is not None or link.over:
             connection.abort(HandshakeError(f"worker {connection.handshake.peer} is not expected"))
             return
         link.use(connection)
@@ -497,6 +436,8 @@ class Station:
         return timer is not None
 
     def _lost(self, connection: Connection, why: Exception | None) -> None:
+        if self._early is not None and connection in self._early:
+            return  # this station learns of it when it is open, after what has come before
         stranger = self._no_stranger(connection)
         link = connection.link
         if link is not None:
@@ -506,10 +447,6 @@ class Station:
         elif stranger or why is not None:
             self._refuse(str(why or "it went away before it had proved itself"))
 
-    def _lost_calls(self, calls: ByCalls, why: Exception | None) -> None:
-        assert calls.link is not None  # it was made with one
-        self._lose(calls.link, str(why))
-
     def _refuse(self, why: str) -> None:
         self._refused += 1
         if self._refused == 1 and not self._closing:
@@ -518,7 +455,7 @@ class Station:
                 f"not of this run; further ones are refused without a word"
             )
 
-    def _lose(self, link: Link, why: str) -> None:
+    def _lose(self, link: Link, why: str, tell: Callable[[int, str], None] | None = None) -> None:
         link.cut()
         if link.peer in self._returning:
             self._away(link)
@@ -528,7 +465,7 @@ class Station:
                     broker.gone(link.peer)
         self._cut.set()
         if not link.parting and not self._closing:
-            self._tell_lost(link.peer, why)
+            (tell or self._tell_lost)(link.peer, why)
         if self._leaving:
             self._look_whether_served()
 
@@ -556,11 +493,6 @@ class Station:
         self._thread.join()
         self._loop.close()
 
-    def _look_again(self) -> None:
-        """All that was sent by calls has come. From any thread."""
-        with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._cut.set)
-
     async def _close(self) -> None:
         self._closing = True
         after_fork.unprivate(self._listener.fileno())
@@ -569,27 +501,19 @@ class Station:
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._listener.close()
-        for connection in list(self._strangers):
+        for connection in [*self._strangers, *(self._early or ())]:
             connection.abort(None)
-        used = [link for link in self._links.values() if link.used]
+        used = [link for link in self._links.values() if link.connection is not None]
         for link in used:
-            if link.calls is not None:
-                link.calls.when_idle = self._look_again
             link.send(Frame(Kind.BYE))
         until = self._loop.time() + LINGER_S
-        while any(not link.gone for link in used) and self._loop.time() < until:
+        while any(not link.over for link in used) and self._loop.time() < until:
             self._cut.clear()
-            if all(link.gone for link in used):
-                break  # by a call that was answered just now
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._cut.wait(), until - self._loop.time())
         for link in used:
             if not link.over and link.connection is not None:
                 link.connection.abort(None)
             link.cut()
-        for link in used:
-            if link.calls is not None:
-                await asyncio.to_thread(link.calls.join, LINGER_S)
-        await self._loop.shutdown_default_executor()
         await asyncio.sleep(0)  # aborted transports close on the next turn
         await asyncio.sleep(0)

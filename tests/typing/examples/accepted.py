@@ -4,9 +4,11 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, assert_type
+from typing import Any, Unpack, assert_type
 
 from cascata import BlockingOut, Graph, In, Out, State, component, inport, outport, persist
+from cascata.options import RunKwargs
+from cascata.workflow import DAG, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,3 +217,43 @@ def run() -> str:
     assert_type(report.wall_s, float)
     assert_type(graph.copy(), Graph)
     return str(report)
+
+
+# -- options, wherever a run begins
+
+
+def passed_on(**options: Unpack[RunKwargs]) -> list[Any]:
+    report = build().run(**options)
+    build().run(plan_from=report, engine="inline", on_error="skip", runtime_env={"pip": ["numpy"]})
+    return [*build().stream(range(3), **options)]
+
+
+def several_sources() -> None:
+    for name, value in build().stream(numbers=range(3), names=["a"], num_workers=2, timeout=3):
+        print(name, value)
+    build().stream(num_workers=2)
+
+
+async def in_a_loop() -> None:
+    await build().run_async(debug=True, grace=1)
+    async with build().open(num_workers=None, slow_after=0.5) as live:
+        await live.numbers.send(1)
+    async for value in build().astream(several(), progress=True):
+        print(value)
+
+
+async def several() -> AsyncIterator[int]:
+    yield 1
+
+
+class Square(Task):
+    def do(self, batch: list[int]) -> list[int]:
+        return [each**2 for each in batch]
+
+
+def tasks() -> None:
+    started = build().start(start_method="spawn", timeout=2.5)
+    assert_type(started.join().wall_s, float)
+    DAG().start(engine="ray", address="auto", num_workers=4)
+    for batch in Square().map(range(10), 2, 2, "inline", timeout=10, prebatched=False):
+        print(batch)

@@ -4,6 +4,7 @@
 from typing import Any
 
 from cascata import BlockingOut, Graph, In, Out, State, component, inport
+from cascata.workflow import DAG, Task
 
 
 @component
@@ -70,6 +71,16 @@ async def options(value: In[int]) -> None:
     value.bit_length()
 
 
+@component(concurency=2)  # error: Unexpected keyword argument "concurency"
+async def misspelled(value: In[int]) -> None:
+    value.bit_length()
+
+
+@component(retries="three")  # error: No overload variant
+async def retried(value: In[int]) -> None:
+    value.bit_length()
+
+
 @component
 @inport("value", capacity="ten")  # error: Argument "capacity" to "inport" has incompatible type "str"
 async def capacity(value: Any) -> None:
@@ -80,7 +91,31 @@ def graphs() -> None:
     graph = Graph()
     graph.body = body
     graph.add(3, "three")  # error: Argument 1 to "add" of "Graph" has incompatible type "int"
-    graph.run(2)  # error: Too many arguments for "run" of "Graph"
+    graph.run(2)  # error: Too many positional arguments for "run" of "Graph"
     graph.shard("two")  # error: Argument 1 to "shard" of "Graph" has incompatible type "str"
     body.test(3)  # error: Too many arguments for "test" of "Component"
     body * "three"  # error: Unsupported operand types for * ("type[Component]" and "str")
+
+
+class Square(Task):
+    def do(self, batch: list[int]) -> list[int]:
+        return batch
+
+
+async def options_of_runs() -> None:
+    graph = Graph()
+    graph.run(workers=2)  # error: Unexpected keyword argument "workers" for "run" of "Graph"
+    graph.run(num_workers="two")  # error: Argument "num_workers" to "run" of "Graph" has incompatible type "str"
+    graph.run(engine="process")  # error: Argument "engine" to "run" of "Graph" has incompatible type
+    graph.run(plan_from=3)  # error: Argument "plan_from" to "run" of "Graph" has incompatible type "int"
+    await graph.run_async(timeout="1 s")  # error: Argument "timeout" to "run_async" of "Graph" has incompatible type
+    graph.start(start_method="thread")  # error: Argument "start_method" to "start" of "Graph" has incompatible type
+    graph.open(on_error="ignore")  # error: Argument "on_error" to "open" of "Graph" has incompatible type
+    graph.stream(range(3), timeot=3)  # error: No overload variant of "stream" of "Graph"
+    graph.stream(numbers=range(3), num_workers="two")  # error: No overload variant of "stream" of "Graph"
+    graph.stream(numbers=3)  # error: No overload variant of "stream" of "Graph"
+    graph.astream(range(3), debug="yes")  # error: No overload variant of "astream" of "Graph"
+    graph.astream(numbers=range(3), grace=None)  # error: No overload variant of "astream" of "Graph"
+    DAG().start(engine="threads")  # error: Argument "engine" to "start" of "DAG" has incompatible type
+    Square().map([1], engine="threads")  # error: Argument "engine" to "map" of "Task" has incompatible type
+    Square().map([1], worker=2)  # error: Unexpected keyword argument "worker" for "map" of "Task"
