@@ -1,4 +1,4 @@
-"""What a component loop and an out-port know of a channel, whatever carries the items.
+"""The two ends of a channel, as the loops of a node and its out-ports use them, whatever carries the items.
 
     writer.put(item) ──> [ at most `capacity` items ] ──> reader.items.popleft()
           ▲                                                      │
@@ -11,12 +11,12 @@ The rules that every kind keeps:
   awaited; without room it returns a `Pending`, which takes the item when it is
   awaited and there is room. A `Pending` that is cancelled has taken nothing.
 - The order of one writer's items is kept, also between a `Pending` and later puts.
-- Capacity is strict: exactly `capacity` puts are done while nobody takes.
+- Capacity is strict: exactly `capacity` puts are done while no item is taken.
 - A reader takes by `items.popleft()`, and says so by `release()`: before it waits, or after some
   items. `taking()` at the beginning of a batch makes sure that it is also said on the loop's next
   turn, should the batch suspend in its middle; should it do so again and again, the channel looks for itself, a
   little later.
-- A put that waits keeps its place before later ones, of whatever task, as long as somebody awaits it.
+- A put that waits keeps its place before later ones, of whatever task, as long as it is awaited.
 - A channel ends when its last writer has closed and it is empty; when its last reader has closed,
   putting raises what the writer's `refusal()` gives, or discards the item if that is None.
 """
@@ -64,10 +64,10 @@ DONE: Final = _Done()
 
 
 class Full(collections.abc.Coroutine[Any, Any, None]):
-    """The awaitable of a put that is done, and that took the last room: who awaits it lets the reader run before.
+    """The awaitable of a put that is done, and that took the last room: awaiting it lets the reader run first.
 
     Args:
-        let_read: does that.
+        let_read: runs the reader, if one was woken and did not run yet.
     """
 
     __slots__ = ("_let_read",)
@@ -77,7 +77,7 @@ class Full(collections.abc.Coroutine[Any, Any, None]):
 
     @classmethod
     def of(cls, all_of_them: Sequence[Full]) -> Full:
-        """Several in one."""
+        """Makes one awaitable of those of several puts, all of which took the last room of their channels."""
 
         def let_all_read() -> None:
             for each in all_of_them:
@@ -143,29 +143,29 @@ class Pending(collections.abc.Coroutine[Any, Any, None]):
 class Around(Pending):
     """The awaitable of a put that has to wait, and that does something before or after: it awaits other puts.
 
-    These tell by themselves when they were never awaited. Broken off before it began (its task was cancelled), it
-    breaks them off as well: nobody has forgotten them then.
+    These tell by themselves when they were never awaited. Closed before it began (its task was cancelled), it
+    closes them as well: then they do not count as forgotten.
 
     Args:
         begin: makes the coroutine that does the work, when first awaited.
-        held: the puts that the coroutine will await.
+        puts: those that the coroutine will await.
         dropped: called when it never began.
     """
 
-    __slots__ = ("_held",)
+    __slots__ = ("_puts",)
 
     def __init__(
         self,
         begin: Callable[[], Coroutine[Any, Any, None]],
-        held: Sequence[Any],
+        puts: Sequence[Any],
         dropped: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(begin, dropped)
-        self._held = held
+        self._puts = puts
 
     def _break_off(self) -> None:
         if self._coroutine is None:
-            for each in self._held:
+            for each in self._puts:
                 each.close()
             self._forgotten()
 
@@ -182,14 +182,18 @@ class Tally:
     """Which edges the items of a merged stream came on: so that each edge's deliveries are counted.
 
     Items leave in the order in which they came; it is enough to remember runs of the same edge.
+
+    Attributes:
+        taken: edge -> items taken, as of the last `settle`.
+        unread: items that came and were not taken, as of the last `settle`.
     """
 
     __slots__ = ("_last", "_runs", "taken", "unread")
 
     def __init__(self) -> None:
-        self._runs: deque[list[int]] = deque()
+        self._runs: deque[list[int]] = deque()  # edge and how many unread items came on it in a row, oldest first
         self.taken: dict[int, int] = {}
-        self._last: int | None = None
+        self._last: int | None = None  # the edge of the item that was taken last
         self.unread = 0
 
     def came(self, edge: int, count: int = 1) -> None:
@@ -251,7 +255,7 @@ class Writer(Protocol):
     """
 
     outlived: Callable[[], BaseException | None] | None
-    """The same, when the owner has closed this end, which somebody still read. None: there is no difference."""
+    """The same, when the owner has closed this end, which still had a reader. None: there is no difference."""
 
     @property
     def sent(self) -> int:
@@ -263,10 +267,12 @@ class Writer(Protocol):
 
     @property
     def unawaited(self) -> int:
-        """Puts that had to wait and that nobody has awaited yet, without those that are excused."""
+        """Puts that had to wait and were not awaited yet, without those that are excused."""
 
     goes_on: Callable[[], None]
-    """Called when a put has to wait after an earlier one was never awaited: who forgot that goes on. Set by the owner.
+    """Called when a put has to wait after an earlier one was never awaited: the runner that forgot it is still at work.
+
+    Set by the owner.
     """
 
     @property
@@ -286,7 +292,7 @@ class Writer(Protocol):
         """Seconds that puts have waited so far just to let the loop turn."""
 
     def stop(self) -> None:
-        """Makes every put from now on raise `refusal()`, waiting ones included."""
+        """Refuses every put from now on, waiting ones included: see `refusal`."""
 
     def resume(self) -> None:
         """Takes puts again after `stop`, as long as there is a reader."""
@@ -320,13 +326,13 @@ class Reader(Protocol):
         """Tells the writers how much room there is again."""
 
     def worked(self, seconds: float) -> None:
-        """Told now and then how long the work on one item takes."""
+        """Learns, now and then, how long the owner works on one item: by that it decides when to ask for more."""
 
     async def wait(self) -> bool:
         """Waits until `items` has some (True) or the channel has ended (False). Cancelled: nothing is lost."""
 
     def pass_on(self) -> None:
-        """Called by who was woken for an item and does not take it: somebody else who waits shall see it."""
+        """Wakes another task that waits here. Called by a task that was woken for an item and does not take it."""
 
     @property
     def ready(self) -> bool:
@@ -337,7 +343,7 @@ class Reader(Protocol):
         """Whether no item is there, and none will come."""
 
     def finish(self) -> None:
-        """Ends the channel here, whatever its writers do: who waits is told the end, when no items are left."""
+        """Ends the channel here, whatever its writers do: a task that waits sees the end, when no items are left."""
 
     def received(self) -> Mapping[int, int]:
         """edge -> items of it that have come to this end so far, taken or not."""
@@ -346,7 +352,11 @@ class Reader(Protocol):
         """edge -> items of it that were taken at this end so far."""
 
     def last_edges(self) -> Mapping[int, int]:
-        """Of the item that was taken last: edge -> how many items of it are in it. Empty for a first value."""
+        """The edges of the item that was taken last.
+
+        Returns:
+            edge -> how many items of it are in that item: one, unless it is a list. Empty for a first value.
+        """
 
     def close(self) -> Mapping[int, int]:
         """One user of this end stops reading. The last one gets edge -> items left unread here."""

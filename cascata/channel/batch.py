@@ -1,4 +1,7 @@
-"""An in-port that receives lists: `out >> 3 >= inp` and `out >>= inp`."""
+"""An in-port that receives lists: `out >> 3 >= inp` and `out >>= inp`.
+
+channel ── reader.items ──> BatchReader.wait ── a list is full, or the stream ends ──> items ──> node
+"""
 
 from __future__ import annotations
 
@@ -12,26 +15,26 @@ __all__ = ["BatchReader"]
 
 
 class BatchReader:
-    """A reader whose items are lists of another one's items. See `base.Reader` for the rules.
+    """A reader whose items are lists of another reader's items. See `base.Reader` for the rules.
 
     Items are taken as they come, so that a list may be longer than the channel's capacity. At the end of the stream
     comes what is left, unless that is nothing.
 
     Args:
-        reader: the other one.
-        size: items in a list; None for all of them in one.
+        reader: where the items come from.
+        size: items in a list; None: all of the stream in one list.
     """
 
     def __init__(self, reader: Reader, size: int | None) -> None:
         self.items: deque[list[Any]] = deque()
         self._reader = reader
         self._size = size
-        self._part: list[Any] = []
+        self._part: list[Any] = []  # of the list that is not full yet
         self._before: Mapping[int, int] = {}  # what had been taken when the last list was complete
         self._last: Mapping[int, int] = {}
 
     def taking(self) -> None:
-        """The items of a list have been taken before."""
+        """Nothing to tell: the items of a list were taken out of their channel when the list was made."""
 
     def release(self) -> None:
         self._reader.release()

@@ -1,11 +1,15 @@
-"""The channel inside one event loop: a deque, and a line of those who wait.
+"""The channel inside one event loop: a deque, a line of puts that wait for room, and the tasks that wait for items.
 
-A writer that has the channel to itself takes room in advance (`room`), so that a put with room costs
-one test and one append. Room is handed to waiting writers in the order of their arrival; while
-any wait, newcomers queue behind them.
+    put ──┬─ room: `append` ──────────────────────────────> items ──> popleft ── release ──┐
+          └─ none: `later` ──> WaitingLine ── grant: `take` ──^                             │
+                                    ^──────────────────────── room ────────────────────────┘
 
-Writers that wait are woken when the reader waits or has done with a batch, or on the loop's
-next turn (see `Reader.taking`): waking them for each single item would make both sides take turns.
+A writer that has the channel to itself takes room in advance (`room` in its constructor), so that a put with room costs
+one test and one append. Room is handed to puts that wait in the order of their arrival; while any wait, later ones
+queue behind them.
+
+Puts that wait get room when the reader waits or is done with a batch, or on the loop's next turn (see `Reader.taking`):
+waking a writer for each single item would make both sides take turns.
 """
 
 from __future__ import annotations
@@ -17,10 +21,10 @@ from time import perf_counter
 from typing import Any, Final
 
 from .base import DONE, Full, Tally
-from .line import LONGEST_LOOK_S, LOOK_S, LateWriter, Line
 from .turns import SLICE_S
 from .unawaited import Forgotten
 from .waiter import Waiters
+from .waiting_line import LONGEST_LOOK_S, LOOK_S, WaitingLine, WriterBase
 
 __all__ = ["LocalChannel", "LocalWriter"]
 
@@ -34,6 +38,10 @@ class LocalChannel:
     Args:
         capacity: items sent and not yet taken, at most.
         readers: users of the reading end; the channel refuses items when all have closed.
+
+    Attributes:
+        items: sent and not yet taken.
+        tally: which edges they came on, when several write.
     """
 
     __slots__ = (
@@ -54,16 +62,16 @@ class LocalChannel:
     def __init__(self, capacity: int, readers: int = 1) -> None:
         self.capacity = capacity
         self.items: deque[Any] = deque()
-        self._line = Line()
+        self._line = WaitingLine()
         self._loop = self._line.loop
         self._waiters = Waiters()
-        self._writers: list[LocalWriter] = []
-        self._only: LocalWriter | None = None
+        self._writers: list[LocalWriter] = []  # those that have not closed
+        self._only: LocalWriter | None = None  # the writer, when there was only one ever
         self._open_readers = readers
-        self.tally = Tally()  # kept when several edges write
-        self._armed = False
-        self._looking = False
-        self._look_s = LOOK_S
+        self.tally = Tally()
+        self._armed = False  # whether `_turn` is about to be called
+        self._looking = False  # whether `_look` is about to be called
+        self._look_s = LOOK_S  # seconds until then
 
     def writer(self, edge: int = 0, forgotten: Forgotten = lambda _=None: None) -> LocalWriter:
         """A new writer. The channel ends when all have closed: make them all before the first is used."""
@@ -87,6 +95,7 @@ class LocalChannel:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
+        """On the turn after `taking`: the batch has suspended in its middle, perhaps."""
         self._armed = False
         self.release()
 
@@ -96,7 +105,7 @@ class LocalChannel:
             line.grant(self.capacity - len(self.items) - len(line.granted))
 
     def pump(self) -> None:
-        """Gives room to those who wait, now, and looks for more room as long as any do."""
+        """Gives room to the puts that wait, and looks for more room as long as any do."""
         self.release()
         if self._line.waiting and not self._looking:
             self._looking = True
@@ -104,6 +113,7 @@ class LocalChannel:
             self._loop.call_later(LOOK_S, self._look)
 
     def _look(self) -> None:
+        """Now and then, while puts wait: gives them the room that a long batch has made and not told of."""
         waited = len(self._line.waiting)
         self.release()
         waits = len(self._line.waiting)
@@ -113,7 +123,7 @@ class LocalChannel:
             self._loop.call_later(self._look_s, self._look)
 
     def worked(self, seconds: float) -> None:
-        pass
+        """Makes no difference here: nothing has to be asked for."""
 
     @types.coroutine
     def wait(self) -> Generator[Any, None, bool]:
@@ -129,7 +139,7 @@ class LocalChannel:
                 yield waiter
             except BaseException:
                 if waiters.leave(waiter):
-                    self.pass_on()  # this wake-up was for an item: somebody else must see it
+                    self.pass_on()  # this wake-up was for an item: another task must see it
                 raise
             waiters.done(waiter)
         return True
@@ -195,13 +205,13 @@ class LocalChannel:
             self._waiters.wake_all()
 
 
-class LocalWriter(LateWriter):
+class LocalWriter(WriterBase):
     """The sending end of one edge of a `LocalChannel`."""
 
     __slots__ = ("_closed", "_give_up", "_sent", "_shared", "channel", "put")
 
-    def __init__(  # noqa: C901  # functions in a function: what `put` uses is at hand in its closure, and nowhere faster
-        self, channel: LocalChannel, line: Line, edge: int, forgotten: Forgotten
+    def __init__(  # noqa: C901  # functions in a function: `put` reads what it needs from its closure, which is the fastest place
+        self, channel: LocalChannel, line: WaitingLine, edge: int, forgotten: Forgotten
     ) -> None:
         super().__init__(edge, line, forgotten)
         self.channel = channel
@@ -209,8 +219,8 @@ class LocalWriter(LateWriter):
         self._shared = False
         self._pump = channel.pump
         self._room_back = channel.release
-        room = 0  # puts that need no further look at the channel
-        sent = 0  # items taken, and room taken in advance
+        room = 0  # puts that need no further look at the channel: room that was taken in advance
+        sent = 0  # items taken, and that room
         append = channel.items.append
         items = channel.items
         waiters = channel._waiters
@@ -228,7 +238,7 @@ class LocalWriter(LateWriter):
                 return DONE
             return look(item)
 
-        def look(item: Any) -> Any:
+        def look(item: Any) -> Any:  # a put without room in advance: takes more, if there is some
             nonlocal room, sent
             free = channel.capacity - len(items)
             if (
@@ -251,7 +261,7 @@ class LocalWriter(LateWriter):
                 waiters.wake()
             return full if free == 1 else DONE
 
-        def let_read() -> None:
+        def let_read() -> None:  # in the await of a put that took the last room: the reader makes room at once
             if len(items) >= channel.capacity:
                 began = perf_counter()
                 waiters.run_within()
@@ -260,7 +270,7 @@ class LocalWriter(LateWriter):
         full = Full(let_read)
         self._let_read = let_read
 
-        def take(item: Any) -> None:
+        def take(item: Any) -> None:  # of a put that waited, and has room
             nonlocal sent
             sent += 1
             if self._shared:
@@ -269,7 +279,7 @@ class LocalWriter(LateWriter):
             if idle:
                 waiters.wake()
 
-        def discard() -> None:
+        def discard() -> None:  # of a put that was refused, and does not raise
             nonlocal sent
             sent += 1
 
@@ -303,7 +313,7 @@ class LocalWriter(LateWriter):
         self._give_up()
 
     def end(self) -> None:
-        """No more is taken here; puts that wait are refused."""
+        """Takes no more; puts that wait are refused."""
         self.over = True
         self._give_up()
         self._line.refuse(self)

@@ -1,7 +1,10 @@
 """An in-port that reads more than one channel, or a first value and then a channel.
 
-It takes one item at a time out of the channels behind it, in turn, just when its user asks: what
-waits in them keeps its place and its credit.
+    first value ──┐
+    channel a ────┼── wait: `_pull` takes one item, from each in turn ──> items ──> node
+    channel b ────┘
+
+An item leaves its channel just when the node asks for one: what waits there keeps its place, and its room.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ __all__ = ["MergedReader"]
 
 
 class MergedReader:
-    """Several readers as one. See `base.Reader` for the rules.
+    """A reader whose items are those of several others. See `base.Reader` for the rules.
 
     Args:
         readers: taken from in turn, so that none starves the others.
@@ -30,8 +33,8 @@ class MergedReader:
     ) -> None:
         self.items: deque[Any] = deque(first)
         self._readers = list(readers)
-        self._open = deque(readers)
-        self._last: Reader | None = None
+        self._open = deque(readers)  # those that have not ended; the next one to ask is the first
+        self._last: Reader | None = None  # that the last item came from; None: it was a first value
         self._one_ended = one_ended
 
     def taking(self) -> None:
@@ -47,6 +50,7 @@ class MergedReader:
             reader.worked(seconds)
 
     def _pull(self) -> bool:
+        """Takes an item out of the first channel that has one; whether any has."""
         for _ in range(len(self._open)):
             reader = self._open[0]
             self._open.rotate(-1)
@@ -67,6 +71,7 @@ class MergedReader:
         return True
 
     async def _wait_for_any(self) -> None:
+        """Waits until one of the channels has an item or has ended."""
         waits = {reader: asyncio.ensure_future(_arrival(reader)) for reader in self._open}
         try:
             await asyncio.wait(waits.values(), return_when=asyncio.FIRST_COMPLETED)
@@ -76,7 +81,7 @@ class MergedReader:
             await asyncio.gather(*waits.values(), return_exceptions=True)
             for reader, wait in waits.items():
                 if not wait.cancelled() and wait.exception() is None and wait.result():
-                    reader.pass_on()  # only one item is taken: who else waits there must see the others
+                    reader.pass_on()  # only one item is taken: others that wait there must see the rest
         for reader, wait in waits.items():
             if not wait.cancelled() and not wait.result():
                 self._open.remove(reader)
@@ -103,23 +108,23 @@ class MergedReader:
 
     def taken(self) -> Mapping[int, int]:
         taken = {edge: items for reader in self._readers for edge, items in reader.taken().items()}
-        for edge, items in self._held().items():
+        for edge, items in self._pulled().items():
             taken[edge] -= items
         return taken
 
     def last_edges(self) -> Mapping[int, int]:
         return {} if self._last is None else self._last.last_edges()
 
-    def _held(self) -> Mapping[int, int]:
-        """The edges of the item that has left its channel and was not taken yet, if there is one."""
+    def _pulled(self) -> Mapping[int, int]:
+        """The edges of the item that `_pull` has taken and the node has not, if there is one."""
         return self.last_edges() if self.items else {}
 
     def close(self) -> Mapping[int, int]:
-        held = self._held()
+        pulled = self._pulled()
         left: dict[int, int] = {}
         for reader in self._readers:
             left.update(reader.close())
-        for edge, items in held.items():
+        for edge, items in pulled.items():
             left[edge] = left.get(edge, 0) + items
         return left
 

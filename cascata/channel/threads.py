@@ -1,7 +1,10 @@
 """The channel between tasks, event loops and threads of one process: a deque, a lock, and wake-ups.
 
-Items are handed over as they are. Taking and putting are atomic and never wait; who has to wait registers a
-waiter, looks once more, and waits: so that nothing is lost between looking and waiting.
+    put: try_put ── no room ──> room, room_sync ──> Signal ── wake_one ──> try_put again
+    get: try_take ── EMPTY ───> item, item_sync ──> Signal ── wake_one ──> try_take again
+
+Items are handed over as they are. `try_put` and `try_take` are atomic and never wait. A task or thread that has to wait
+registers with a `Signal`, looks once more, and waits: so that no wake-up is lost between looking and waiting.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ __all__ = ["EMPTY", "ENDED", "Signal", "ThreadChannel", "failure_of", "refusal"]
 
 
 class _Nothing:
+    """Stands for an item where there is none."""
+
     def __init__(self, name: str) -> None:
         self._name = name
 
@@ -45,7 +50,11 @@ def failure_of(error: BaseException) -> ChannelFailed:
 
 
 def refusal(error: BaseException | None) -> ChannelClosed:
-    """What publishers of a closed channel are told. `error`: what one of them failed with."""
+    """What publishers of a closed channel are told.
+
+    Args:
+        error: what one of them failed with, if one did.
+    """
     if error is None:
         return ChannelClosed(_CLOSED)
     closed = ChannelClosed(f"the channel has failed, and takes no more: {in_words(error)}")
@@ -54,10 +63,10 @@ def refusal(error: BaseException | None) -> ChannelClosed:
 
 
 class Signal:
-    """Those who wait for one condition, in tasks of any loop and in threads. Guarded by the channel's lock."""
+    """Wakes what waits for one condition: tasks of any loop, and threads. Guarded by the channel's lock."""
 
     def __init__(self) -> None:
-        self._waiters: deque[Callable[[], bool]] = deque()
+        self._waiters: deque[Callable[[], bool]] = deque()  # each wakes one, and says whether that could be done
 
     def wake_one(self) -> None:
         while self._waiters:
@@ -117,7 +126,7 @@ class Signal:
                 self._give_up(lock, wake)
 
     def _give_up(self, lock: threading.Lock, wake: Callable[[], bool]) -> None:
-        """Waits no longer. Somebody else gets the wake-up, if there was one."""
+        """Waits no longer. If the wake-up has come already, another one that waits gets it."""
         with lock:
             try:
                 self._waiters.remove(wake)
@@ -128,11 +137,16 @@ class Signal:
 class ThreadChannel:
     """A bounded channel inside one process.
 
-    When it becomes one that processes share, its items move there: `moved` is set under the lock, and then every
-    method says that it has done nothing.
+    When it becomes one that processes share, its items move there: `moved` is set under the lock, and from then on
+    every method returns False, or `EMPTY`, and has done nothing.
 
     Args:
         capacity: items put and not yet taken, at most.
+
+    Attributes:
+        publishers: how many are open.
+        opened: whether there ever was one: before that, an empty channel has not ended.
+        closed: whether it was ended for good.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -172,7 +186,11 @@ class ThreadChannel:
             return True
 
     def close(self, error: BaseException | None = None) -> bool:
-        """Ends the channel for good, unless it was; with what a publisher failed with. False: it has moved."""
+        """Ends the channel for good; a second time changes nothing. False when the channel has moved.
+
+        Args:
+            error: what a publisher failed with: consumers are told behind the last item.
+        """
         with self.lock:
             if self.moved:
                 return False
@@ -187,7 +205,7 @@ class ThreadChannel:
         return refusal(self.error)
 
     def wake_all(self) -> None:
-        """Everyone who waits looks again."""
+        """Makes all that wait look again."""
         self._items.wake_all()
         self._room.wake_all()
 
@@ -226,6 +244,7 @@ class ThreadChannel:
             return ENDED if self._over() else EMPTY
 
     def _over(self) -> bool:
+        """Whether nothing will be put any more."""
         return self.closed or (self.opened and not self.publishers)
 
     def _may_put(self) -> bool:
@@ -235,13 +254,17 @@ class ThreadChannel:
         return self.moved or bool(self.items) or self._over()
 
     async def room(self) -> None:
+        """Waits until there may be room; look again by `try_put`. Cancelled: nothing is lost."""
         await self._room.wait(self.lock, self._may_put)
 
     async def item(self) -> None:
+        """Waits until there may be an item, or the end; look again by `try_take`. Cancelled: nothing is lost."""
         await self._items.wait(self.lock, self._may_take)
 
     def room_sync(self, timeout: float | None) -> None:
+        """As `room`, in a thread, for so many seconds at most."""
         self._room.wait_sync(self.lock, self._may_put, timeout)
 
     def item_sync(self, timeout: float | None) -> None:
+        """As `item`, in a thread, for so many seconds at most."""
         self._items.wait_sync(self.lock, self._may_take, timeout)

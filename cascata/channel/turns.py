@@ -1,9 +1,9 @@
-"""When an event loop has turned last, as all see it who must let it turn now and then.
+"""When an event loop has turned last: shared by all tasks of the package that must let it turn now and then.
 
-What always finds items, or room, never suspends, and would keep timers and everybody else in the loop waiting. So it
-looks at the clock, and lets the loop turn when that has not happened for `SLICE_S`. Whoever goes on after a turn notes
-it here, for all in the loop: if each kept a time of its own, each would let the loop turn once in a slice, and every
-time the others would stand in the middle of what they do.
+A task that always finds items, or room, never suspends, and would keep timers and all other tasks in the loop waiting.
+So it looks at the clock, and lets the loop turn when that has not happened for `SLICE_S`. The task that goes on after a
+turn notes the time here, for all in the loop: if each kept a time of its own, each would let the loop turn once in a
+slice, and every time the others would be interrupted in the middle of their batch.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from typing import Final
 __all__ = ["SLICE_S", "Turns", "turns"]
 
 SLICE_S: Final = 0.001
-"""Who never waits lets the loop turn after this many seconds."""
+"""A task that never waits lets the loop turn after this many seconds."""
 
 
 TURNS_GIVEN: Final = 3
-"""Who is going to look for something gives way for so many turns: what others do may be the question to the answer."""
+"""Turns of the loop for which a reader lets other tasks go on before it looks for frames from elsewhere: what they send
+may be what the answer depends on."""
 
 
 class Turns:
@@ -30,8 +31,8 @@ class Turns:
     Attributes:
         turned: when it was last seen to turn, by `perf_counter`.
         depth: how many tasks run within one another now (see `waiter`).
-        errands: callbacks that wait for the next turn and move nobody: they tell of room, or send what was put.
-        flushes: what those that send will call.
+        errands: callbacks for the next turn that make no task go on: they tell a writer of room, or send what was put.
+        flushes: functions that send what was put, without waiting.
     """
 
     __slots__ = ("_ready", "depth", "errands", "flushes", "turned")
@@ -50,14 +51,14 @@ class Turns:
 
     @property
     def busy(self) -> bool:
-        """Whether anybody in the loop has something to do on its next turn."""
+        """Whether a task has something to do on the loop's next turn."""
         return len(self._ready) > self.errands
 
     async def give_way(self) -> bool:
-        """Lets all others in the loop go on, for a few turns at most, and sends what they put.
+        """Lets the other tasks in the loop go on, for a few turns at most, and sends what they put.
 
         Returns:
-            Whether nobody has anything to do any more.
+            Whether none of them has anything to do any more.
         """
         for _ in range(TURNS_GIVEN):
             if not self.busy:
@@ -72,6 +73,6 @@ _of_loops: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]] = 
 
 
 def turns() -> Turns:
-    """Those of the running loop."""
+    """The `Turns` of the running loop."""
     loop = asyncio.get_running_loop()
     return _of_loops.setdefault(loop, Turns(loop))

@@ -1,8 +1,8 @@
-"""Puts that had to wait and that nobody has awaited yet: which attempt at a call made them, and whether it has failed.
+"""Puts that had to wait and were not awaited yet: which attempt at a call made them, and whether it has failed.
 
-A call that fails between a `send` and its `await` drops what it has not awaited: that is a part of its failure, and
-nothing that it has forgotten. Calls run side by side, so each put belongs to the attempt in whose context it was made;
-tasks that the call makes inherit that.
+A call that fails between a `send` and its `await` drops what it has not awaited. That is part of its failure, and not
+an `await` that the component forgot: such puts are excused. Calls run side by side, so each put belongs to the attempt
+in whose context it was made; tasks that the call makes inherit that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["Attempt", "Forgotten", "Unawaited", "attempt"]
 
 
 class Place(Protocol):
-    """Where puts wait to be awaited."""
+    """Where puts wait to be awaited: a writer, or the buffered sends of a call."""
 
     def excused(self, those: Unawaited) -> None:
         """The attempt that made them has failed."""
@@ -25,7 +25,7 @@ class Unawaited:
 
     Attributes:
         attempt: that made them; None: no call of a runner did.
-        count: how many of them nobody has awaited yet.
+        count: how many of them were not awaited yet.
         forgotten: how many of them will never be awaited.
         excused: whether the attempt has failed.
     """
@@ -40,7 +40,7 @@ class Unawaited:
 
 
 class Forgotten(Protocol):
-    """Is told that a put was never awaited, in any thread, perhaps by `__del__`."""
+    """Called with the puts of which one was never awaited; in any thread, perhaps by `__del__`."""
 
     def __call__(self, those: Unawaited | None = None, /) -> Any: ...
 
@@ -62,10 +62,10 @@ class Attempt:
 
     def end(self) -> None:
         """It has ended and not failed."""
-        self._places = {}  # which know it: nobody shall wait for the garbage collector
+        self._places = {}  # they refer to it: freed at once, and not by the garbage collector
 
     def excuse(self) -> None:
-        """It has failed: what it has made so far was not forgotten. What its tasks make from now on may be."""
+        """It has failed: the puts that it has made so far are excused. Those that its tasks make later are not."""
         places, self._places = self._places, {}
         for place, those in places.items():
             those.excused = True
@@ -73,4 +73,4 @@ class Attempt:
 
 
 attempt: Final[ContextVar[Attempt | None]] = ContextVar("cascata-attempt", default=None)
-"""The one that the running code belongs to."""
+"""The attempt that the running code belongs to."""

@@ -40,6 +40,10 @@ class Waiter:
     """What one task waits at: `yield` it, as a future does. It may be waited at again when that is over.
 
     It has of a future what asyncio's tasks ask for (`asyncio.isfuture`), and no more.
+
+    Attributes:
+        cancelled: whether the wait was cancelled; its task is told on the loop's next turn.
+        woken: whether there is something for the task, which may not have run yet.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_loop", "cancelled", "woken")
@@ -68,7 +72,7 @@ class Waiter:
             raise asyncio.CancelledError
 
     def cancel(self, msg: Any = None) -> bool:
-        """Whether the wait ends by this; who was woken goes on, and its task sees the cancellation by itself."""
+        """Cancels the wait; False when it is over already: then asyncio cancels the task at its next wait."""
         if self.woken or self.cancelled:
             return False
         self.cancelled = True
@@ -76,11 +80,11 @@ class Waiter:
         return True
 
     def go_on(self) -> None:
-        """Has the task go on, now. No task may be running."""
+        """Runs the task up to its next wait. No task may be running."""
         self._context.run(self._callback, self)
 
     def go_on_within(self) -> None:
-        """Has the task go on, now, within the running one."""
+        """Runs the task up to its next wait, within the running one."""
         loop = self._loop
         outer = _current.pop(loop, None) if _swap is None else _swap(loop, None)
         try:
@@ -93,10 +97,13 @@ class Waiter:
 
 
 class Waiters:
-    """Those who wait for items of one channel.
+    """The tasks that wait for items of one channel.
+
+        idle ── wake: an item has come ──> _woken ── _ring, on the loop's next turn ──> go_on
+                                              └───── run_within, in a writer's await ──> go_on_within
 
     Attributes:
-        idle: not woken yet, in the order of their arrival.
+        idle: those not woken yet, in the order of their arrival.
     """
 
     __slots__ = ("_loop", "_ringing", "_spare", "_thread", "_turns", "_woken", "idle")
@@ -105,13 +112,13 @@ class Waiters:
         self._loop = asyncio.get_running_loop()
         self._thread = get_ident()
         self._turns = turns()
-        self._ringing = False
-        self._spare: Waiter | None = None
-        self._woken: deque[Waiter] = deque()
+        self._ringing = False  # whether the loop is about to call `_ring`
+        self._spare: Waiter | None = None  # of a wait that is over, for the next one
+        self._woken: deque[Waiter] = deque()  # those that did not run yet
         self.idle: deque[Waiter] = deque()
 
     def enter(self) -> Waiter:
-        """A place to wait at."""
+        """What the running task is to wait at; call `done` or `leave` afterwards."""
         waiter = self._spare
         if waiter is None:
             waiter = Waiter(self._loop)
@@ -123,7 +130,7 @@ class Waiters:
         return waiter
 
     def done(self, waiter: Waiter) -> None:
-        """The wait is over, and the place may be used again."""
+        """The wait is over: the waiter may be used for another one."""
         self._spare = waiter
         if not self._turns.depth:
             self._turns.turned = perf_counter()
@@ -156,6 +163,7 @@ class Waiters:
             self.wake()
 
     def _ring(self) -> None:
+        """Called by the loop: runs one of the woken, and the next one on the next turn."""
         woken = self._woken
         if not woken:
             self._ringing = False
@@ -168,7 +176,7 @@ class Waiters:
         waiter.go_on()
 
     def run(self) -> None:
-        """Has the first one go on now. Called by the loop: no task is running."""
+        """Runs the first one now. Called by the loop: no task is running."""
         idle = self.idle
         while idle:
             waiter = idle.popleft()
@@ -178,7 +186,7 @@ class Waiters:
                 return
 
     def run_within(self) -> None:
-        """Has one who was woken go on now, within the running task, if there is one and that is not too deep."""
+        """Runs one of the woken now, within the running task, unless too many run within one another already."""
         turns = self._turns
         if self._woken and turns.depth < DEEPEST:
             turns.depth += 1

@@ -116,9 +116,9 @@ async def run_once(spec: ComponentSpec, values: Mapping[str, Any]) -> dict[str, 
     When it is cancelled, the runner is cancelled and its state is torn down.
     """
     from ..runtime.persist import make_state
-    from ..runtime.ports.losses import no_send_in_a_plain_def  # a definition needs none of these; a call does
+    from ..runtime.ports.lost_sends import no_send_in_a_plain_def  # a definition needs none of these; a call does
     from ..runtime.ports.outport import PlainPort
-    from ..runtime.ports.stopping import StoppingEvent
+    from ..runtime.ports.stop_event import StopEvent
 
     arguments, for_states = _checked(spec, values)
     ports = {port.name: _Collector(None if spec.options["thread"] else _sent) for port in spec.outports}
@@ -132,7 +132,7 @@ async def run_once(spec: ComponentSpec, values: Mapping[str, Any]) -> dict[str, 
                 for name, each in ports.items()
             )
         for name in spec.stopping:
-            arguments[name] = _NotStopping() if spec.options["thread"] else StoppingEvent()
+            arguments[name] = _NotStopping() if spec.options["thread"] else StopEvent()
         for port in spec.inports:
             if port.stream:
                 arguments[port.name] = _stream(spec, port.name, arguments[port.name])
@@ -160,7 +160,7 @@ def _sent(port: _Collector) -> Awaitable[None]:
 
 async def _look_for_unawaited(spec: ComponentSpec, ports: Mapping[str, _Collector]) -> None:
     """Raises `ComponentError` for sends that were not awaited."""
-    from ..channel.line import BEGINNING_TURNS
+    from ..channel.waiting_line import BEGINNING_TURNS
 
     for _ in range(BEGINNING_TURNS):
         if any(port.unawaited for port in ports.values()):
@@ -214,7 +214,7 @@ async def _call(spec: ComponentSpec, call: Callable[[], Any], ports: Mapping[str
 
 
 def _send(spec: ComponentSpec, item: Any, ports: Mapping[str, _Collector]) -> None:
-    from ..runtime.ports.returned import check_returned
+    from ..runtime.ports.return_values import check_returned
 
     check_returned(spec, item)
     if len(ports) != 1:

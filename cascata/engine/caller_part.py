@@ -29,7 +29,7 @@ from ..runtime.ports.source_sink import End
 from ..runtime.worker import Links, Refused, Worker
 from .protocol.messages import Describe, Doing, FromWorker, Reporter, ToWorker
 from .supervision.events import CancelAsked, Event, Exited
-from .worker.life import handlers
+from .worker.obeying import handlers
 
 __all__ = ["Caller", "Seat", "own_ends"]
 

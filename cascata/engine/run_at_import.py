@@ -30,6 +30,7 @@ from typing import Any, Final, Literal
 
 from ..errors import CascataError, RunAtImport
 from ..model import GraphSpec
+from ..observe import stacks
 from .worker.surroundings import loaded
 
 __all__ = [
@@ -115,10 +116,10 @@ def importing() -> dict[str, str]:
     Those of the calling thread come last, the innermost at the end.
     """
     found: dict[str, str] = {}
-    frames = sys._current_frames()
-    own = frames.pop(threading.get_ident(), None)
-    for frame in (*frames.values(), own):
-        found |= {name: where for name, _, where in reversed(list(_on_stack(frame)))}
+    others = stacks.threads()
+    others.pop(threading.get_ident(), None)
+    for stack in (*others.values(), _own_stack(sys._getframe())):
+        found |= {name: where for name, _, where in reversed(list(_on_stack(stack)))}
     return found
 
 
@@ -133,15 +134,22 @@ def let_threads_pass() -> None:
     The threads of a run import by name what they pickle and unpickle. They would wait for the end of an import, and
     that for them. What is there of such a module by now is what its graph was made of.
     """
-    for _, module, _ in _on_stack(sys._getframe(1)):
+    for _, module, _ in _on_stack(_own_stack(sys._getframe(1))):
         spec = getattr(module, "__spec__", None)
         if spec is not None:
             spec._initializing = False
 
 
-def _on_stack(frame: FrameType | None) -> Iterator[tuple[str, ModuleType, str]]:
-    """The modules whose bodies are being run on a stack, the innermost first, each with its line."""
+def _own_stack(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frames of this thread from one on, the innermost first."""
     while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _on_stack(stack: Iterable[FrameType]) -> Iterator[tuple[str, ModuleType, str]]:
+    """The modules whose bodies are being run on a stack, the innermost first, each with its line."""
+    for frame in stack:
         code = frame.f_code
         name = frame.f_globals.get("__name__")
         if code.co_name == "<module>" and isinstance(name, str) and name != "__main__":
@@ -156,7 +164,6 @@ def _on_stack(frame: FrameType | None) -> Iterator[tuple[str, ModuleType, str]]:
                 )
             ):
                 yield name, module, f"line {frame.f_lineno} of {code.co_filename}"
-        frame = frame.f_back
 
 
 def _own(module: Any, name: str) -> Any:

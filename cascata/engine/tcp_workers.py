@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, suppress
-from typing import Final
+from typing import Any, Final
 
 from .. import log
 from ..errors import CascataError
@@ -37,8 +37,8 @@ from .protocol.messages import (
     Unreached,
 )
 from .supervision.supervised import SupervisedRun
-from .supervision.supervisor import Phase, Supervisor
-from .worker.stationed import station_handlers
+from .supervision.supervisor import Phase
+from .worker.stationed import new_station, station_handlers
 
 __all__ = ["StationedRun"]
 
@@ -64,12 +64,10 @@ class StationedRun(SupervisedRun):
         caller: Caller | None = None,
         alone: AbstractSet[str] = frozenset(),
     ) -> None:
-        super().__init__(spec, plan, options, caller)
-        self._alone = alone
+        super().__init__(spec, plan, options, caller, alone)
         self._ports = ports.asked_for()
         self._counted: dict[int, bytes] = {}  # what each worker has told last of what it counted
         self._lives: Counter[int] = Counter()  # how often each worker was started again
-        self._board: Board | None = None
         self._station: Station | None = None  # of the caller's part
         self._seated = asyncio.Event()
         self._doubts: list[asyncio.Task[None]] = []  # about connections that broke
@@ -79,15 +77,17 @@ class StationedRun(SupervisedRun):
             StrangerRefused: self._on_refused,
             LeftUnread: self._on_left_unread,
         }
-        self._decided(plan)
 
     def _decided(self, plan: Plan) -> None:
-        """The plan, for an engine that makes it when the run has begun."""
-        self._plan = plan
-        placed = {node: part for part, nodes in enumerate(plan.parts) for node in nodes}
-        self._returning = frozenset(placed[node] for node in self._alone)
-        self._supervisor = Supervisor(self._spec, plan, self._options.grace, self._returning)
+        super()._decided(plan)
         self._forgetful = frozenset(range(len(plan.parts)))  # what is in a connection then is in nobody's hands
+
+    def _setup_of(self, worker: int, death: CascataError | None) -> dict[str, Any]:
+        return super()._setup_of(worker, death) | {
+            "plan": self._plan,
+            "alone": frozenset(self._alone),
+            "counted": b"" if death is None else self._counted.get(worker, b""),
+        }
 
     # -- the caller's part
 
@@ -110,15 +110,7 @@ class StationedRun(SupervisedRun):
             with suppress(RuntimeError):  # the loop is closed: the run is over
                 loop.call_soon_threadsafe(self._hear, message)
 
-        station = self._station = Station(
-            index,
-            secret,
-            host,
-            ports=self._ports,
-            lost=lambda peer, why: tell(Lost(index, peer, why)),
-            unreached=lambda peer, why: tell(Unreached(index, peer, why)),
-            refused=lambda text: tell(StrangerRefused(text)),
-        )
+        station = self._station = new_station(index, secret, host, self._ports, tell)
 
         def equip(_: ExitStack, refused: Refused) -> tuple[Board, Links]:
             return board, BrokeredEnds(station, self._spec, plan, board, refused, self._alone)
@@ -224,9 +216,8 @@ class StationedRun(SupervisedRun):
             self._events.put_nowait(Overdue(worker, error))
 
     def _restart(self, worker: int, death: CascataError) -> None:
-        assert self._board is not None  # made before any worker
+        super()._restart(worker, death)
         self._lives[worker] += 1
-        self._board.reset_beat(worker)
 
     async def _look_for(self, worker: int) -> None:
         """The connection to a worker broke that may start again: where its death does not tell itself, looks for it."""

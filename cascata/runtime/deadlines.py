@@ -1,28 +1,27 @@
-"""Sees when a call goes on although its time is over: it has resisted its cancellation, or blocks the loop.
+"""Finds calls that go on although their time is over: they suppress their cancellation, or block.
 
-    begin(call) ──> [ calls under way ] <── looks ── a thread ── overdue ──> whoever watches over the run
-    end(call)  ──┘
+    begin ──> [ calls under way ] <── `_watch`, in a thread of its own ── overdue: tell ──> supervisor
+    end  ───┘
 
-The loop cancels a call when its `timeout` has passed. A call that blocks the loop, or a thread, or that suppresses
-its cancellation would be waited for, for ever. Here a thread of its own looks, which needs neither.
+The event loop cancels a call when its `timeout` has passed. A call that blocks the loop, or its thread, or that
+suppresses its cancellation would be waited for, for ever. The thread here needs neither of them.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Final, Protocol
 
 from ..errors import ComponentError
+from ..observe import stacks
 from ..records import dataclass
 
 __all__ = ["Deadlines"]
 
 LOOK_S: Final = 0.1
-"""Seconds between two looks."""
+"""Seconds between two looks of the thread."""
 
 _FRAMES: Final = 4
 """Frames of each thread that are shown, the innermost ones."""
@@ -40,7 +39,15 @@ class Caller(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """A call that has a timeout."""
+    """A call under way that has a timeout.
+
+    Attributes:
+        node: whose call it is.
+        timeout: seconds that it may take.
+        ports: the in-ports of its items.
+        items: those.
+        until: when it is overdue, by `monotonic`: `timeout` and the grace have passed.
+    """
 
     node: Caller
     timeout: float
@@ -50,11 +57,11 @@ class Call:
 
 
 class Deadlines:
-    """The calls of a worker that have a timeout. Nothing runs before the first of them begins.
+    """The calls of a worker that have a timeout. Its thread starts with the first of them.
 
     Args:
         grace: seconds that a call has to stop after its timeout.
-        tell: called with the error of a call that did not, in a thread of its own; once.
+        tell: called, in that thread, with the error of the first call that did not. Then the thread ends.
     """
 
     def __init__(self, grace: float, tell: Callable[[ComponentError], None]) -> None:
@@ -75,6 +82,7 @@ class Deadlines:
         return call
 
     def end(self, call: Call) -> None:
+        """A call has ended, in whatever way."""
         self._calls.discard(call)
 
     def close(self) -> None:
@@ -109,9 +117,9 @@ class Deadlines:
             for thread in threading.enumerate()
             if thread.ident is not None and thread.name.rpartition("-")[0] == node
         }
-        frames = sys._current_frames()
+        frames = stacks.threads()
         return "".join(
-            f"{name}:\n{''.join(traceback.format_stack(frames[ident])[-_FRAMES:])}"
+            f"{name}:\n{''.join(stacks.summary(frames[ident]).format()[-_FRAMES:])}"
             for ident, name in names.items()
             if ident in frames
         )

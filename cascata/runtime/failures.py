@@ -1,11 +1,11 @@
 """What becomes of an item that failed: it is routed, or skipped, or it ends the run.
 
-    runner raises ──> take ──┬─ `node.errors` is connected: a `Failure` is sent there
-    item cannot cross ───────┤─ the item belongs to a `live.call`: its caller is told
-                             ├─ on_error="skip": it is logged
-                             └─ else: the node fails, and the run with it
+    runner raises ────────> go_on, take ──┬─ `node.errors` is connected: a `Failure` is sent there
+    item cannot cross ────> take_item ────┤─ the item belongs to a `live.call`: its caller gets the error
+    in hand at a death ───> lose ─────────┤─ on_error="skip": it is logged
+                                          └─ else: the node fails, and the run with it
 
-Counted in any case. Nothing here costs anything before something fails.
+The item is counted as failed in any case. Nothing here costs anything before something fails.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Failures:
         self._node = node
         self._stop = stop
         self._port = port
-        self._late: set[asyncio.Future[None]] = set()
-        self._noted: Sequence[Mapping[int, int]] | None = None
+        self._late: set[asyncio.Future[None]] = set()  # failures that wait for room
+        self._noted: Sequence[Mapping[int, int]] | None = None  # see `note`
 
     @property
     def routed(self) -> bool:
@@ -66,7 +66,7 @@ class Failures:
 
         Cancelled while it waits for room in the in-port that reads failures: this one is lost, with the run.
         """
-        self._node.losses.excuse()
+        self._node.lost_sends.excuse()
         if not self._takes(error, skip=skip):
             return False
         self._count(items, edges)
@@ -101,7 +101,13 @@ class Failures:
             raise error
 
     async def lose(self, error: BaseException, items: Mapping[str, Any], edges: Mapping[int, int]) -> None:
-        """Fails items that were in hand when the worker died; they are logged where nobody reads failures."""
+        """Fails items that were in hand when the worker died; they are logged where `node.errors` is not connected.
+
+        Args:
+            error: the worker's death.
+            items: those, by port.
+            edges: edge -> how many of them came on it.
+        """
         self._count(items, [edges])
         taken = self._taken
         if taken is not None and not self.routed:
@@ -115,7 +121,7 @@ class Failures:
     def take_item(self, error: BaseException, item: Any) -> bool:
         """As `take`, for an item that could not cross to another worker, or from one. Its edge has counted it.
 
-        Does not wait: the failure is sent as soon as there is room, and `settle` waits for that.
+        It does not wait: the failure is sent as soon as there is room, and `settle` waits for that.
         """
         if not self._takes(error, skip=True):
             return False
@@ -134,11 +140,12 @@ class Failures:
             await asyncio.wait(self._late)
 
     def abandon(self) -> None:
-        """Gives up on those that were not sent yet."""
+        """Drops the failures that still wait for room."""
         for late in self._late:
             late.cancel()
 
     def _takes(self, error: BaseException, *, skip: bool) -> bool:
+        """Whether the run may go on after an error: it is a failure, and has somewhere to go. See `take`."""
         node = self._node
         if node.host.cancelling or isinstance(error, Stopped | KeyboardInterrupt | GeneratorExit):
             return False
@@ -151,7 +158,7 @@ class Failures:
 
     @property
     def _taken(self) -> Taken | None:
-        """What the running call has in hand, if its items belong to calls: their callers are told."""
+        """What the running call of the runner has in hand, if its items belong to `live.call`s."""
         lineage = self._node.host.lineage
         return None if lineage is None else lineage.current
 
@@ -167,10 +174,10 @@ class Failures:
     # -- which edges they came on
 
     def noting(self, ports: Sequence[str], call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        """The same call, for a node that is not alone in taking from a channel that several edges write to."""
+        """A call that notes its edges, for a node that takes with others from a channel that several edges write to."""
 
         async def noted(*items: Any) -> Any:
-            self._noted = self.edges_of(ports)  # while it works, others take
+            self._noted = self.edges_of(ports)  # while it works, other nodes take
             return await call(*items)
 
         return noted
@@ -180,7 +187,7 @@ class Failures:
         self._noted = edges
 
     def edges_in_hand(self, ports: Sequence[str]) -> Sequence[Mapping[int, int]]:
-        """The same of the call that begins now: those that were noted for it, else `edges_of`."""
+        """The edges of the call that begins now: those that were noted for it, else `edges_of`."""
         return self.edges_of(ports) if self._noted is None else self._noted
 
     def edges_of(self, ports: Sequence[str] | Mapping[str, Any]) -> Sequence[Mapping[int, int]]:
@@ -203,11 +210,11 @@ class Failures:
                 host.raised[edge] += count
                 host.board.add_failed(edge, host.index, count)
         if self._node.may_start_again:
-            self._node.publish()  # who may die at any item counts each at once
+            self._node.publish()  # the worker may die at the next item: that one is not to count twice
 
 
 def _in_hand(items: Mapping[str, Any]) -> Any:
-    """The item of a `Failure`."""
+    """The item of a `Failure`: the only one, a dict of several by port, or None."""
     if not items:
         return None
     return next(iter(items.values())) if len(items) == 1 else dict(items)

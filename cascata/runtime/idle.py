@@ -21,27 +21,29 @@ LOOK_S: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """What tells whether something is on its way to nodes that rest.
+    """The counts of nodes that cannot move: by them the supervisor knows whether an item is on its way to them.
 
     Attributes:
         sent: crossing edge -> items sent from here.
         received: crossing edge -> items that came in here.
         awaited: the crossing edges from which an item would make a node move.
+        turned: of a part of a cycle: whether anything ever went round, or was there to begin with.
+        fed: of a part of a cycle: whether something may still enter it from outside.
     """
 
     sent: Mapping[int, int]
     received: Mapping[int, int]
     awaited: frozenset[int]
     turned: bool = False
-    """Of a part of a cycle: whether anything ever went round, or was there to begin with."""
     fed: bool = False
-    """Of a part of a cycle: whether something may still enter it from outside."""
 
 
 def nothing_on_its_way(rests: Iterable[Rest], written: AbstractSet[int] = frozenset()) -> bool:
-    """Whether on each edge that somebody waits at, all that was sent has been received.
+    """Whether on each edge that a node waits at, all that was sent has been received.
 
-    `written` are edges whose writers have ended. All that they sent lies in the channel: who waits there sees it.
+    Args:
+        rests: those of all workers, or of all parts of a cycle.
+        written: edges whose writers have ended: all that they sent is in the channel, where a node that waits sees it.
     """
     rests = list(rests)
     return all(

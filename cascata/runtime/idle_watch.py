@@ -58,7 +58,7 @@ class IdleWatch:
     """Watches a worker from inside its loop.
 
     Args:
-        look: called at every look, before the report is made.
+        look: called ten times a second, before each report is made.
         report: makes the report of an idle worker; None when it is not idle.
         tell: called with a report when nothing has moved between two looks; once for each such state.
     """
@@ -69,12 +69,12 @@ class IdleWatch:
         report: Callable[[], IdleReport | None],
         tell: Callable[[IdleReport], None],
     ) -> None:
+        self._look_first = look
         self._report = report
-        self._look_before = look
         self._tell = tell
         self._loop = asyncio.get_running_loop()
-        self._before: int | None = None
-        self._told: int | None = None
+        self._before: int | None = None  # `moved` of the last report; None: the worker was not idle
+        self._told: int | None = None  # `moved` of the report that was told last
         self._timer = self._loop.call_later(LOOK_S, self._look)
 
     def stop(self) -> None:
@@ -82,7 +82,7 @@ class IdleWatch:
 
     def _look(self) -> None:
         self._timer = self._loop.call_later(LOOK_S, self._look)
-        self._look_before()
+        self._look_first()
         report = self._report()
         if report is None:
             self._before = None

@@ -11,25 +11,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
 from .. import log
-from ..channel.base import Reader, Writer
-from ..channel.given import Guard
+from ..channel.change_detector import ChangeDetector
 from ..channel.merge import MergedReader
 from ..channel.unawaited import Attempt, attempt
 from ..errors import ComponentError, in_words
-from ..model import ERRORS, NodeSpec, StateArgs
+from ..model import ERRORS, StateArgs
 from ..observe.board import DROPPED_ITEMS
 from .failures import Failures
-from .node_state import Host, NodeState, Phase
+from .node_state import NodeState, Phase
 from .node_stop import NodeStop
 from .order.ordered import run_reordering
 from .persist import make_state
-from .ports.losses import place_of
+from .ports.lost_sends import place_of
 from .ports.outport import OutPort
 from .ports.source_sink import End, SinkEnd, SourceEnd
 from .ports.stream import Stream, TaggedStream
@@ -44,49 +43,39 @@ class Node:
     """An instance of a component at work on a worker.
 
     Args:
-        spec: what it is.
-        row: its row on the stats board.
-        readers: in-port -> where its items come from, for the ports with channels.
-        writers: out-port -> the writers of its edges.
-        host: the worker.
-        takes_with_others: whether other nodes here take from a channel of its, too, that several edges write to.
+        state: what its parts share.
 
     Attributes:
-        state: what its parts share.
+        state: the same.
         stop: how it is told to stop.
         failures: what becomes of items that fail.
         journal: of a node that may start again.
         end: what the caller holds of a source or a sink.
     """
 
-    def __init__(
-        self,
-        spec: NodeSpec,
-        row: int,
-        readers: Mapping[str, Reader],
-        writers: Mapping[str, list[Writer]],
-        host: Host,
-        *,
-        takes_with_others: bool = False,
-    ) -> None:
-        state = self.state = NodeState(spec, row, readers, writers, host, takes_with_others=takes_with_others)
-        stop = self.stop = NodeStop(state)
+    def __init__(self, state: NodeState) -> None:
+        spec, host, writers = state.spec, state.host, state.ends.writers
+        stop = NodeStop(state)
+        self.state = state
+        self.stop = stop
         self.name = spec.name
         self.where = state.where
-        self.is_source = not readers
+        self.is_source = not state.readers
         self.journal: NodeJournal | None = None
         self._streams: dict[str, Stream] = {}
         self._calls: Calls | None = None
 
-        def outport(port: str, refusal: Callable[[], BaseException | None], guard: Guard | None = None) -> OutPort:
+        def outport(
+            port: str, refusal: Callable[[], BaseException | None], detector: ChangeDetector | None = None
+        ) -> OutPort:
             stamping = None if host.lineage is None else partial(host.lineage.stamping, spec.name, port)
             outlived = None if port == ERRORS or spec.component.at_caller else partial(stop.outlived, port)
-            forgotten = partial(state.losses.forget, port)
-            goes_on = state.losses.goes_on
-            return OutPort(port, spec.name, writers[port], refusal, forgotten, guard, stamping, outlived, goes_on)
+            forgotten = partial(state.lost_sends.forget, port)
+            goes_on = state.lost_sends.goes_on
+            return OutPort(port, spec.name, writers[port], refusal, forgotten, detector, stamping, outlived, goes_on)
 
         state.outports.update(
-            (port, outport(port, stop.refusal, host.guard(spec.name, port))) for port in writers if port != ERRORS
+            (port, outport(port, stop.refusal, host.detector(spec.name, port))) for port in writers if port != ERRORS
         )
         # That nobody reads its failures any more does not stop the node: what it sends there is discarded.
         self.failures = Failures(state, stop, outport(ERRORS, lambda: None) if ERRORS in writers else None)
@@ -125,8 +114,8 @@ class Node:
                 for writer in state.writers:
                     await writer.aclose()
                 for port in state.outports.values():
-                    if port.guard is not None:
-                        port.guard.look()
+                    if port.detector is not None:
+                        port.detector.check_recent()
                 lost = self.loss(ended=True)
             state.doing = "ended" if state.came_to_its_end and lost is None else "failed"
             self._close_writers()
@@ -220,7 +209,7 @@ class Node:
         state = self.state
         try:
             if self.end is not None:
-                await self.end.held()
+                await self.end.until_over()
             elif state.spec.role == "reorders":
                 await run_reordering(state, self.stop)
             elif state.spec.triggers:
@@ -238,7 +227,7 @@ class Node:
     def loss(self, *, ended: bool = False) -> ComponentError | None:
         """The error for what it has lost by a fault of its own code, if it has.
 
-        Stopped by the end of its readers, it may drop what nobody would have read.
+        Stopped by the end of its readers, it may drop what no node would have read.
 
         Args:
             ended: whether it awaits nothing any more: what it keeps is lost as well.
@@ -246,11 +235,11 @@ class Node:
         state = self.state
         if self.stop.stopped or state.host.cancelling:
             return None
-        held: Counter[str] = Counter()
+        unawaited: Counter[str] = Counter()
         if ended:
-            held.update({name: port.unawaited for name, port in state.outports.items()})
-            held += self.stop.holding.unawaited
-        words = state.losses.in_words(self.name, held)
+            unawaited.update({name: port.unawaited for name, port in state.outports.items()})
+            unawaited += self.stop.buffers.unawaited
+        words = state.lost_sends.in_words(self.name, unawaited)
         if words is None:
             return None
         component = state.spec.component
@@ -280,7 +269,7 @@ class Node:
     @property
     def doing(self) -> str:
         """What it does, in words; with the calls of its runner that have sent all that they may before their turn."""
-        waits = len(self.stop.holding.waiting)
+        waits = len(self.stop.buffers.waiting)
         if not waits:
             return self.state.doing
         calls = "a call waits for its turn" if waits == 1 else f"{waits} calls wait for their turn"

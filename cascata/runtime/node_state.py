@@ -19,8 +19,8 @@ from time import perf_counter
 from typing import Any, Final, Protocol
 
 from .. import log
-from ..channel.base import Reader, Writer
-from ..channel.given import Guard
+from ..channel.base import Reader
+from ..channel.change_detector import ChangeDetector
 from ..channel.local import LocalWriter
 from ..channel.turns import turns
 from ..errors import ComponentError, bounded_repr, in_words
@@ -29,8 +29,9 @@ from ..observe.board import DELIVERED, FAILED_ITEMS, Board
 from .deadlines import Deadlines
 from .live_calls.lineage import Lineage
 from .persist import StateCell
-from .ports.losses import Losses
+from .ports.lost_sends import LostSends
 from .ports.outport import OutPort
+from .wiring import Ends
 
 __all__ = ["BATCH_S", "Host", "NodeState", "Phase", "batch_size"]
 
@@ -72,7 +73,7 @@ class Host(Protocol):
     def lost(self, node: str) -> None:
         """The node has lost something by a fault of its own code. Called in any thread, perhaps by `__del__`."""
 
-    def guard(self, node: str, port: str) -> Guard | None:
+    def detector(self, node: str, port: str) -> ChangeDetector | None:
         """What watches the items that are sent on an out-port, when the run has `debug=True`."""
 
 
@@ -95,22 +96,11 @@ class NodeState:
     Args:
         spec: what it is.
         row: its row on the stats board.
-        readers: in-port -> where its items come from, for the ports with channels.
-        writers: out-port -> the writers of its edges.
+        ends: its ends of channels.
         host: the worker.
-        takes_with_others: whether other nodes here take from a channel of its, too, that several edges write to.
     """
 
-    def __init__(
-        self,
-        spec: NodeSpec,
-        row: int,
-        readers: Mapping[str, Reader],
-        writers: Mapping[str, list[Writer]],
-        host: Host,
-        *,
-        takes_with_others: bool,
-    ) -> None:
+    def __init__(self, spec: NodeSpec, row: int, ends: Ends, host: Host) -> None:
         self.spec = spec
         self.name = spec.name
         self.host = host
@@ -119,15 +109,16 @@ class NodeState:
         self._row = row
 
         # Its ends.
-        self.readers = readers
-        self.takes_with_others = takes_with_others
-        self.writers = [writer for each in writers.values() for writer in each]
-        self.results = [writer for port, each in writers.items() if port != ERRORS for writer in each]
+        self.ends = ends
+        self.readers = ends.readers
+        self.writers = [writer for each in ends.writers.values() for writer in each]
+        """Those of all out-ports."""
+        self.results = [writer for port, each in ends.writers.items() if port != ERRORS for writer in each]
         """The writers that are not for its failures."""
         self.flushes = [writer.flush for writer in self.writers if not isinstance(writer, LocalWriter)]
         """Send what was put and has not left yet."""
         self.outports: dict[str, OutPort] = {}
-        self.losses = Losses(spec.component, partial(host.lost, spec.name))
+        self.lost_sends = LostSends(spec.component, partial(host.lost, spec.name))
         """What it has lost by a fault of its own code."""
         self.cells: dict[str, StateCell[Any]] = {}
         """The state of its component, by names."""
@@ -189,7 +180,7 @@ class NodeState:
 
     @property
     def may_begin_to_send(self) -> bool:
-        """Whether tasks may have been made just now for a `send` that nobody has awaited yet."""
+        """Whether tasks may have been made just now for a `send` that was not awaited yet."""
         return any(writer.unawaited for writer in self.writers)
 
     @property
@@ -231,8 +222,8 @@ class NodeState:
         """
         for flush in self.flushes:
             flush()  # what was sent shall not wait for the turn of the loop in which this node will wait
-        if self.losses.forgot:
-            self.losses.goes_on()
+        if self.lost_sends.forgot:
+            self.lost_sends.goes_on()
         began = perf_counter()
         if began - self._published > PUBLISH_S:
             self.publish()

@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 
 from .node_state import NodeState, Phase
-from .order.held import Holding
+from .order.buffered_sends import SendBuffers
 from .ports.outport import Stopped
 from .ports.source_sink import End
-from .ports.stopping import StoppingEvent
+from .ports.stop_event import StopEvent
 
 __all__ = ["NodeStop"]
 
@@ -35,7 +35,7 @@ class NodeStop:
         interrupted: whether it was told by a cancellation of the node's task.
         event: what the runner awaits, if its component declares that.
         end: what the caller holds of a source or a sink.
-        holding: what calls of the runner have sent that may not leave yet.
+        buffers: what calls of the runner have sent that may not leave yet.
     """
 
     def __init__(self, state: NodeState) -> None:
@@ -46,9 +46,9 @@ class NodeStop:
         self.draining = False
         self.unwinding = False
         self.interrupted = False
-        self.event = StoppingEvent() if component.stopping else None
+        self.event = StopEvent() if component.stopping else None
         self.end: End | None = None
-        self.holding = Holding(self, component.options.get("concurrency", 1), state.losses)
+        self.buffers = SendBuffers(self, component.options.get("concurrency", 1), state.lost_sends)
         self._state = state
 
     # -- what happens to the node
@@ -82,8 +82,8 @@ class NodeStop:
 
     def look(self) -> None:
         """Ends the sends that wait for something else than room, if the node is to stop. Called now and then."""
-        self._state.losses.look()
-        self.holding.look()
+        self._state.lost_sends.look()
+        self.buffers.look()
 
     # -- what its sends do
 
@@ -107,11 +107,11 @@ class NodeStop:
         return Stopped(f"{self.name}: nobody reads what it sends any more, or the run is stopping")
 
     def outlived(self, port: str, edge: int) -> BaseException | None:
-        """What a send raises when the node has ended, although somebody still read."""
+        """What a send raises when the node has ended, although a reader had not."""
         state = self._state
         if not state.came_to_its_end or self.stopped or state.host.cancelling:
             return self.refusal()
-        state.losses.miss(port, edge)
+        state.lost_sends.miss(port, edge)
         return Stopped(f"{self.name} has ended: what its tasks send now is lost")
 
     def unwinds(self) -> bool:

@@ -1,4 +1,4 @@
-"""State of an instance: made before its first item, torn down at its end, whatever ended it.
+"""State of an instance: made before its first item, undone at its end, whatever ended it.
 
     async with AsyncExitStack() as stack:
         cell = await make_state(spec, args, stack)
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class StateCell(Generic[T]):
-    """What a runner sees of its state.
+    """The object by which a runner reads and replaces one state of its instance.
 
     Attributes:
         value: the value; assigning replaces it.
@@ -43,10 +43,11 @@ class StateCell(Generic[T]):
         self.value = value
 
     def let_go(self) -> None:
-        """The instance has ended: what was written to a file is in it, and nothing here keeps the value any longer.
+        """The instance has ended: flushes a file, and drops the value.
 
-        A file that others use still is not closed, since nobody entered it. One that was the instance's alone is: it
-        would go now in any case, and later a collection might close it in the wrong order and lose what is buffered.
+        A file that others refer to as well stays open, since it is not the instance's to close. One that only the
+        instance had is closed: it would be freed now in any case, and a later garbage collection might close its layers
+        in the wrong order and lose what is buffered.
 
         Raises:
             OSError: what was written cannot be.

@@ -1,9 +1,10 @@
-"""What a node does differently when it starts again after its worker's death.
+"""The journal of a node that may start again after its worker's death: what it had in hand is known in its next life.
 
-    items are taken ──> in hand ──> the call ends, failed or not ──> what it sent has left ──> done
+    begin: items are in hand of a call ──> the call ends, failed or not ──> end: what it sent has left ──> done
+             └── the worker dies ──> the next life: recover ──> those items have failed
 
-A death in between leaves items in hand: they have failed. All others wait still, or are done with all that came of
-them. That is why nothing of two calls leaves together, and why this costs time.
+All other items wait still, or are done with all that came of them. That is why nothing of two calls leaves together,
+and why this costs time.
 """
 
 from __future__ import annotations
@@ -26,41 +27,45 @@ _LAST_CALL: Final = 0x7FFFFFFF
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """That a worker's node may start again, and why it did: None in its first life."""
+    """Says to a worker that its node may start again.
+
+    Attributes:
+        death: why it has; None in its first life.
+    """
 
     death: BaseException | None
 
 
 class JournaledReader(Protocol):
-    """A crossing reader that remembers what it has received beyond its worker's death."""
+    """A crossing reader whose received items outlive its worker."""
 
     in_hand: dict[int, list[tuple[int, Any]]]
     """Of an earlier life: call -> edge and item of each that it had in hand."""
     lost: dict[int, int]
-    """Of an earlier life: edge -> items that cannot be had again."""
+    """Of an earlier life: edge -> items that it had in hand and that cannot be read any more."""
 
     @property
     def last(self) -> int:
         """The last call that had an item from here in hand."""
 
     async def recall(self) -> AbstractSet[int]:
-        """Has what an earlier life has left. Returns the calls that had some of it in hand."""
+        """Asks for what an earlier life has left. Returns the calls that had some of it in hand."""
 
     def restore(self, unbegun: AbstractSet[int]) -> None:
         """Fills `items`, `in_hand` and `lost` with what was recalled; what those calls had waits again."""
 
     async def hold(self, call: int) -> None:
-        """The items that were taken since the last time are in hand of a call: also for a life to come."""
+        """The items that were taken since the last time are in hand of a call, which the next life will know."""
 
     def done(self, call: int) -> None:
         """The items in hand of a call are done."""
 
     def forget_lost(self) -> None:
-        """What cannot be had again has failed by now."""
+        """The `lost` items have failed by now: a further life is not to fail them again."""
 
 
 class JournaledWriter(Protocol):
-    """A crossing writer that says when all has left."""
+    """A crossing writer that can tell when all that was put is safe."""
 
     async def flushed(self) -> None:
         """Waits until all that was put is where the death of this worker cannot take it away."""
@@ -70,8 +75,8 @@ class NodeJournal:
     """The journal of a node that may start again.
 
     Args:
-        node: it.
-        failures: its.
+        node: that one.
+        failures: of the node.
         readers: its in-ports' readers, for each port.
         writers: of its out-ports.
         batched: the ports whose items are lists of what their readers take.
@@ -112,9 +117,9 @@ class NodeJournal:
             items: dict[str, Any] = {}
             edges: Counter[int] = Counter()
             for port, readers in self._readers.items():
-                held = [each for reader in readers for each in reader.in_hand.get(call, ())]
-                edges.update(edge for edge, _ in held)
-                found = [item for _, item in held]
+                in_hand = [each for reader in readers for each in reader.in_hand.get(call, ())]
+                edges.update(edge for edge, _ in in_hand)
+                found = [item for _, item in in_hand]
                 if found:
                     items[port] = found if port in self._batched else found[0]
             await self._fail(death, items, edges)
@@ -129,7 +134,7 @@ class NodeJournal:
                 reader.forget_lost()
 
     async def _recall(self) -> None:
-        """Has what an earlier life has left, and its counts."""
+        """Asks the readers for what an earlier life has left, and goes on counting where it has stopped."""
         calls = {reader: await reader.recall() for reader in self._all}
         self._call = max((reader.last for reader in self._all), default=0)
         # A call of which only some ports know was not begun; unless the others have forgotten it, since it is done.
@@ -190,12 +195,12 @@ class NodeJournal:
         for reader in self._all:
             reader.done(call)
 
-    def keeping(
+    def journaling(
         self, ports: Sequence[str], call: Callable[..., Awaitable[Any]], give: Send
     ) -> Callable[..., Awaitable[None]]:
-        """The same call, of which a death leaves nothing half done."""
+        """The same call, within `begin` and `end`."""
 
-        async def kept(*items: Any) -> None:
+        async def journaled(*items: Any) -> None:
             begun = await self.begin()
             try:
                 value = await call(*items)
@@ -205,4 +210,4 @@ class NodeJournal:
                 await self._failures.go_on(error, dict(zip(ports, items, strict=False)))
             await self.end(begun)
 
-        return kept
+        return journaled

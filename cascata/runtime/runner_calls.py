@@ -1,7 +1,8 @@
 """One call of a runner: every form of it, and every option, behind one awaitable function of the items.
 
-    items ──> [ a free slot ] ──> [ attempts ] ──> [ timeout ] ──> [ thread ] ──> runner ──> sends, yields, returns
-               concurrency=        retries=         timeout=        thread=
+    items ──> [ a free slot ] ──> [ attempts ] ──> [ timeout ] ──> [ form, thread ] ──> runner ──> out-ports
+              _concurrent         _attempts        _once           _drive, _in_thread
+              concurrency=        retries=         timeout=        thread=
 
 A runner's parameters are items (from trigger ports), fixed values (constants, out-ports, state) and
 sampled values. `bind` puts the fixed ones in their places, so that a call needs only the items. A
@@ -24,11 +25,11 @@ from .failures import Failures
 from .live_calls.lineage import Taken
 from .node_state import NodeState
 from .node_stop import NodeStop
-from .order.held import ATTEMPT_BYTES, ATTEMPT_ITEMS, SEND_LESS, Held, Order, Turn
+from .order.buffered_sends import ATTEMPT_BYTES, ATTEMPT_ITEMS, SEND_LESS, BufferedSends, Order, Turn
 from .order.ordered import RESULTS, NumberedCall
 from .ports.outport import PlainPort, Send
-from .ports.returned import sending
-from .ports.stopping import StoppingEvent
+from .ports.return_values import sending
+from .ports.stop_event import StopEvent
 from .ports.stream import Stream
 from .restart import NodeJournal
 from .threads import BlockingPort, CallThread, Handover
@@ -96,7 +97,7 @@ class Calls:
         self.journal = journal
         self._node = node
         self._stop = stop
-        self._holding = stop.holding
+        self._buffers = stop.buffers
         self._spec = node.spec.component
         self._fixed = fixed
         self._timeout: float | None = options.get("timeout")
@@ -112,10 +113,10 @@ class Calls:
                 self._threads.append(thread)
         node.in_threads = bool(self._threads)
         self._order = Order() if self._ordered else None
-        self._free = asyncio.Semaphore(self._concurrency)
-        self._handover: Handover | None = None
-        self._consuming: asyncio.Task[Any] | None = None
-        self._failed: BaseException | None = None
+        self._free = asyncio.Semaphore(self._concurrency)  # slots for concurrent calls
+        self._handover: Handover | None = None  # of a threaded runner that yields, while it does
+        self._consuming: asyncio.Task[Any] | None = None  # the loop that starts concurrent calls
+        self._failed: BaseException | None = None  # what the first concurrent call raised that ends the node
 
     def caller(self, varying: Sequence[str], ports: Sequence[str]) -> tuple[Callable[..., Awaitable[Any]], Send]:
         """A function of the varying parameters that makes a call.
@@ -154,7 +155,7 @@ class Calls:
         if thread is not None:
             return self._in_thread(varying, outports, send, thread)
         if spec.form in ("plain", "generator"):
-            refuse = self._node.losses.refuse
+            refuse = self._node.lost_sends.refuse
             outports = {name: PlainPort(name, port, refuse) for name, port in outports.items()}
         call = bind(spec, varying, {**self._fixed, **outports})
         known = {type(None)}  # types of what was returned and is no awaitable
@@ -191,9 +192,7 @@ class Calls:
             for name, port in outports.items()
         }
         waiting = {
-            name: value.blocking(thread)
-            for name, value in self._fixed.items()
-            if isinstance(value, Stream | StoppingEvent)
+            name: value.blocking(thread) for name, value in self._fixed.items() if isinstance(value, Stream | StopEvent)
         }
         call = bind(spec, varying, {**self._fixed, **waiting, **blocking})
         result = sending(spec, send, set())
@@ -202,8 +201,8 @@ class Calls:
             return await thread.run(lambda: call(*items))
 
         async def run_generator(*items: Any) -> None:
-            guard = next(iter(outports.values())).guard if outports else None
-            handover = self._handover = Handover(self._node.rested, guard)
+            detector = next(iter(outports.values())).detector if outports else None
+            handover = self._handover = Handover(self._node.rested, detector)
 
             async def make() -> BaseException | None:
                 try:
@@ -236,7 +235,7 @@ class Calls:
 
         Returns:
             A function that makes a call, and returns when all that it sent has left. When it has failed and the run
-            goes on without its items, what it sent before it failed leaves, unless that was held back for a retry.
+            goes on without its items, what it sent before it failed leaves, unless that was kept for a retry.
             What it sent before the stop of the run ended it leaves in any case.
         """
         targets = self._node.outports
@@ -247,44 +246,44 @@ class Calls:
             thread: CallThread | None = None,
             edges: Sequence[Mapping[int, int]] | None = None,
             turn: Turn | None = None,
-            hold: Callable[[], Held] | None = None,
+            make_buffered: Callable[[], BufferedSends] | None = None,
         ) -> None:
             whose = unawaited.Attempt()  # its sends are told from those of other calls
             unawaited.attempt.set(whose)
             for number in itertools.count(1):
-                held: Held | None = None
-                if hold is not None:
-                    held = hold()
+                buffered: BufferedSends | None = None
+                if make_buffered is not None:
+                    buffered = make_buffered()
                 elif self._retries or (turn is not None and not turn.due):
-                    held = Held(self._holding, targets, turn, retries=self._retries > 0)
-                driven = self._drive(varying, targets if held is None else held.ports(), thread)
+                    buffered = BufferedSends(self._buffers, targets, turn, retries=self._retries > 0)
+                driven = self._drive(varying, targets if buffered is None else buffered.ports(), thread)
                 again = False
                 try:
                     try:
                         await self._once(*driven, items, ports)
                     except BaseException as error:
-                        self._node.losses.excuse()
-                        final = held is not None and held.final
+                        self._node.lost_sends.excuse()
+                        final = buffered is not None and buffered.final
                         again = number <= self._retries and isinstance(error, Exception) and not final
                         if not again:
                             given = dict(zip(ports, items[:count], strict=True))
                             if not await self._goes_on(error, given, number, edges, final=final):
-                                await self._let_leave(held, error)
+                                await self._let_leave(buffered, error)
                                 raise
-                            if held is not None:
-                                held.fail()
-                    if held is not None and not again:
-                        await held.leave()
+                            if buffered is not None:
+                                buffered.fail()
+                    if buffered is not None and not again:
+                        await buffered.leave()
                 except BaseException:
-                    if held is not None:
-                        await held.drop()
+                    if buffered is not None:
+                        await buffered.drop()
                     raise
                 if not again:
-                    self._node.losses.ended(whose)
+                    self._node.lost_sends.ended(whose)
                     whose.end()
                     return
-                if held is not None:
-                    await held.drop()
+                if buffered is not None:
+                    await buffered.drop()
                 from random import uniform  # most runs have no retries: they need not load it
 
                 pause = min(self._backoff * 2.0 ** min(number - 1, 64), LONGEST_PAUSE_S)
@@ -292,10 +291,10 @@ class Calls:
 
         return attempt
 
-    async def _let_leave(self, held: Held | None, error: BaseException) -> None:
-        """Ended by the stop of the run, an attempt is not tried again, and what it has sent is in flight."""
-        if held is not None and held.due and self._stop.drained_by(error):
-            await held.leave()
+    async def _let_leave(self, buffered: BufferedSends | None, error: BaseException) -> None:
+        """Ended by the drain of the run, an attempt is not tried again: what it has sent is in flight, and leaves."""
+        if buffered is not None and buffered.due and self._stop.drained_by(error):
+            await buffered.leave()
 
     async def _goes_on(
         self,
@@ -312,8 +311,8 @@ class Calls:
             error: of its last attempt.
             given: its items, by port.
             attempts: how many there were.
-            edges: those that its items came on.
-            final: whether there could have been more, had it sent less.
+            edges: see `Failures.take`.
+            final: whether there could have been more attempts, had the call sent less.
         """
         node = self._node
         if final:
@@ -346,7 +345,7 @@ class Calls:
             async with asyncio.timeout(self._timeout) as limit:
                 value = await call(*items)
                 due = limit.when()
-                if due is not None and loop.time() > due:  # it kept the loop, which could not tell it
+                if due is not None and loop.time() > due:  # it blocked the loop, which could not cancel it in time
                     raise self._too_long()
                 if value is not None:
                     await give(value)
@@ -365,21 +364,21 @@ class Calls:
     # -- members of an ordered group
 
     def _in_order(self, varying: Sequence[str], ports: Sequence[str]) -> Callable[..., Awaitable[None]]:
-        """Calls with the item of a numbered one; what a call sends leaves with the number, and so does its end."""
+        """Calls with numbered items: what a call sends leaves with the number of its item, and so does its end."""
         node = self._node
         results = node.outports[RESULTS]
-        guards = {port.name: node.host.guard(node.name, port.name) for port in self._spec.outports}
+        detectors = {port.name: node.host.detector(node.name, port.name) for port in self._spec.outports}
         attempt = self._attempts(varying, ports)
         retries = self._retries > 0
 
         async def call(numbered: tuple[int, Any], *others: Any) -> None:
             number, item = numbered
 
-            def hold() -> Held:
-                return NumberedCall(self._holding, results, number, guards, retries=retries)
+            def make_buffered() -> BufferedSends:
+                return NumberedCall(self._buffers, results, number, detectors, retries=retries)
 
             try:
-                await attempt(item, *others, hold=hold)
+                await attempt(item, *others, make_buffered=make_buffered)
             except BaseException:
                 self._node.in_hand = {ports[0]: item}
                 raise
@@ -412,7 +411,7 @@ class Calls:
                     order.leave(turn)
                 if journal is not None:
                     await journal.end(begun)
-            except BaseException as error:  # no other call gets its turn any more: the node ends
+            except BaseException as error:  # the node ends, since no later call can get its turn
                 if self._failed is None:
                     self._failed = error
                     self._node.in_hand = given = dict(zip(ports, items[:count], strict=True))
@@ -430,9 +429,9 @@ class Calls:
             self._consuming = asyncio.current_task()
             if self._failed is not None:
                 raise self._failed
-            edges = self.failures.edges_in_hand(ports)  # before others are taken
+            edges = self.failures.edges_in_hand(ports)  # now: when it waits for a slot, other items may be taken
             await self._free.acquire()
-            begun = 0 if journal is None else await journal.begin()  # what waits for its call is not in hand
+            begun = 0 if journal is None else await journal.begin()  # after the slot: what waits for one is not in hand
             turn = None if order is None else order.enter()
             taken = None if lineage is None else lineage.current
             if taken is not None:
@@ -467,7 +466,11 @@ class Calls:
             raise self._failed
 
     async def abandon(self) -> None:
-        """Cancels the calls that are still running, and waits for their ends."""
+        """Cancels the calls that are still running, and waits for their ends.
+
+        Raises:
+            BaseException: what the first failed call raised.
+        """
         self._consuming = None
         running = list(self._node.calls)
         for task in running:
@@ -479,4 +482,5 @@ class Calls:
 
 
 async def _nothing(value: Any) -> None:
+    """Stands for what sends a returned value, where the call has sent it already."""
     raise AssertionError(f"a call with options sends what it returns itself, not {value!r}")

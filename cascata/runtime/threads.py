@@ -16,7 +16,7 @@ from contextlib import closing, suppress
 from time import perf_counter
 from typing import Any, Final
 
-from ..channel.given import Guard
+from ..channel.change_detector import ChangeDetector
 from ..errors import in_words
 from .ports.outport import Stopped
 
@@ -30,13 +30,14 @@ AHEAD_S: Final = 0.001
 
 
 async def _outlast(future: asyncio.Future[Any]) -> None:
-    """Waits for the end of what cannot be cancelled, however often the waiting task is."""
+    """Waits until a future is done, which cannot be cancelled, however often the waiting task is."""
     while not future.done():
         with suppress(asyncio.CancelledError):
             await asyncio.wait([future])
 
 
 def _settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
+    """In the loop: a call in the thread has ended."""
     if error is None:
         future.set_result(value)
         return
@@ -48,7 +49,14 @@ def _settle(future: asyncio.Future[Any], value: Any, error: BaseException | None
 
 
 class CallThread:
-    """A daemon thread that makes one call at a time. A blocked call must not keep the program from ending."""
+    """A thread that makes one call at a time. It is a daemon: a blocked call must not keep the program from ending.
+
+    Args:
+        name: of the thread.
+
+    Attributes:
+        aborted: set when the running call was cancelled: its next `send` in the thread raises.
+    """
 
     def __init__(self, name: str) -> None:
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
@@ -56,9 +64,8 @@ class CallThread:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
         self.aborted = threading.Event()
-        """Set when the node is cancelled: the next `send` in the thread raises."""
-        self._awaited: set[Future[Any]] = set()  # what threads of the call wait for in the loop
-        self._busy = False
+        self._awaited: set[Future[Any]] = set()  # what the thread, or one that the call has started, waits for
+        self._busy = False  # whether a call is under way
 
     def _work(self) -> None:
         while (given := self._calls.get()) is not None:
@@ -67,7 +74,7 @@ class CallThread:
             error: BaseException | None = None
             try:
                 value = call()
-            except BaseException as raised:  # goes to who waits, whatever it is
+            except BaseException as raised:  # whatever it is, `run` raises it
                 error = raised
             try:
                 self._loop.call_soon_threadsafe(_settle, future, value, error)
@@ -78,8 +85,11 @@ class CallThread:
     async def run(self, call: Callable[[], Any]) -> Any:
         """Makes a call in the thread and waits for it.
 
-        Cancelled, however often: its next `send` raises, and so does one that waits; the call is waited for. Its state
-        is not torn down under it.
+        Raises:
+            BaseException: what the call raises.
+
+        Cancelled, however often: the next `send` of the call raises, and so does one that waits; the call is waited
+        for, since its state must not be undone while it runs.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         self._busy = True
@@ -118,7 +128,7 @@ class CallThread:
             self._awaited.discard(awaited)
 
     async def close(self) -> None:
-        """Ends the thread. One whose call is left behind ends after it: nobody waits for that."""
+        """Ends the thread, and waits for its end; unless a call is under way, after which it ends by itself."""
         self._calls.put(None)
         if not self._busy:
             self._thread.join()
@@ -130,29 +140,31 @@ class CallThread:
 class Handover:
     """What a threaded runner yields, on its way to the loop, in order.
 
+        thread: fill ── _put ──> [ values, so many at most ] ──> take :loop
+
     A way there and back for each value would cost 50 µs. The thread may be ahead instead, by as many values as it makes
     in a short time.
 
     Args:
         rested: called when all that was yielded so far has been sent.
-        guard: watches what is yielded, when the run has `debug=True`.
+        detector: watches what is yielded, when the run has `debug=True`.
     """
 
-    def __init__(self, rested: Callable[[], None], guard: Guard | None = None) -> None:
+    def __init__(self, rested: Callable[[], None], detector: ChangeDetector | None = None) -> None:
         self._rested = rested
-        self._guard = guard
+        self._detector = detector
         self._loop = asyncio.get_running_loop()
-        self._changed = threading.Condition()
-        self._values: list[Any] = []
-        self._ended = False
-        self._abandoned = False
-        self._taker: asyncio.Future[None] | None = None
+        self._changed = threading.Condition()  # guards what follows
+        self._values: list[Any] = []  # yielded, and not taken
+        self._ended = False  # whether the generator has
+        self._abandoned = False  # whether nothing more is taken
+        self._taker: asyncio.Future[None] | None = None  # where `take` waits
 
     def fill(self, begin: Callable[[], Generator[Any, Any, Any]]) -> None:
         """In the thread: begins a generator, and hands over what it yields.
 
         Raises:
-            CancelledError: nobody takes it any more.
+            CancelledError: nothing is taken any more.
             BaseException: what the generator raises.
         """
         try:
@@ -168,12 +180,13 @@ class Handover:
                 self._wake_taker()
 
     def _put(self, value: Any, most: int) -> None:
+        """In the thread: hands a value over; waits while so many are there that were not taken."""
         with self._changed:
             while len(self._values) >= most and not self._abandoned:
                 self._changed.wait()
             if self._abandoned:
                 raise Stopped("nobody takes what it yields any more")
-            self._values.append(value if self._guard is None else self._guard.given(value))
+            self._values.append(value if self._detector is None else self._detector.watch(value))
             self._wake_taker()
 
     def _wake_taker(self) -> None:
@@ -182,7 +195,10 @@ class Handover:
             self._loop.call_soon_threadsafe(_set, taker)
 
     async def take(self) -> list[Any]:
-        """In the loop: what has been yielded meanwhile, at least one value; none when the generator has ended."""
+        """In the loop: takes what has been yielded, at least one value; none when the generator has ended.
+
+        Cancelled: nothing is taken.
+        """
         while True:
             with self._changed:
                 values, self._values = self._values, []
@@ -199,7 +215,7 @@ class Handover:
         return self._taker is None
 
     def abandon(self) -> None:
-        """In the loop: nothing more is taken; the generator is closed where it yields next."""
+        """In the loop: takes nothing more. The generator is closed where it yields next."""
         with self._changed:
             self._abandoned = True
             self._taker = None
@@ -215,7 +231,7 @@ class BlockingPort:
     """An out-port as a threaded runner sees it: `send` blocks until there is room.
 
     Args:
-        name: of the port.
+        name: of the port, with its node's.
         send: of the out-port in the loop.
         thread: that the runner is called in.
         unwinds: called when a send was refused: the runner is on its way to its end.

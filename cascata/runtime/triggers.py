@@ -1,8 +1,14 @@
 """The loops that take items and call the runner.
 
-    wait for items ──> take a batch, one call an item ──> release ──> let the loop turn after a time slice
-          ▲                                                                     │
-          └─────────────────────────────────────────────────────────────────────┘
+    run_triggers ─┬─ one group of one port ────> _run_single ──┐
+                  ├─ one group, zipped ────────> _run_zipped ──┤
+                  ├─ ... of `live.call`s ──────> _Zip ─────────┼──> call, give ──> runner, and what it returns
+                  └─ more groups, or samples ──> _Sampling ────┘
+    run_once: a runner without triggers
+
+    _run_single: starve ──> take a batch, one call an item ──> release ──> let the loop turn after a time slice
+                   ▲                                                                    │
+                   └────────────────────────────────────────────────────────────────────┘
 
 A call that does not suspend costs no turn of the loop: items are taken in batches, as many as fit
 into a short time by the measure of the last batch, and never more than half of the capacity, so
@@ -18,8 +24,8 @@ from typing import Any
 
 from ..channel.base import Reader
 from ..channel.local import LocalChannel
-from ..channel.meeting import Came, Meeting
 from ..channel.turns import SLICE_S, turns
+from ..channel.zip_by_call import Arrival, ZipByCall
 from ..errors import CascataError
 from ..model import MISSING
 from .failures import Failures
@@ -49,7 +55,7 @@ async def run_once(node: NodeState, calls: Calls, streams: Mapping[str, Stream])
             if value is not None:
                 await give(value)
     except BaseException as error:
-        # Nobody knows where in its streams a runner could go on: it is not skipped, and where it is routed, it ends.
+        # Where in its streams a runner could go on is not known: so it is not skipped, and when it is routed, it ends.
         last_read = {port: stream.last for port, stream in streams.items() if stream.last is not MISSING}
         await calls.failures.go_on(error, last_read, skip=not streams)
     finally:
@@ -66,7 +72,7 @@ def run_triggers(node: NodeState, calls: Calls) -> Coroutine[Any, Any, None]:
         (ports,) = spec.triggers
         call, give = calls.caller(ports, ports)
         if calls.journal is not None and not calls.concurrent:
-            call = calls.journal.keeping(ports, call, give)
+            call = calls.journal.journaling(ports, call, give)
         return _run_group(node, calls, ports, call, give, None)
     return _Sampling(node, calls).run()
 
@@ -87,7 +93,7 @@ def _run_group(
         and calls.journal is None
         and len(ports_on_the_way(node.spec, lineage.way, ports)) == len(ports)
     )
-    if node.takes_with_others and not zips:  # else the edges of each partner are noted when it comes
+    if node.ends.takes_with_others and not zips:  # else the edges of each partner are noted when it comes
         call = failures.noting(ports, call)
     if lineage is not None:
         call = lineage.calling(node, ports, call, give, failures.go_on)
@@ -212,9 +218,10 @@ async def _run_zipped(
 
 
 class _Zip:
-    """A synchronised group in a run opened for calls: items meet those of their own call (see `meeting`).
+    """A synchronised group in a run opened for calls: items are zipped by the call that they belong to (`ZipByCall`).
 
-    Each port has a task that takes from it. Who completes a group makes the call, one at a time.
+    Each port has a task that takes from it (`_follow`). The task whose item completes a group makes the call; one at a
+    time.
 
     Args:
         node: whose group it is.
@@ -243,15 +250,12 @@ class _Zip:
         self._give = give
         self._lineage = lineage
         self._alone = alone
-        self._meeting = Meeting(ports)
-        self._room = asyncio.Event()
-        """Set when an item that belongs to no call has met its partners."""
-        self._ended: set[str] = set()
-        """The ports to which nothing comes any more."""
-        self._met = 0
-        """Groups that are complete and whose call has not ended."""
+        self._meeting = ZipByCall(ports)
+        self._room = asyncio.Event()  # set when an item that belongs to no call has met its partners
+        self._ended: set[str] = set()  # the ports to which nothing comes any more
+        self._met = 0  # groups that are complete and whose call has not ended
+        # Done when no further group can be complete.
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when no further group can be complete."""
 
     async def run(self) -> None:
         """Runs until a port has ended and nothing of it waits, or all have ended."""
@@ -270,7 +274,11 @@ class _Zip:
             self._ignore(self._meeting.clear())
 
     async def _follow(self, port: str) -> BaseException | None:
-        """Takes what comes to a port. Returns what ends the node: a task that raises `SystemExit` ends its loop."""
+        """Takes what comes to a port.
+
+        Returns:
+            What ends the node, if something does. Not raised: a task that raises `SystemExit` ends its loop.
+        """
         reader = self._node.readers[port]
         most = self._node.spec.inputs[port].port.capacity
         its = turns()
@@ -291,7 +299,8 @@ class _Zip:
         self._node.rested()
         return None
 
-    async def _take(self, port: str, came: Came, most: int) -> None:
+    async def _take(self, port: str, came: Arrival, most: int) -> None:
+        """An item has come: makes the call of a complete group, or waits while too many wait for partners."""
         item, _ = came
         calls = self._lineage.calls_of(item)
         met = self._meeting.add(port, calls, came)
@@ -307,14 +316,15 @@ class _Zip:
             self._met -= 1
             self._look()
             return
-        # Of calls no more wait than callers do. The rest stays in the channel, as at any zip, so that its writers wait.
+        # Items of calls are bounded by the callers that wait. Of the others no more than the port's capacity wait here:
+        # the rest stays in the channel, as at any zip, so that its writers wait.
         while not calls and self._meeting.waiting(port) >= most:
             self._room.clear()
             parked = -1 - self._ports.index(port)
             with self._node.waiting_for_a_loop(parked):
                 await self._room.wait()
 
-    async def _make(self, met: Sequence[Came]) -> None:
+    async def _make(self, met: Sequence[Arrival]) -> None:
         node = self._node
         items = [item for item, _ in met]
         began = perf_counter()
@@ -330,13 +340,14 @@ class _Zip:
             node.in_hand_s += perf_counter() - began
 
     def _look(self) -> None:
+        """Ends the group, if no further one can be complete: a port has ended, and nothing of it waits; or all have."""
         if self._met or self._over.done():
             return
         if len(self._ended) == len(self._ports) or any(self._meeting.empty(port) for port in self._ended):
             self._over.set_result(None)
 
-    def _ignore(self, gone: Sequence[Came]) -> None:
-        """Counts what met nobody as dropped."""
+    def _ignore(self, gone: Sequence[Arrival]) -> None:
+        """Counts items without partners as dropped."""
         self._node.received -= len(gone)
         for _, edges in gone:
             self._node.ignored.update(edges)
@@ -353,15 +364,15 @@ class _Sampling:
     def __init__(self, node: NodeState, calls: Calls) -> None:
         self._node = node
         self._calls = calls
-        self._lock = asyncio.Lock()
-        self._latest: dict[str, Any] = {}
+        self._lock = asyncio.Lock()  # held during a call
+        self._latest: dict[str, Any] = {}  # port -> what a call sees that was not made for an item of it
         for ports in node.spec.triggers:
             for port in ports:
                 default = node.spec.inputs[port].port.default
                 self._latest[port] = None if default is MISSING else default
         self._sampled = {port: node.readers[port] for port in node.spec.sampled}
         self._waiting_for_first = set(self._sampled)
-        self._all_sampled = asyncio.Event()
+        self._all_sampled = asyncio.Event()  # set when each sampled port has had a value
 
     async def run(self) -> None:
         samplers = [asyncio.ensure_future(self._sample(port, reader)) for port, reader in self._sampled.items()]
@@ -394,6 +405,7 @@ class _Sampling:
                 self._all_sampled.set()
 
     async def _sample(self, port: str, reader: Reader) -> None:
+        """Follows a sampled port to its end."""
         while await reader.wait():
             self._draw(port, reader)
             await asyncio.sleep(0)
@@ -406,6 +418,7 @@ class _Sampling:
             )
 
     async def _run_group(self, ports: tuple[str, ...]) -> None:
+        """Runs the loop of one trigger group, from when each sampled port has had a value."""
         seen = {*self._latest, *self._sampled} - set(ports)
         others = [name for name in self._node.spec.component.parameters if name in seen]
         call, give = self._calls.caller((*ports, *others), ports)

@@ -1,4 +1,4 @@
-"""The ends of channels on one worker: which there are, which cross to other workers, and who reads and writes them.
+"""The ends of channels on one worker: which there are, which cross to other workers, and which node has them.
 
 GraphSpec + node names ──> readers: local channels here, crossing ones by `Links`
                       └──> ends_of(node) ──> a reader for each in-port, a writer for each edge of an out-port
@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from ..channel.base import Reader, Writer
 from ..channel.batch import BatchReader
-from ..channel.given import CheckedItems
+from ..channel.change_detector import CheckedDeque
 from ..channel.local import LocalChannel
 from ..channel.merge import MergedReader
 from ..channel.unawaited import Forgotten, Unawaited
@@ -96,7 +96,7 @@ class Wiring:
             return self._links.reader(channel, users)
         local = LocalChannel(channel.capacity, users)
         if self._debug:
-            local.items = CheckedItems()
+            local.items = CheckedDeque()
         return local
 
     def ends_of(self, node: NodeSpec, rested: Callable[[], None]) -> Ends:
@@ -171,7 +171,7 @@ class Wiring:
         """A node has ended.
 
         Returns:
-            The crossing edges that it wrote to, and the crossing channels that nobody here reads any more.
+            The crossing edges that it wrote to, and the crossing channels without readers here from now on.
         """
         edges = [edge for output in node.outputs.values() for edge in output.edges if self.crosses(edge)]
         unread = []

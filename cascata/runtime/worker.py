@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from .. import log
-from ..channel.given import Guard, bare
+from ..channel.change_detector import ChangeDetector, bare
 from ..channel.unawaited import Unawaited
 from ..errors import ComponentError, SerializationError, bounded_repr
 from ..model import GraphSpec
@@ -25,9 +25,9 @@ from .idle import IdleReport, Rest
 from .idle_watch import IdleWatch, UserTasks, idle_report
 from .live_calls.lineage import Lineage
 from .node import Node
-from .node_state import Phase
-from .ports.sources import beginnings, is_fed
+from .node_state import NodeState, Phase
 from .restart import Life, NodeJournal
+from .unfed_nodes import is_fed, unfed_nodes
 from .wiring import Links, Wiring
 from .worker_cycles import CyclePart
 
@@ -41,11 +41,11 @@ _RECANCEL_S: Final = 0.25
 
 
 Refused = Callable[[SerializationError, Sequence[str], Any], None]
-"""Is told of an item that cannot cross: the error, the nodes whose failure it is, and the item."""
+"""Called for an item that cannot cross: with the error, the nodes whose failure it is, and the item."""
 
 
 class Events(Protocol):
-    """Who is told what happens on a worker, in the loop that runs it."""
+    """Told what happens on a worker, in the event loop that runs it: by this the supervisor knows."""
 
     def failed(self, error: BaseException) -> None:
         """A node failed; called once for each."""
@@ -57,7 +57,7 @@ class Events(Protocol):
         """Nothing more is sent on these crossing edges, and all that was has left."""
 
     def reader_done(self, channel: int) -> None:
-        """Nobody here reads this crossing channel any more."""
+        """All nodes here that read this crossing channel have ended."""
 
     def returned(self, balance: Mapping[int, int]) -> None:
         """Of the items of calls, by their tags: what was taken and sent (see `lineage`)."""
@@ -75,7 +75,7 @@ class Events(Protocol):
         """The part of a cycle that runs here cannot move before an item comes from another part."""
 
     def cycle_unread(self, cycle: int) -> None:
-        """Nobody reads any more what the part of a cycle that runs here sends to other nodes; it sent to some."""
+        """All readers outside the cycle of what its part here sends have ended; there were some."""
 
 
 class Worker:
@@ -92,7 +92,7 @@ class Worker:
         skip_errors: whether a run goes on without items that fail.
         grace: seconds that a call has to stop when its time is over.
         debug: whether items are watched that are changed after they were sent.
-        at_caller: whether this is the caller's part of the run, in the caller's own loop: its tasks are no components'.
+        at_caller: whether this is the caller's part of the run, in the caller's loop: no task in it is a component's.
         calls: whether the run is opened for calls: items that belong to them are told from others.
         life: of a worker that may be started again; then it has one node, and all its channels cross.
     """
@@ -136,17 +136,11 @@ class Worker:
         self._wiring = Wiring(spec, names, crossing, links, self._forgotten, debug=debug)
         rows = {name: row for row, name in enumerate(spec.nodes)}
         for name in names:
-            ends = self._wiring.ends_of(spec.nodes[name], partial(self._rested, name))
-            self._nodes[name] = Node(
-                spec.nodes[name],
-                rows[name],
-                ends.readers,
-                ends.writers,
-                self,
-                takes_with_others=ends.takes_with_others,
-            )
+            node = spec.nodes[name]
+            ends = self._wiring.ends_of(node, partial(self._rested, name))
+            self._nodes[name] = Node(NodeState(node, rows[name], ends, self))
         self.nodes = list(self._nodes.values())
-        self._beginnings = [self._nodes[name] for name in beginnings(spec) if name in self._nodes]
+        self._unfed = [self._nodes[name] for name in unfed_nodes(spec) if name in self._nodes]
         self._cycles = [
             CyclePart(
                 cycle,
@@ -160,8 +154,8 @@ class Worker:
             for number, cycle in enumerate(spec.cycles)
         ]
         if life is not None:
-            for node in self.nodes:
-                node.journal = self._journal(node, life)
+            for each in self.nodes:
+                each.journal = self._journal(each, life)
 
     def _rested(self, name: str) -> None:
         self._nodes[name].state.rested()
@@ -216,9 +210,9 @@ class Worker:
             await node.run()
         except asyncio.CancelledError:
             return  # the worker is cancelling: `Node.run` lets no other cancellation pass
-        except GeneratorExit:  # left behind by a run in this process, and its loop is gone
+        except GeneratorExit:  # a run in this process has left the task behind, and its loop is gone
             raise
-        except BaseException as error:  # told to whoever watches over the run
+        except BaseException as error:
             self._events.failed(error)
             self.cancel()
             return
@@ -230,17 +224,17 @@ class Worker:
             self._events.writers_done(edges)
         for channel in channels:
             self._events.reader_done(channel)
-        if self._draining and node in self._beginnings:
+        if self._draining and node in self._unfed:
             self._look_at_sources()
 
     def _look_at_sources(self) -> None:
-        if all(node.has_ended for node in self._beginnings):
+        if all(node.has_ended for node in self._unfed):
             self._events.sources_ended()
 
     # -- now and then
 
     def _look(self) -> None:
-        """Looks at what nobody tells of."""
+        """Looks at all that comes about without a call of this object."""
         self.board.set_beat(self.index)
         for node in self.nodes:
             if not node.has_ended:
@@ -257,12 +251,12 @@ class Worker:
 
     # -- items that are changed after they were sent
 
-    def guard(self, node: str, port: str) -> Guard | None:
+    def detector(self, node: str, port: str) -> ChangeDetector | None:
         if not self._debug:
             return None
         given = self._spec.nodes[node].outputs.get(port)
         edges = () if given is None else given.edges
-        return Guard(
+        return ChangeDetector(
             partial(self._changed, node, port),
             keeps=bool(edges) and all(self._wiring.crosses(edge) for edge in edges),
         )
@@ -298,7 +292,7 @@ class Worker:
         self._cycles[cycle].stop()
 
     def drain(self) -> None:
-        """Sources end at their next send; what they sent runs on to its end. Who awaits the stop is told."""
+        """Sources end at their next send; what they sent runs on to its end. The events of `Stopping` are set."""
         self._draining = True
         for node in self.nodes:
             if node.is_source or node.stop.event is not None:
@@ -311,7 +305,7 @@ class Worker:
         In a cycle that nothing feeds each node ends at its next send.
         """
         if any(node.state.phase is Phase.NOT_BEGUN for node in self._tasks.values()):
-            asyncio.get_running_loop().call_soon(self.end_sources)  # one that has not begun could not tell of its end
+            asyncio.get_running_loop().call_soon(self.end_sources)  # cancelled before its first line, no node could end
             return
         for task, node in self._tasks.items():
             if node.is_source and not task.done() and node.stop.interrupt():
@@ -344,7 +338,7 @@ class Worker:
 
         Args:
             error: says which and why.
-            owners: the nodes whose failure it is: its sender, or whoever reads where it could not be unpickled.
+            owners: the nodes whose failure it is: its sender, or the readers of where it could not be unpickled.
             item: the item, or words for it.
         """
         if self.lineage is None:
@@ -374,10 +368,10 @@ class Worker:
 
     def _forgotten(self, node: str, port: str, those: Unawaited | None) -> None:
         if node in self._nodes:  # its writers are made before it is
-            self._nodes[node].state.losses.forget(port, those)
+            self._nodes[node].state.lost_sends.forget(port, those)
 
     def lost(self, node: str) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody is there any more who could be told
+        with suppress(RuntimeError):  # the loop is closed: the run has ended, and can fail no more
             self._loop.call_soon_threadsafe(self._fail_for_losses, self._nodes[node])
 
     def _fail_for_losses(self, node: Node) -> None:

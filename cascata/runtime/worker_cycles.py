@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from ..channel.line import BEGINNING_TURNS
+from ..channel.waiting_line import BEGINNING_TURNS
 from ..model import MISSING, CycleSpec
 from .idle import Rest
 from .node import Node
@@ -32,7 +32,7 @@ class CyclePart:
         fed: whether other nodes send into the cycle.
         somebody_may_send: whether a task here that is no node's may send.
         rests: called when no node can move before an item comes from another part.
-        unread: called when nobody reads any more what the nodes send out of the cycle; they sent to somebody.
+        unread: called when all readers of what the nodes send out of the cycle have ended; there were some.
 
     Attributes:
         nodes: the same.
@@ -130,6 +130,6 @@ class CyclePart:
         self._wiring.finish(self._cycle.channels - self._wiring.crossing)
 
     def stop(self) -> None:
-        """Stops the nodes: nobody reads any more what leaves the cycle."""
+        """Stops the nodes: all readers of what leaves the cycle have ended."""
         for node in self.nodes:
             node.stop.stop()

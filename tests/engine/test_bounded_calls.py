@@ -16,7 +16,7 @@ import pytest
 from cascata import BlockingOut, Graph, In, Out, Sink, Source, State, component, inport
 from cascata.components import Take
 from cascata.errors import ComponentError
-from cascata.runtime.order import held, ordered
+from cascata.runtime.order import buffered_sends, ordered
 from tests.engine.bounded import ENOUGH, LIMIT_S, Made
 from tests.engine.parts import Count, Flag, Notes, keep
 
@@ -91,7 +91,7 @@ def until_enough(endless: Any, *, group: bool = False) -> Graph:
 def test_a_call_that_sends_without_end_is_stopped_when_its_reader_has_enough(
     form: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(held, "ATTEMPT_ITEMS", 100)  # a `send` in a thread takes its time
+    monkeypatch.setattr(buffered_sends, "ATTEMPT_ITEMS", 100)  # a `send` in a thread takes its time
     graph = until_enough(ENDLESS[form, way], group="group" in way)
     came = list(graph.stream([0, 1, 2], engine="inline", timeout=LIMIT_S))
     if "unordered" in way:
@@ -175,7 +175,7 @@ class Heavy:
     nbytes = 1 << 20
 
 
-TURNS: Final = 3 * held.AHEAD_ITEMS
+TURNS: Final = 3 * buffered_sends.AHEAD_ITEMS
 """Items that a call sends which would be far ahead of its turn."""
 
 
@@ -217,7 +217,7 @@ def ahead(notes: Notes, *, heavy: bool) -> Graph:
 def test_a_call_holds_so_many_items_before_its_turn_and_a_timer_ticks_beside(engine: Options, notes: Notes) -> None:
     report = ahead(notes, heavy=False).run(**engine, timeout=LIMIT_S)
     told = notes.read()
-    assert told[:2] == [("ahead", held.AHEAD_ITEMS), ("ticked", True)]
+    assert told[:2] == [("ahead", buffered_sends.AHEAD_ITEMS), ("ticked", True)]
     assert told[2:] == [("arrived", TURNS + 1, True)]
     assert report.nodes["calls"].sent == TURNS + 1
     assert all(edge.balanced for edge in report.edges)
@@ -225,7 +225,7 @@ def test_a_call_holds_so_many_items_before_its_turn_and_a_timer_ticks_beside(eng
 
 def test_a_call_holds_so_many_bytes_before_its_turn(notes: Notes) -> None:
     ahead(notes, heavy=True).run(engine="inline", timeout=LIMIT_S)
-    assert notes.read()[0] == ("ahead", held.AHEAD_BYTES // 2 // Heavy.nbytes)
+    assert notes.read()[0] == ("ahead", buffered_sends.AHEAD_BYTES // 2 // Heavy.nbytes)
 
 
 @component
@@ -300,10 +300,10 @@ def kept(tmp_path: Any) -> Notes:
 
 
 def test_an_attempt_that_fails_below_the_bound_leaves_nothing(engine: Options, notes: Notes, kept: Notes) -> None:
-    report = attempt_of(held.ATTEMPT_ITEMS, notes, kept).run(**engine, timeout=LIMIT_S)
+    report = attempt_of(buffered_sends.ATTEMPT_ITEMS, notes, kept).run(**engine, timeout=LIMIT_S)
     assert notes.read() == ["attempt", "attempt"]
-    assert kept.read() == [("arrived", held.ATTEMPT_ITEMS, True)]
-    assert report.nodes["fails"].sent == held.ATTEMPT_ITEMS
+    assert kept.read() == [("arrived", buffered_sends.ATTEMPT_ITEMS, True)]
+    assert report.nodes["fails"].sent == buffered_sends.ATTEMPT_ITEMS
 
 
 def test_an_attempt_beyond_the_bound_is_the_last_and_its_error_says_so(
@@ -312,7 +312,7 @@ def test_an_attempt_beyond_the_bound_is_the_last_and_its_error_says_so(
     with pytest.raises(
         ComponentError, match=r"not tried again: it had sent 10000 items or 64 MB.*as one item"
     ) as caught:
-        attempt_of(held.ATTEMPT_ITEMS + 1, notes, kept).run(**engine, timeout=LIMIT_S)
+        attempt_of(buffered_sends.ATTEMPT_ITEMS + 1, notes, kept).run(**engine, timeout=LIMIT_S)
     assert notes.read() == ["attempt"]
     assert isinstance(caught.value.__cause__, ConnectionError)
     assert [record.levelname for record in caplog.records if "as much as an attempt" in record.message] == ["WARNING"]
@@ -362,11 +362,11 @@ def test_with_both_only_what_succeeded_leaves_and_in_order(engine: Options, note
 def test_what_nobody_reads_needs_no_room(notes: Notes) -> None:
     graph = Graph()
     graph.fails = FailsOnce
-    graph.fails.upto < 3 * held.ATTEMPT_ITEMS
+    graph.fails.upto < 3 * buffered_sends.ATTEMPT_ITEMS
     graph.fails.notes < notes
     report = graph.run(engine="inline", timeout=LIMIT_S)
     assert notes.read() == ["attempt", "attempt"]
-    assert report.nodes["fails"].sent == 3 * held.ATTEMPT_ITEMS
+    assert report.nodes["fails"].sent == 3 * buffered_sends.ATTEMPT_ITEMS
 
 
 @component(concurrency=2)

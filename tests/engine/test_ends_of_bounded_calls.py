@@ -16,7 +16,7 @@ import pytest
 from cascata import BlockingOut, Graph, In, Out, Sink, Source, State, Stream, component, inport
 from cascata.components import Take
 from cascata.errors import RunTimeout
-from cascata.runtime.order import held, ordered
+from cascata.runtime.order import buffered_sends, ordered
 from tests.engine.bounded import ENOUGH, LIMIT_S, Made
 from tests.engine.parts import Count, Flag, Keep, Notes, keep
 
@@ -53,7 +53,7 @@ def SecondWaitsInThread(
             over.wait_blocking()
             return
         for each in itertools.count():
-            if each == held.AHEAD_ITEMS:
+            if each == buffered_sends.AHEAD_ITEMS:
                 waits.set()
             out.send(each)
     finally:
@@ -297,7 +297,7 @@ async def BeyondTheBound(number: Out[Any], flag: In[Flag], go_on: In[Flag]) -> N
     """What it has sent is leaving while it sends on, when it is stopped."""
     try:
         for each in itertools.count():
-            if each == held.ATTEMPT_ITEMS:
+            if each == buffered_sends.ATTEMPT_ITEMS:
                 flag.set()
             await number.send(each)
     finally:
@@ -475,7 +475,8 @@ def test_nothing_of_what_a_call_kept_waits_for_the_garbage_collector(notes: Note
     gc.disable()
     try:
         graph.run(engine="inline", timeout=LIMIT_S)
-        left = [each for each in gc.get_objects() if isinstance(each, held.Held | held.Turn)]
+        kinds = (buffered_sends.BufferedSends, buffered_sends.Turn)
+        left = [each for each in gc.get_objects() if isinstance(each, kinds)]
     finally:
         gc.enable()
     assert len(notes.read()) == 30

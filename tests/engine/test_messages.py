@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final
@@ -14,7 +15,7 @@ from cascata.engine.local.portable import PortableRun
 from cascata.engine.protocol import control_socket, messages
 from cascata.engine.protocol.messages import FromWorker, ToWorker, read, write
 from cascata.engine.supervision.supervisor import Supervisor
-from cascata.engine.worker.life import obey
+from cascata.engine.worker.obeying import obey
 from cascata.engine.worker.stationed import station_handlers
 from cascata.errors import ComponentError
 from cascata.model import Plan
@@ -153,7 +154,7 @@ def test_a_worker_does_something_about_each_message_until_the_connection_ends(me
     called: list[str] = []
     anything: Any = Recorder(called, "anything")
     loop: Any = AtOnce()
-    obey(far, loop, anything, anything, station_handlers(anything), anything)
+    obey(far, loop, anything, anything, station_handlers(anything), anything, threading.get_ident())
     far.close()
     assert called
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cascata.engine.local import portable
+from cascata.engine.local import run as local_run
 from tests.engine.test_groups import *  # noqa: F403  # its tests are collected here, too, and get this module's engine
 from tests.engine.test_sending import *  # noqa: F403
 from tests.engine.test_serialization_errors import *  # noqa: F403
@@ -26,7 +26,7 @@ del test_it_is_named_under_every_start_method, test_other_start_methods_name_it_
 def on_portable(monkeypatch: pytest.MonkeyPatch) -> None:
     """With workers from the fork server: what they do is the same however they were started."""
     monkeypatch.setenv("CASCATA_TRANSPORT", "portable")
-    monkeypatch.setattr(portable, "start_method_of", lambda _: "forkserver")
+    monkeypatch.setattr(local_run, "start_method_of", lambda _: "forkserver")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import pickle
 import re
@@ -356,26 +357,27 @@ def test_classes_functions_and_paths_are_items(engine: Options, notes: Notes) ->
 # --- modules ----------------------------------------------------------------------------------------
 
 
-def test_a_module_that_cannot_be_imported_in_a_worker_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = tmp_path / "only_here.py"
+@pytest.mark.parametrize("error", [ImportError, FileNotFoundError])
+def test_a_module_that_cannot_be_imported_in_a_worker_is_told(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / f"only_here_{error.__name__}.py"
     module.write_text(
         "import os\n"
         "from cascata import component\n"
-        f"if os.getpid() != {__import__('os').getpid()}: raise ImportError('only in the parent')\n"
+        f"if os.getpid() != {__import__('os').getpid()}: raise {error.__name__}('only in the parent')\n"
         "@component\n"
         "async def Node() -> None:\n"
         "    pass\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    import only_here  # type: ignore[import-not-found]  # made above
-
     graph = Graph()
-    graph.node = only_here.Node
+    graph.node = importlib.import_module(module.stem).Node
     began = time.monotonic()
     with pytest.raises(ComponentError, match=r"could not load its nodes \(node\).*only in the parent") as caught:
         graph.run(num_workers=1)
     assert in_time(SOON_S, since=began)
-    assert isinstance(caught.value.__cause__, ImportError)
+    assert isinstance(caught.value.__cause__, error)
     assert caught.value.others == ()
 
 

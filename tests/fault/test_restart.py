@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 
 from cascata import Failure, Graph, In, Out, Sink, Source, State, Stream, component
-from cascata.engine.local import portable
+from cascata.engine.local import run as local_run
 from cascata.engine.protocol.messages import Reporter
 from cascata.engine.worker import portable as portable_worker
 from cascata.errors import ComponentError, DefinitionError, WorkerDied
@@ -43,7 +43,7 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     name: str = request.param
     if name == "portable":
         monkeypatch.setenv("CASCATA_TRANSPORT", name)
-        monkeypatch.setattr(portable, "start_method_of", lambda _: "forkserver")
+        monkeypatch.setattr(local_run, "start_method_of", lambda _: "forkserver")
     return name
 
 

@@ -18,17 +18,13 @@ import pickle
 import signal
 import sys
 import time
-from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from contextlib import ExitStack, nullcontext, suppress
-from functools import partial
+from contextlib import ExitStack, suppress
 from typing import Any, Final
 
 from ...errors import CascataError
 from ...model import GraphSpec, Plan
-from ...observe.board import Board, BoardShape
-from ...observe.log import worker_level
-from ...observe.report import RunReport
+from ...observe.board import Board
 from ...options import RunOptions
 from ...runtime.worker import Links, Refused
 from ...transport.linux.blocks import keep_only, release_all
@@ -37,19 +33,17 @@ from ...transport.linux.fd_hub import Hub
 from ...transport.linux.fds import AnyPair, ends_for, make_arenas, make_pairs
 from ...transport.shared import after_fork
 from ..caller_part import Caller, own_ends
-from ..choice import start_method_of
 from ..protocol import control_socket
-from ..protocol.messages import Failed, Locate, ToWorker, read, write
+from ..protocol.messages import ToWorker, read, write
 from ..protocol.worker_handle import WorkerHandle
 from ..rewrite import restartable
 from ..supervision.events import Exited
-from ..supervision.supervised import SupervisedRun, cannot_start
-from ..supervision.watchdog import WorkerWatch, gives_stacks, state_of
+from ..supervision.watchdog import gives_stacks, state_of
 from ..worker import definitions, linux, surroundings
-from ..worker.life import modules_of
 from ..worker.sigterm import held_back
 from . import forkserver
 from .open_files import make_room_for_fds
+from .run import LocalRun
 
 __all__ = ["ProcessRun"]
 
@@ -98,11 +92,6 @@ class _Handle(WorkerHandle):
         """Sends a message, after the set-up; a worker that is gone needs none."""
         self.outbox.send(write(message))
 
-    @property
-    def pid(self) -> int:
-        """Of the process; 0 while it is not known."""
-        return int(self.process.pid or 0) if self.process is not None else 0
-
     def hush(self) -> None:
         self.outbox.close()
         super().hush()
@@ -118,12 +107,8 @@ class _Handle(WorkerHandle):
                 os.close(fd)
 
 
-class ProcessRun(SupervisedRun):
-    """One run on worker processes. See `SupervisedRun`.
-
-    Args:
-        alone: the nodes that start again when their worker dies; each has a worker of its own.
-    """
+class ProcessRun(LocalRun):
+    """One run on worker processes. See `LocalRun`."""
 
     def __init__(
         self,
@@ -133,76 +118,45 @@ class ProcessRun(SupervisedRun):
         caller: Caller | None = None,
         alone: AbstractSet[str] = frozenset(),
     ) -> None:
-        self._alone = alone
-        self._journals = dict.fromkeys(
-            (worker for worker, nodes in enumerate(plan.workers) if not alone.isdisjoint(nodes)), -1
-        )  # worker -> fd
-        super().__init__(spec, plan, options, caller, frozenset(self._journals))
-        self._start: Callable[[int, CascataError | None], bool]
-        self._board: Board | None = None
-        self._method = start_method_of(options)
+        super().__init__(spec, plan, options, caller, alone)
+        self._board_fd = -1
+        self._journals: dict[int, int] = {}  # worker that may start again -> fd
         self._handles: dict[int, _Handle] = {}
         self._pairs: dict[int, AnyPair] = {}
         self._arenas: dict[int, int] = {}
 
     # -- its life
 
-    async def main(self) -> RunReport:
-        self._begin()
-        began = time.perf_counter()
-        plan, spec = self._plan, self._spec
-        count = len(plan.workers)
-        shape = BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), len(plan.parts))
-        self._limit_time()
-        # The payload first: what cannot be sent should fail before anything is started.
-        payload = await self._apart("packing what its workers need", self._definitions)
-        crossing = len(plan.crossing)
+    def _made(self, held: ExitStack) -> Board:
+        spec, plan = self._spec, self._plan
+        count, crossing = len(plan.workers), len(plan.crossing)
         # Of each there are four here, and as many again where sources and sinks are held; a worker has three, and three
         # more while it makes its ends.
         make_room_for_fds(crossing * 8 + count * 9, f"a run on {count} worker(s) with {crossing} crossing channel(s)")
-        board: Board | None = None
         with self._beginning():
-            board_fd = os.memfd_create("cascata-board", os.MFD_CLOEXEC)
-        try:
-            with self._beginning():
-                os.ftruncate(board_fd, shape.size)
-                board = self._board = Board(shape, board_fd)
-                self._watch = self._watch_over(board)
-                self._pairs = make_pairs(spec, plan, self._alone)
-                for worker in self._journals:
-                    self._journals[worker] = restartable.make_journal(spec, plan.workers[worker])
-                self._arenas = make_arenas(spec, plan)
-            with forkserver.needed() if self._method == "forkserver" else nullcontext():
-                try:
-                    with self._beginning():
-                        self._seat_caller(shape, board_fd)
-                    self._start = partial(self._start_worker, payload, shape, board_fd)
-                    # All are asked for at once: the fork server may be booting.
-                    all(self._start(worker, None) for worker in range(count))
-                    watching = self._spawn(self._watch.watch(lambda: self._supervisor.at_work - {count}))
-                    await self._supervise(board)
-                    watching.cancel()
-                finally:
-                    await self._clean_up()
-            wall_s = time.perf_counter() - began
-            for pair in self._pairs.values():
-                self._unread.update(pair.count_unread())
-            return self._outcome(board, wall_s, "processes", self._method)
-        finally:
-            for pair in self._pairs.values():
-                pair.close()
-            if self._watch is not None:
-                self._watch.close()
-            for arena in self._arenas.values():
-                if plan.caller:
-                    keep_only(arena, count)  # what the caller received may be kept for long
-                os.close(arena)
-            os.close(board_fd)
-            for journal in self._journals.values():
-                if journal >= 0:
-                    os.close(journal)
-            if board is not None:
-                board.close()  # a traceback that somebody keeps would keep its memory
+            self._board_fd = os.memfd_create("cascata-board", os.MFD_CLOEXEC)
+            held.callback(os.close, self._board_fd)
+            held.callback(self._give_back)
+            os.ftruncate(self._board_fd, self._shape.size)
+            board = self._board = Board(self._shape, self._board_fd)
+            held.callback(board.close)  # a traceback that somebody keeps would keep its memory
+            self._watch = self._watch_over(board)
+            held.callback(self._watch.close)
+            self._pairs = make_pairs(spec, plan, self._alone)
+            for worker in sorted(self._returning):
+                self._journals[worker] = restartable.make_journal(spec, plan.workers[worker])
+            self._arenas = make_arenas(spec, plan)
+        return board
+
+    def _give_back(self) -> None:
+        for pair in self._pairs.values():
+            pair.close()
+        for arena in self._arenas.values():
+            if self._plan.caller:
+                keep_only(arena, len(self._plan.workers))  # what the caller received may be kept for long
+            os.close(arena)
+        for journal in self._journals.values():
+            os.close(journal)
 
     def _definitions(self) -> bytes:
         if self._method != "fork":
@@ -210,23 +164,11 @@ class ProcessRun(SupervisedRun):
         definitions.refuse_inherited(self._spec)  # it need not be sent, but not all that is inherited can be used
         return b""
 
-    def _watch_over(self, board: Board) -> WorkerWatch:
-        return WorkerWatch(
-            self._spec,
-            self._plan,
-            self._options.slow_after,
-            board,
-            ask=lambda worker: self._tell(Locate(worker)),
-            signal_to=self._signal,
-            pid_of=lambda worker: self._handles[worker].pid,
-            begins=self._how_it_begins,
-        )
-
-    def _seat_caller(self, shape: BoardShape, board_fd: int) -> None:
+    def _begin_caller(self) -> None:
         if not self._plan.caller:
             return
         index = len(self._plan.workers)
-        own_fd = os.dup(board_fd)
+        own_fd = os.dup(self._board_fd)
         try:
             ends = own_ends(ends_for(index, self._spec, self._plan, self._pairs, self._arenas, self._alone))
         except BaseException:
@@ -236,7 +178,7 @@ class ProcessRun(SupervisedRun):
         def equip(stack: ExitStack, refused: Refused) -> tuple[Board, Links]:
             hub = Hub()
             stack.callback(hub.close)
-            board = Board(shape, own_fd)
+            board = Board(self._shape, own_fd)
             stack.callback(board.close)
             links = LinkedEnds(hub, ends, self._spec, board, index, refused)
             stack.callback(links.close)
@@ -248,22 +190,15 @@ class ProcessRun(SupervisedRun):
 
         self._seat(equip, close)
 
-    def _start_worker(
-        self, payload: bytes, shape: BoardShape, board_fd: int, index: int, death: CascataError | None
-    ) -> bool:
-        """Asks for a worker, and has it told what it is. What hinders that ends the run.
-
-        Returns:
-            Whether nothing did.
-        """
+    def _start(self, worker: int, death: CascataError | None) -> bool:
         try:
-            handle = self._handles[index] = _Handle(index)
+            handle = self._handles[worker] = _Handle(worker)
             handle.ear = control_socket.Ear(handle.connection, lambda data: self._hear(read(data)))
             handle.heard = handle.ear.ended
-            setup, fds = self._setup(handle, shape, board_fd, death)
-            handle.set_up(pickle.dumps(setup), fds, payload)
+            setup, fds = self._setup(handle, death)
+            handle.set_up(pickle.dumps(setup), fds, self._payload)
         except BaseException as problem:  # whatever it is: nobody else would tell
-            self._cannot_start(index, problem)
+            self._cannot_start(worker, problem)
             return False
         return self._ask_for(handle)
 
@@ -297,10 +232,6 @@ class ProcessRun(SupervisedRun):
         if self._method == "fork":
             return launch.worker_process(self._method, index, linux.main, (far, self._spec))
         return launch.worker_process(self._method, index, linux.main, (launch.ControlEnd(far), None))
-
-    def _cannot_start(self, index: int, problem: BaseException) -> None:
-        """Ends the run since a worker could not be started. Where there is a process, `_kill` ends it."""
-        self._events.put_nowait(Failed(None, cannot_start(index, self._method, problem)))
 
     def _look(self, handle: _Handle) -> None:
         """The fork server has told something of a worker whose pid is not known."""
@@ -340,7 +271,7 @@ class ProcessRun(SupervisedRun):
             return
         asyncio.get_running_loop().add_reader(handle.pidfd, self._gone, handle)
         if handle.doomed:
-            self._signal(handle.index, signal.SIGKILL)
+            self._signal_to(handle.index, signal.SIGKILL)
 
     def _how_it_begins(self, worker: int) -> str:
         handle = self._handles.get(worker)
@@ -354,9 +285,7 @@ class ProcessRun(SupervisedRun):
             return f"its process ({handle.pid}) has not read what it was told: its interpreter starts, or hangs"
         return f"its process ({handle.pid}) imports the modules of its nodes"
 
-    def _setup(
-        self, handle: _Handle, shape: BoardShape, board_fd: int, death: CascataError | None
-    ) -> tuple[Any, list[int]]:
+    def _setup(self, handle: _Handle, death: CascataError | None) -> tuple[Any, list[int]]:
         assert self._watch is not None  # made before any worker
         index = handle.index
         positions: dict[int, int] = {}
@@ -371,33 +300,18 @@ class ProcessRun(SupervisedRun):
                 with suppress(OSError):
                     os.fstat(number)
                     streams[number] = position(number)
-        cores = len(os.sched_getaffinity(0))
         setup = linux.FdSetup(
-            index=index,
-            nodes=self._plan.workers[index],
-            crossing=self._plan.crossing,
+            **self._setup_of(index, death),
             ends=ends.numbered(position),
-            shape=shape,
-            skip_errors=self._options.on_error == "skip",
-            grace=self._options.grace,
-            debug=self._options.debug,
-            calls=self._caller is not None and self._caller.calls,
-            log_level=worker_level(),
-            authkeys=surroundings.authkeys(),
-            environment=dict(os.environ),
             trackers={}
             if self._method == "fork"
             else {name: position(fd) for name, fd in surroundings.trackers().items()},
-            thread_cap=max(1, cores // len(self._plan.workers)),
             parent_fd=position(handle.alive_r),
-            board_fd=position(board_fd),
+            board_fd=position(self._board_fd),
             surroundings=(
                 surroundings.surroundings(f"cascata-worker-{index}") if self._method == "forkserver" else None
             ),
             stacks_fd=position(self._watch.stacks_w),
-            modules=modules_of(self._spec),
-            begun_by=self._begun_by,
-            death=None if death is None else pickle.dumps(death),
             journal_fd=position(self._journals[index]) if index in self._journals else None,
             streams=streams,
             fds=0,
@@ -407,14 +321,9 @@ class ProcessRun(SupervisedRun):
 
     # -- what the supervisor instructs
 
-    def _send(self, message: ToWorker) -> None:
-        if message.worker in self._handles:
-            self._handles[message.worker].send(message)
-
     def _restart(self, worker: int, death: CascataError) -> None:
         self._let_go(self._handles.pop(worker))
-        assert self._board is not None  # made before any worker
-        self._board.reset_beat(worker)
+        super()._restart(worker, death)
         self._start(worker, death)
 
     def _kill(self, worker: int) -> None:
@@ -424,7 +333,7 @@ class ProcessRun(SupervisedRun):
         elif handle.process is None:
             self._never_was(handle)
         elif handle.pidfd >= 0:
-            self._signal(worker, signal.SIGKILL)
+            self._signal_to(worker, signal.SIGKILL)
         elif not handle.pid and not handle.doomed:
             handle.doomed = True
             handle.hush()  # if it is forked later than anybody waits, it ends by itself
@@ -443,7 +352,7 @@ class ProcessRun(SupervisedRun):
     def _grow(self, channel: int, capacity: int, extra: int) -> None:
         self._pairs[channel].grow(capacity, extra)
 
-    def _signal(self, worker: int, number: int) -> None:
+    def _signal_to(self, worker: int, number: int) -> None:
         pidfd = self._handles[worker].pidfd
         if pidfd < 0:
             return  # it was gone before it could be held
@@ -483,7 +392,7 @@ class ProcessRun(SupervisedRun):
         self._end_caller()
         held = [handle for handle in self._handles.values() if handle.pidfd >= 0 and not handle.over]
         for handle in held:  # only when the run has ended by a fault of its own
-            self._signal(handle.index, signal.SIGKILL)
+            self._signal_to(handle.index, signal.SIGKILL)
         if held:
             await asyncio.wait([asyncio.ensure_future(control_socket.readable(each.pidfd, HEARD_S)) for each in held])
         for handle in self._handles.values():
@@ -494,6 +403,8 @@ class ProcessRun(SupervisedRun):
             self._timer.cancel()
         for handle in self._handles.values():
             self._let_go(handle)
+        for pair in self._pairs.values():
+            self._unread.update(pair.count_unread())
 
     def _let_go(self, handle: _Handle) -> None:
         """Closes what this process has of a worker that is gone."""

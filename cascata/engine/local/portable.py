@@ -18,35 +18,28 @@ import pickle
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
-from functools import partial
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from ...errors import CascataError
 from ...model import GraphSpec, Plan
-from ...observe.board import Board, BoardShape
-from ...observe.log import worker_level
-from ...observe.report import RunReport
+from ...observe.board import Board
 from ...options import RunOptions
-from ...plan import available_cpus
 from ...transport.tcp.handshake import new_secret
 from ...transport.tcp.station import Address
 from ..caller_part import Caller
-from ..choice import start_method_of
-from ..protocol.messages import CancelWorker, Counted, Failed, Listens, Locate, ToWorker, read
+from ..protocol.messages import CancelWorker, Counted, Failed, Listens, ToWorker, read
 from ..protocol.worker_handle import WorkerHandle
 from ..supervision.events import Exited
-from ..supervision.supervised import cannot_start
 from ..supervision.supervisor import Phase, died
-from ..supervision.watchdog import WorkerWatch
 from ..tcp_workers import StationedRun
 from ..worker import definitions
-from ..worker.life import modules_of
 from ..worker.sigterm import held_back
+from .run import LocalRun
 
 __all__ = ["PortableRun"]
 
@@ -125,8 +118,8 @@ def _kill_and_close(process: Any) -> None:
         process.close()
 
 
-class PortableRun(StationedRun):
-    """One run on worker processes. See `StationedRun`."""
+class PortableRun(LocalRun, StationedRun):
+    """One run on worker processes. See `LocalRun` and `StationedRun`."""
 
     def __init__(
         self,
@@ -138,7 +131,6 @@ class PortableRun(StationedRun):
     ) -> None:
         super().__init__(spec, plan, options, caller, alone)
         self._handlers |= {Counted: self._on_counted, Listens: self._on_listens}
-        self._method = start_method_of(options)
         if self._method != "spawn" and sys.platform != "linux":
             raise CascataError(
                 f"start_method={self._method!r}: on this system workers start by spawn only. Leave it out"
@@ -146,61 +138,28 @@ class PortableRun(StationedRun):
         self._secret = new_secret()
         self._handles: dict[int, _Handle] = {}
         self._setting_up: dict[int, asyncio.Future[None]] = {}
-        self._start: Callable[[int, CascataError | None], bool]
         self._addresses: dict[int, Address | None] = {}  # of workers that are ready to begin
         self._introduced = False
-        self._executor: ThreadPoolExecutor | None = None
+        self._executor: ThreadPoolExecutor
 
-    async def main(self) -> RunReport:
-        self._begin()
-        began = time.perf_counter()
-        spec, plan = self._spec, self._plan
-        count = len(plan.workers)
-        shape = BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), len(plan.parts))
-        self._limit_time()
-        # The payload first: what cannot be sent should fail before anything is started.
-        payload = await self._apart("packing what its workers need", lambda: definitions.dump(spec))
-        executor = self._executor = ThreadPoolExecutor(3 * count or 1, thread_name_prefix="cascata-control")
-        board = self._board = Board(shape)
-        try:
-            watch = self._watch = self._watch_over(board)
-            with self._server():
-                try:
-                    with self._beginning():
-                        self._seat_caller(board, HOST, self._secret)
-                    self._start = partial(self._start_worker, payload, shape, executor)
-                    all(self._start(worker, None) for worker in range(count))
-                    watching = self._spawn(watch.watch(lambda: self._supervisor.at_work - {count}))
-                    await self._supervise(board)
-                    watching.cancel()
-                finally:
-                    await self._clean_up(executor)
-            wall_s = time.perf_counter() - began
-            return self._outcome(board, wall_s, "processes", self._method)
-        finally:
-            executor.shutdown()
-            if not plan.caller:  # a caller's part that nobody waited for may count still
-                board.close()  # a traceback that somebody keeps would keep its memory
+    # -- its life
 
-    def _server(self) -> Any:
-        """Of the start methods that another system does not have, forkserver needs a server."""
-        if self._method != "forkserver":
-            return nullcontext()
-        from . import forkserver
+    def _definitions(self) -> bytes:
+        return definitions.dump(self._spec)
 
-        return forkserver.needed()
+    def _made(self, held: ExitStack) -> Board:
+        count = len(self._plan.workers)
+        self._executor = ThreadPoolExecutor(3 * count or 1, thread_name_prefix="cascata-control")
+        board = self._board = Board(self._shape)
+        if not self._plan.caller:  # a caller's part that nobody waited for may count still
+            held.callback(board.close)  # a traceback that somebody keeps would keep its memory
+        held.callback(self._executor.shutdown)
+        self._watch = self._watch_over(board)
+        return board
 
-    def _watch_over(self, board: Board) -> WorkerWatch:
-        return WorkerWatch(
-            self._spec,
-            self._plan,
-            self._options.slow_after,
-            board,
-            ask=lambda worker: self._tell(Locate(worker)),
-            signal_to=None,
-            pid_of=self._pid_of,
-            begins=self._how_it_begins,
-        )
+    def _begin_caller(self) -> None:
+        assert self._board is not None  # `_made` made it
+        self._seat_caller(self._board, HOST, self._secret)
 
     # -- how it starts
 
@@ -208,24 +167,12 @@ class PortableRun(StationedRun):
         super()._is_seated()
         self._introduce()
 
-    def _start_worker(
-        self,
-        payload: bytes,
-        shape: BoardShape,
-        executor: ThreadPoolExecutor,
-        index: int,
-        death: CascataError | None,
-    ) -> bool:
-        """Has a worker start. What hinders that ends the run.
-
-        Returns:
-            Whether nothing did so far.
-        """
+    def _start(self, worker: int, death: CascataError | None) -> bool:
         try:
-            handle = self._handles[index] = _Handle(index, executor)
+            handle = self._handles[worker] = _Handle(worker, self._executor)
             far = handle.far
-            process = self._process(index, far)
-            setup = self._setup(index, shape, death)
+            process = self._process(worker, far)
+            setup = self._setup(worker, death)
             loop = asyncio.get_running_loop()
 
             def start() -> None:
@@ -238,7 +185,7 @@ class PortableRun(StationedRun):
                     problem = error
                 far.close()
                 try:
-                    loop.call_soon_threadsafe(self._has_started, handle, process, problem, setup, payload)
+                    loop.call_soon_threadsafe(self._has_started, handle, process, problem, setup)
                 except RuntimeError:  # the loop is closed: the run did not wait
                     if problem is None:
                         _kill_and_close(process)
@@ -246,13 +193,11 @@ class PortableRun(StationedRun):
             threading.Thread(target=start, name="cascata-start", daemon=True).start()
             handle.far = None
         except BaseException as problem:  # whatever it is: nobody else would tell
-            self._cannot_start(index, problem)
+            self._cannot_start(worker, problem)
             return False
         return True
 
-    def _has_started(
-        self, handle: _Handle, process: Any, problem: BaseException | None, setup: Any, payload: bytes
-    ) -> None:
+    def _has_started(self, handle: _Handle, process: Any, problem: BaseException | None, setup: Any) -> None:
         if handle.over:
             if problem is None:
                 _kill_and_close(process)
@@ -265,21 +210,13 @@ class PortableRun(StationedRun):
         self._spawn(self._bury(handle))
         try:
             self._setting_up[handle.index] = asyncio.get_running_loop().run_in_executor(
-                self._executor, handle.set_up, setup, payload
+                self._executor, handle.set_up, setup, self._payload
             )
         except RuntimeError as no_thread:
             self._cannot_start(handle.index, no_thread)
             return
         if self._introduced:  # it starts again: the others know each other, and it waits for nobody
             self._introduce_to(handle)
-
-    def _cannot_start(self, index: int, problem: BaseException) -> None:
-        """Ends the run since a worker could not be started. Where there is a process, `_kill` ends it."""
-        self._events.put_nowait(Failed(None, cannot_start(index, self._method, problem)))
-
-    def _pid_of(self, worker: int) -> int:
-        handle = self._handles.get(worker)
-        return 0 if handle is None or handle.process is None else int(handle.process.pid)
 
     def _how_it_begins(self, worker: int) -> str:
         pid = self._pid_of(worker)
@@ -300,33 +237,16 @@ class PortableRun(StationedRun):
 
         return launch.worker_process(self._method, index, main, (far,))
 
-    def _setup(self, index: int, shape: BoardShape, death: CascataError | None) -> Any:
+    def _setup(self, worker: int, death: CascataError | None) -> Any:
         from ..worker.portable import PortableSetup
-        from ..worker.surroundings import authkeys, trackers
+        from ..worker.surroundings import trackers
 
         return PortableSetup(
-            index=index,
-            nodes=self._plan.workers[index],
-            crossing=self._plan.crossing,
-            shape=shape,
-            skip_errors=self._options.on_error == "skip",
-            grace=self._options.grace,
-            debug=self._options.debug,
-            calls=self._caller is not None and self._caller.calls,
-            log_level=worker_level(),
-            modules=modules_of(self._spec),
-            begun_by=self._begun_by,
-            authkeys=authkeys(),
-            environment=dict(os.environ),
-            thread_cap=max(1, available_cpus() // len(self._plan.workers)),
+            **self._setup_of(worker, death),
             trackers=trackers() if self._method == "spawn" else {},
-            plan=self._plan,
             secret=self._secret,
             host=HOST,
             ports=self._ports,
-            alone=frozenset(self._alone),
-            death=None if death is None else pickle.dumps(death),
-            counted=b"" if death is None else self._counted.get(index, b""),
         )
 
     def _introduce(self) -> None:
@@ -353,11 +273,9 @@ class PortableRun(StationedRun):
     # -- what the supervisor instructs
 
     def _send(self, message: ToWorker) -> None:
-        handle = self._handles.get(message.worker)
-        if handle is not None:
-            handle.send(message)
-            if isinstance(message, CancelWorker):  # it may wait for others that will never be ready
-                self._introduce_to(handle)
+        super()._send(message)
+        if isinstance(message, CancelWorker) and message.worker in self._handles:
+            self._introduce_to(self._handles[message.worker])  # it may wait for others that will never be ready
 
     def _kill(self, worker: int) -> None:
         handle = self._handles.get(worker)
@@ -423,7 +341,7 @@ class PortableRun(StationedRun):
 
     # -- its end
 
-    async def _clean_up(self, executor: ThreadPoolExecutor) -> None:
+    async def _clean_up(self) -> None:
         self._end_caller()
         for doubt in self._doubts:
             doubt.cancel()
@@ -439,6 +357,6 @@ class PortableRun(StationedRun):
             await asyncio.wait(self._tasks, timeout=HEARD_S)
         if self._timer is not None:
             self._timer.cancel()
-        executor.shutdown()
+        self._executor.shutdown()
         for handle in self._handles.values():
             handle.close()

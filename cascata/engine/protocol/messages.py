@@ -1,6 +1,6 @@
 """Every message between the supervisor's process and a part of its run, both ways, in one table.
 
-    supervisor ── ToWorker ───> write ── bytes ──> read ──> `worker.life.handlers`, chosen by the message's type
+    supervisor ── ToWorker ───> write ── bytes ──> read ──> `worker.obeying.handlers`, chosen by the message's type
                <── read <── bytes ── write <── FromWorker ── `Reporter`, which the nodes of a worker tell
 
 A part is a worker, or the caller's part of the run; that one is in this process, and takes the messages as they are.
@@ -8,7 +8,7 @@ The bytes go over a stream socket, a pipe or calls of Ray (`control_socket`, `mu
 
 The supervisor's events and instructions that concern a worker are these same objects (see `supervision.events` and
 `supervision.instructions`). So a new message is a class here, in one of the two unions at the end, and a handler where
-it is received: in `worker.life`, in `Supervisor.handle`, or among the `_handlers` of an engine.
+it is received: in `worker.obeying`, in `Supervisor.handle`, or among the `_handlers` of an engine.
 """
 
 from __future__ import annotations

@@ -56,6 +56,11 @@ class WorkerHandle:
         for message in early:
             self.send(message)
 
+    @property
+    def pid(self) -> int:
+        """Of the process; 0 while it is not known."""
+        return int(self.process.pid or 0) if self.process is not None else 0
+
     def hush(self) -> None:
         """Ends the connection, so that the thread that listens to it returns."""
         if sys.platform == "win32":

@@ -1,6 +1,6 @@
 """A worker of a run on Ray: an actor, and what it does from its first call to its last.
 
-    driver ── tell(command) ──> inbox ──> a thread obeys        (as in every engine: engine.worker.life)
+    driver ── tell(command) ──> inbox ──> a thread obeys        (as in every engine: engine.worker.obeying)
            <── listen() ─────── outbox <── Reporter ────────────┘
     actor  <══ frames, TCP ══>  other actors                    (transport.tcp.station)
 
@@ -18,31 +18,22 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
-from ...errors import CascataError, SerializationError
-from ...model import GraphSpec, Plan
+from ...errors import CascataError
+from ...model import GraphSpec
 from ...observe.board import Board
 from ...observe.log import install_forwarding
 from ...records import dataclass
-from ...runtime.worker import SWITCH_S
-from ...transport.tcp.ends import BrokeredEnds
+from ...runtime.worker import SWITCH_S, Worker
 from ...transport.tcp.station import Address, Station
 from .. import run_at_import
-from ..protocol.messages import LeftUnread, Lost, Printed, Reporter, StrangerRefused, Unreached
-from ..worker import definitions
-from ..worker.life import (
-    by_connection,
-    cannot_listen,
-    flush_streams,
-    load_failure,
-    make_worker,
-    obey,
-    tell_end,
-)
+from ..protocol.messages import LeftUnread, Printed, Reporter
+from ..worker.life import cannot_listen, flush_streams, loaded, tell_end
+from ..worker.obeying import by_connection
 from ..worker.output import PrintedStream
-from ..worker.stationed import StationedSetup, station_handlers
+from ..worker.stationed import StationedLife, StationedSetup, new_station
 
 __all__ = ["GROUPS", "HEARD_S", "Place", "WorkerActor"]
 
@@ -110,15 +101,7 @@ class WorkerActor:
         self._station: Station | None = None
         self._problem: CascataError | None = None
         try:
-            self._station = Station(
-                index,
-                secret,
-                self._host,
-                ports=ports,
-                lost=lambda peer, why: self._reporter.send(Lost(index, peer, why)),
-                unreached=lambda peer, why: self._reporter.send(Unreached(index, peer, why)),
-                refused=lambda text: self._reporter.send(StrangerRefused(text)),
-            )
+            self._station = new_station(index, secret, self._host, ports, self._reporter.send)
         except (CascataError, OSError) as problem:
             self._problem = cannot_listen(index, nodes, problem)
 
@@ -156,7 +139,6 @@ class WorkerActor:
     def run(
         self,
         setup: StationedSetup,
-        plan: Plan,
         payload: bytes,
         addresses: Mapping[int, Address],
     ) -> None:
@@ -164,7 +146,6 @@ class WorkerActor:
 
         Args:
             setup: what every worker is told first.
-            plan: which node runs on which worker.
             payload: the definitions.
             addresses: where the other workers' stations listen.
         """
@@ -174,33 +155,24 @@ class WorkerActor:
         station = self._station
         assert station is not None  # else the driver has been told why there is none
 
-        def live(spec: GraphSpec) -> Coroutine[Any, Any, None]:
-            return _live(setup, plan, spec, station, addresses, self._wire, self._reporter, board)
+        def life(spec: GraphSpec) -> _ActorLife:
+            return _ActorLife(setup, spec, board, self._wire, self._reporter, None, station, addresses)
 
-        nodes = threading.Thread(target=self._run, args=(setup, payload, station, live), name="cascata-nodes")
+        nodes = threading.Thread(target=self._run, args=(setup, payload, station, life), name="cascata-nodes")
         nodes.daemon = True  # what is not over is ended by the driver
         nodes.start()
 
     def _run(
-        self,
-        setup: StationedSetup,
-        payload: bytes,
-        station: Station,
-        live: Callable[[GraphSpec], Coroutine[Any, Any, None]],
+        self, setup: StationedSetup, payload: bytes, station: Station, life: Callable[[GraphSpec], _ActorLife]
     ) -> None:
         install_forwarding(self._reporter.log, setup.log_level)
         sys.stdout = PrintedStream(sys.stdout, self._printed(1))
         sys.stderr = PrintedStream(sys.stderr, self._printed(2))
-        try:
-            with run_at_import.loading(setup.modules, setup.begun_by):
-                spec = definitions.load(payload)
-        except BaseException as error:  # whatever a user's module raises when it is imported
-            self._reporter.failed(load_failure(setup, error))
-            self._reporter.finished()
-        else:
+        spec = loaded(setup, payload, self._reporter)
+        if spec is not None:
             try:
                 with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # Ray's policy may be uvloop's
-                    runner.run(live(spec))
+                    runner.run(life(spec).run())
             except BaseException as error:  # a fault of this house; raised, Ray would keep it to itself
                 self._reporter.failed(error)
                 self._reporter.finished()
@@ -215,40 +187,13 @@ class WorkerActor:
         return lambda text: self._reporter.send(Printed(stream, text))
 
 
-async def _live(
-    setup: StationedSetup,
-    plan: Plan,
-    spec: GraphSpec,
-    station: Station,
-    addresses: Mapping[int, Address],
-    wire: _Wire,
-    reporter: Reporter,
-    board: Board,
-) -> None:
-    """Has the nodes run in this loop. Not a method: one coroutine in its class would make the actor an async one."""
+class _ActorLife(StationedLife):
+    """See `WorkerLife`. Not the actor itself: one coroutine in its class would make that an async one."""
 
-    def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
-        worker.refused(error, owners, item)
-
-    ends = BrokeredEnds(station, spec, plan, board, refused, setup.alone, again=setup.again)
-    worker = make_worker(setup, spec, board, reporter, ends, setup.life)
-    station.open(addresses)
-    threading.Thread(
-        target=obey,
-        args=(
-            wire,
-            asyncio.get_running_loop(),
-            worker,
-            reporter,
-            station_handlers(station),
-            None,
-            threading.get_ident(),
-        ),
-        name="cascata-control",
-        daemon=True,
-    ).start()
-    await worker.run()
-    if not worker.cancelling:
-        await station.served()
-    reporter.send(LeftUnread(station.unread()))
-    tell_end(reporter)
+    async def ended(self, worker: Worker) -> None:
+        station = self.station
+        assert station is not None  # each actor has one
+        if not worker.cancelling:
+            await station.served()
+        self.reporter.send(LeftUnread(station.unread()))
+        tell_end(self.reporter)

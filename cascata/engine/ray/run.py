@@ -10,7 +10,6 @@ Run (a thread of its own, with an event loop)
 from __future__ import annotations
 
 import asyncio
-import pickle
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +22,7 @@ from typing import Any, Final, TextIO
 from ... import log
 from ...errors import CascataError, WorkerDied
 from ...model import GraphSpec, Plan
-from ...observe.board import Board, BoardShape
-from ...observe.log import worker_level
+from ...observe.board import Board
 from ...observe.report import RunReport
 from ...options import RunOptions
 from ...plan import measured, partition
@@ -37,7 +35,6 @@ from ..supervision.supervisor import Phase
 from ..supervision.watchdog import WorkerWatch
 from ..tcp_workers import StationedRun
 from ..worker import definitions
-from ..worker.life import modules_of
 from ..worker.stationed import StationedSetup
 from .actor import GROUPS, HEARD_S, Place, WorkerActor
 from .cluster import (
@@ -127,7 +124,7 @@ class RayRun(StationedRun):
         self._kind: Any = None
         self._secret = new_secret()
         self._wished: AbstractSet[int] = frozenset()  # workers that can do without their CPU
-        self._begin_actor: Callable[[_Actor, bytes | None], None]
+        self._begin_actor: Callable[[_Actor, CascataError | None], None]
 
     async def main(self) -> RunReport:
         """Runs the graph to its end. What this run started of Ray is stopped, and nothing else.
@@ -159,19 +156,16 @@ class RayRun(StationedRun):
         asked, self._wished = demands(self._ray, self._spec, self._plan)
         check_demands(self._ray, self._plan, dict(enumerate(asked)))
         began = time.perf_counter()
-        spec, plan = self._spec, self._plan
-        shape = BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), len(plan.parts))
-        board = self._board = Board(shape)
-        watch = self._watch = self._watch_over(board)
+        plan = self._plan
+        board = self._board = Board(self._shape)
+        self._watch = self._watch_over(board)
         try:
             self._seat_caller(board, self._ray.util.get_node_ip_address(), self._secret)
             for index, demand in enumerate(asked):
                 self._actors.append(_Actor(index, demand, self._made_actor(index, demand)))
-            self._begin_actor = partial(self._have_it_begin, payload, shape)
+            self._begin_actor = partial(self._have_it_begin, payload)
             starting = self._spawn(self._start())
-            watching = self._spawn(watch.watch(lambda: self._supervisor.at_work - {len(plan.workers)}))
             await self._supervise(board)
-            watching.cancel()
             starting.cancel()
         finally:
             await self._clean_up()
@@ -234,11 +228,11 @@ class RayRun(StationedRun):
     def _reachable(self) -> Mapping[int, Address]:
         return self._addresses_with({a.index: a.place.address for a in self._actors if a.place is not None})
 
-    def _have_it_begin(self, payload: bytes, shape: BoardShape, actor: _Actor, death: bytes | None) -> None:
+    def _have_it_begin(self, payload: bytes, actor: _Actor, death: CascataError | None) -> None:
         log.info("ray: worker %d (%s) is %s", actor.index, ", ".join(self._plan.workers[actor.index]), actor)
         # The definitions as they are: who begins must not wait for Ray's object store.
-        setup = self._setup(actor.index, shape, death)
-        begun = actor.handle.run.remote(setup, self._plan, payload, self._reachable())
+        setup = StationedSetup(**self._setup_of(actor.index, death), authkeys={}, environment={}, thread_cap=1)
+        begun = actor.handle.run.remote(setup, payload, self._reachable())
         self._spawn(self._see_that_it_begins(actor, begun))
         # From now on it is asked to stop before it is killed: commands wait until it can hear them.
         self._events.put_nowait(Ready(actor.index))
@@ -255,7 +249,7 @@ class RayRun(StationedRun):
         try:
             await self._placing([actor], self._wished)
             if not actor.over:
-                self._begin_actor(actor, pickle.dumps(death))
+                self._begin_actor(actor, death)
         except (CascataError, self._ray.exceptions.RayError) as problem:
             if not actor.over:  # else it was killed on the way
                 problem.add_note(f"it was to start again: {death}")
@@ -273,28 +267,6 @@ class RayRun(StationedRun):
             self._events.put_nowait(Failed(None, error))
         except self._ray.exceptions.RayError:
             pass
-
-    def _setup(self, index: int, shape: BoardShape, death: bytes | None) -> StationedSetup:
-        options = self._options
-        return StationedSetup(
-            index=index,
-            nodes=self._plan.workers[index],
-            crossing=self._plan.crossing,
-            shape=shape,
-            skip_errors=options.on_error == "skip",
-            grace=options.grace,
-            debug=options.debug,
-            calls=self._caller is not None and self._caller.calls,
-            log_level=worker_level(),
-            authkeys={},
-            environment={},
-            thread_cap=1,
-            modules=modules_of(self._spec),
-            begun_by=self._begun_by,
-            alone=frozenset(self._alone),
-            death=death,
-            counted=b"" if death is None else self._counted.get(index, b""),
-        )
 
     async def _placing(self, actors: Sequence[_Actor], wished: AbstractSet[int]) -> None:
         """Waits until all of these are there. One that only wished for a CPU does without when others use them."""

@@ -9,6 +9,7 @@ An engine brings the rest: how workers start, how a message reaches one, and wha
 from __future__ import annotations
 
 import asyncio
+import pickle
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterator
@@ -20,8 +21,8 @@ from ... import log
 from ...errors import CascataError, RunTimeout, in_words
 from ...interrupts import could_not_begin
 from ...model import GraphSpec, Plan
-from ...observe.board import Board
-from ...observe.log import replay
+from ...observe.board import Board, BoardShape
+from ...observe.log import replay, worker_level
 from ...observe.progress import progress_of
 from ...observe.report import RunReport
 from ...options import RunOptions
@@ -44,6 +45,7 @@ from ..protocol.messages import (
     Terminated,
     ToWorker,
 )
+from ..worker.setup import modules_of
 from .events import CancelAsked, Event, GraceOver, KillAsked, Ready, StopAsked, TimedOut, TimeoutReported
 from .instructions import (
     DescribeWorkers,
@@ -109,7 +111,7 @@ class SupervisedRun(ABC):
         plan: which node runs on which worker.
         options: of the run.
         caller: has the graph's sources and sinks, if there are any.
-        restartable: the workers that are started again when they die.
+        alone: the nodes that start again when their worker dies; each has a worker of its own.
     """
 
     def __init__(
@@ -118,13 +120,12 @@ class SupervisedRun(ABC):
         plan: Plan,
         options: RunOptions,
         caller: Caller | None = None,
-        restartable: AbstractSet[int] = frozenset(),
+        alone: AbstractSet[str] = frozenset(),
     ) -> None:
         self._spec = spec
-        self._plan = plan
         self._options = options
         self._caller = caller
-        self._supervisor = Supervisor(spec, plan, options.grace, restartable)
+        self._alone = alone
         self._begun_by = run_at_import.begun_by()
         self._watch: WorkerWatch | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -132,6 +133,7 @@ class SupervisedRun(ABC):
         """What it will hand in. One of a timer before may be among the events still: its time does not count."""
         self._forgetful: frozenset[int] = frozenset()
         """Parts that do not know what was on its way to them when a run is broken off."""
+        self._board: Board | None = None
         self._doing: dict[int, str] = {}
         self._unread: dict[int, Unread] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -148,6 +150,14 @@ class SupervisedRun(ABC):
             Terminated: self._on_terminated,
         }
         """Message that the engine sees to -> what is called with it. An engine adds those that its workers send."""
+        self._decided(plan)
+
+    def _decided(self, plan: Plan) -> None:
+        """The plan is made: for an engine that makes it when the run has begun, a second time."""
+        self._plan = plan
+        placed = {node: part for part, nodes in enumerate(plan.parts) for node in nodes}
+        self._returning = frozenset(placed[node] for node in self._alone)  # workers that start again when they die
+        self._supervisor = Supervisor(self._spec, plan, self._options.grace, self._returning)
 
     def post(self, event: Event) -> None:
         """Hands an event to the run, from any thread: `StopAsked`, `CancelAsked`, `KillAsked`."""
@@ -204,7 +214,39 @@ class SupervisedRun(ABC):
 
     def _restart(self, worker: int, death: CascataError) -> None:
         """Starts a worker again that is gone. Only an engine that says which may be asked to."""
-        raise NotImplementedError
+        assert self._board is not None  # made before any worker
+        self._board.reset_beat(worker)
+
+    # -- for them
+
+    @property
+    def _shape(self) -> BoardShape:
+        """Of the stats board."""
+        spec = self._spec
+        return BoardShape(len(spec.nodes), len(spec.edges), len(spec.channels), len(self._plan.parts))
+
+    def _setup_of(self, worker: int, death: CascataError | None) -> dict[str, Any]:
+        """The fields of a worker's `Setup`, as far as this engine has them.
+
+        Args:
+            worker: its index.
+            death: why it starts again.
+        """
+        options = self._options
+        return {
+            "index": worker,
+            "nodes": self._plan.workers[worker],
+            "crossing": self._plan.crossing,
+            "shape": self._shape,
+            "skip_errors": options.on_error == "skip",
+            "grace": options.grace,
+            "debug": options.debug,
+            "calls": self._caller is not None and self._caller.calls,
+            "log_level": worker_level(),
+            "modules": modules_of(self._spec),
+            "begun_by": self._begun_by,
+            "death": None if death is None else pickle.dumps(death),
+        }
 
     # -- its life
 
@@ -302,6 +344,9 @@ class SupervisedRun(ABC):
         """Hands events to the supervisor and carries its instructions out, until the run is over."""
         totals = None if self._caller is None else self._caller.totals
         self._beats = board
+        watching = None
+        if self._watch is not None:
+            watching = self._spawn(self._watch.watch(lambda: self._supervisor.at_work - {len(self._plan.workers)}))
         with progress_of(self._spec, board, totals, wanted=self._options.progress):
             while self._supervisor.phase is not Phase.OVER:
                 event = await self._events.get()
@@ -312,6 +357,8 @@ class SupervisedRun(ABC):
                 for each in (*ready, event):
                     for instruction in self._supervisor.handle(each):
                         self._carry_out(instruction)
+        if watching is not None:
+            watching.cancel()
 
     def _carry_out(self, instruction: Instruction) -> None:
         match instruction:

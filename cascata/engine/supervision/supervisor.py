@@ -27,7 +27,7 @@ from typing import Literal, assert_never
 from ...errors import CascataError, DeadlockError, RunTimeout, WorkerDied
 from ...model import GraphSpec, Plan
 from ...runtime.idle import IdleReport, may_end, nothing_on_its_way
-from ...runtime.ports.sources import beginnings
+from ...runtime.unfed_nodes import unfed_nodes
 from ..protocol.messages import (
     CancelWorker,
     ConfirmIdle,
@@ -130,7 +130,7 @@ class Supervisor:
         self._timeout: float | None = None
         placed = {node: worker for worker, nodes in enumerate(plan.parts) for node in nodes}
         self._placed = placed
-        self._with_sources = {placed[node] for node in beginnings(spec)}  # workers on which something sends of itself
+        self._with_sources = {placed[node] for node in unfed_nodes(spec)}  # workers on which something sends of itself
         self._stalled: dict[int, IdleReport] = {}
         self._confirmed: dict[int, IdleReport] | None = None
         self._attempt = 0

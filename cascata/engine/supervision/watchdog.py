@@ -18,7 +18,6 @@ import math
 import os
 import re
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -29,6 +28,7 @@ from typing import Final
 from ... import log
 from ...interrupts import begin
 from ...model import GraphSpec, Plan
+from ...observe import stacks
 from ...observe.board import Board
 from ...records import dataclass
 from ...runtime.idle import LOOK_S
@@ -150,7 +150,7 @@ def where_it_stands(worker: Worker, loop: asyncio.AbstractEventLoop, thread: int
         loop: the loop that stands still.
         thread: in which it runs.
     """
-    frames = traceback.extract_stack(sys._current_frames().get(thread or 0))
+    frames = stacks.summary(stacks.threads().get(thread or 0, ()))
     ours = max((at for at, frame in enumerate(frames) if frame.filename.startswith(_OURS)), default=-1)
     stack = "".join(traceback.format_list((frames[ours + 1 :] or frames)[-_FRAMES:]))
     debugged = any(frame.filename.endswith(("/bdb.py", "/pdb.py", "/pydevd.py")) for frame in frames)
@@ -291,7 +291,7 @@ def _innermost(stacks: str) -> str:
     shown = []
     for thread in re.split(r"\n{2,}", stacks.strip()):
         lines = thread.splitlines()
-        if not any(line.endswith(" in _obey") for line in lines):
+        if not any(line.endswith(" in obey") for line in lines):
             shown.append("\n".join(lines[: _FRAMES + 1]))
     return "\n".join(shown) + "\n" if shown else ""
 

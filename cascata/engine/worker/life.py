@@ -1,7 +1,9 @@
-"""What the workers of every engine do alike: they take over the parent's ways, run their nodes, tell, and obey.
+"""A worker's life, whatever it runs on: `begin`, `take_over`, `loaded`, `WorkerLife.run`, `end`.
 
-parent ── ToWorker ──> a thread reads, and calls the handler ──> Worker, in the main thread's loop
-       <── FromWorker ── Reporter ────────────────────────────────┘
+    begin ──> its set-up is read ──> take_over ──> loaded: the definitions ──> WorkerLife.run: its nodes ──> end
+
+There are three ways to begin: `linux.main` and `portable.main` in a process of this machine, `ray.actor` in an actor.
+They differ in how the set-up comes, and in what makes the ends of the channels that cross.
 """
 
 from __future__ import annotations
@@ -12,119 +14,41 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
-from ...errors import CascataError, ComponentError, RunAtImport, in_words
+from ...errors import CascataError, ComponentError, RunAtImport, SerializationError, in_words
 from ...model import GraphSpec, load_component
-from ...observe.board import Board, BoardShape
-from ...records import dataclass
-from ...runtime.idle import IdleReport
-from ...runtime.restart import Life
-from ...runtime.worker import Links, Worker
-from ..protocol.messages import (
-    CancelWorker,
-    ConfirmIdle,
-    Describe,
-    Doing,
-    DrainWorker,
-    EndCycle,
-    EndSources,
-    FromWorker,
-    GrowChannel,
-    IdleConfirmed,
-    Locate,
-    Located,
-    Reporter,
-    Stay,
-    StopCycle,
-    read,
-    write,
-)
-from ..supervision.watchdog import where_it_stands
-from .exit import save_files
+from ...observe.board import Board
+from ...observe.log import install_forwarding
+from ...runtime.worker import SWITCH_S, Links, Refused, Worker
+from .. import run_at_import
+from ..protocol.messages import Reporter, Terminated
+from . import definitions
+from .exit import finish, save_files
+from .obeying import Handlers, Wire, by_connection, obey
+from .setup import Setup
 from .sigterm import ParentsWord
 from .surroundings import take_authkeys
 
-__all__ = [
-    "Handlers",
-    "Setup",
-    "Wire",
-    "by_connection",
-    "cannot_listen",
-    "flush_streams",
-    "handlers",
-    "heed_signals",
-    "load_failure",
-    "make_worker",
-    "modules_of",
-    "obey",
-    "take_over",
-    "tell_end",
-]
-
-ANSWER_S: Final = 0.2
-"""A loop that does not turn within this many seconds counts as blocked."""
+__all__ = ["WorkerLife", "begin", "cannot_listen", "end", "flush_streams", "loaded", "take_over", "tell_end"]
 
 
-@dataclass(slots=True)
-class Setup:
-    """What a worker is told first."""
+def begin() -> ParentsWord:
+    """First in a worker's process: from now on it takes signals as a worker does.
 
-    index: int
-    nodes: tuple[str, ...]
-    crossing: frozenset[int]
-    shape: BoardShape
-    skip_errors: bool
-    grace: float
-    debug: bool
-    calls: bool
-    log_level: int
-    authkeys: dict[str, bytes]
-    environment: dict[str, str]
-    thread_cap: int
-    modules: dict[str, tuple[str, ...]]
-    """Module -> the nodes whose components are of it, wherever they run: each worker imports all of them."""
-    begun_by: frozenset[str]
-    """The modules that were being imported when the run began: see `run_at_import`."""
+    Returns:
+        What waits for a word of the parent when SIGTERM comes.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent cancels in order
+    word = ParentsWord()
+    _heed_signals()
+    sys.setswitchinterval(SWITCH_S)
+    return word
 
 
-def modules_of(spec: GraphSpec) -> dict[str, tuple[str, ...]]:
-    """Module -> the nodes whose components are of it."""
-    modules: dict[str, tuple[str, ...]] = {}
-    for node in spec.nodes.values():
-        module = node.component.module
-        modules[module] = (*modules.get(module, ()), node.name)
-    return modules
-
-
-class Wire(Protocol):
-    """What a `Connection` of `multiprocess` is to a worker."""
-
-    def send_bytes(self, data: bytes) -> None:
-        """Sends one message."""
-
-    def recv_bytes(self) -> bytes:
-        """Waits for one message. Raises `EOFError` or `OSError` at the end."""
-
-
-def by_connection(connection: Wire) -> Callable[[FromWorker], None]:
-    """Sends messages to the parent, from any thread."""
-    lock = threading.Lock()
-
-    def send(message: FromWorker) -> None:
-        """When the parent is gone there is nobody to tell, and this process ends as well."""
-        data = write(message)
-        try:
-            with lock:
-                connection.send_bytes(data)
-        except OSError:
-            pass
-
-    return send
-
-
-def heed_signals() -> None:
+def _heed_signals() -> None:
     """Makes this process hear signals, whatever the program does with them.
 
     A program may block signals, for a thread that takes them with `sigwait`, or have been started like that; and it may
@@ -136,8 +60,12 @@ def heed_signals() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def take_over(setup: Setup) -> None:
-    """Makes this process look like the parent does now: its environment and keys."""
+def take_over(setup: Setup, connection: Wire, word: ParentsWord) -> Reporter:
+    """Makes this process look like the parent does now, and its loggers send what they are given.
+
+    Returns:
+        What tells the parent, by the connection.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # What was printed must not die with the process; and lines of several processes do not mix, not even
@@ -148,31 +76,34 @@ def take_over(setup: Setup) -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, str(setup.thread_cap))
     take_authkeys(setup.authkeys)
+    reporter = Reporter(setup.index, by_connection(connection))
+    word.ask = partial(reporter.send, Terminated(setup.index))
+    install_forwarding(reporter.log, setup.log_level)
+    return reporter
 
 
-def tell_end(reporter: Reporter) -> None:
-    """Tells that the nodes have ended, when what they wrote to files is there."""
-    for error in save_files():
-        reporter.failed(error)
-    reporter.finished()
+def loaded(setup: Setup, payload: bytes, reporter: Reporter, inherited: GraphSpec | None = None) -> GraphSpec | None:
+    """Loads the definitions.
+
+    Args:
+        setup: of the worker.
+        payload: the definitions.
+        reporter: tells when they cannot be loaded.
+        inherited: the graph, where this process was forked and has it already.
+
+    Returns:
+        The graph; None when it cannot be loaded: that has been told, and the worker is to end.
+    """
+    try:
+        with run_at_import.loading(setup.modules, setup.begun_by):
+            return definitions.load(payload) if inherited is None else inherited
+    except BaseException as error:  # whatever a user's module raises when it is imported
+        reporter.failed(_load_failure(setup, error))
+        reporter.finished()
+        return None
 
 
-def flush_streams() -> None:
-    """What was printed must not die with the process."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # a program may have been started without
-            stream.flush()
-
-
-def cannot_listen(worker: int, nodes: Sequence[str], problem: Exception) -> CascataError:
-    """The error for a worker that the others could not connect to."""
-    why = str(problem) if isinstance(problem, CascataError) else in_words(problem)
-    error = CascataError(f"worker {worker} ({', '.join(nodes)}) cannot listen for the others: {why}")
-    error.__cause__ = problem
-    return error
-
-
-def load_failure(setup: Setup, error: BaseException) -> CascataError:
+def _load_failure(setup: Setup, error: BaseException) -> CascataError:
     """The error for definitions that could not be loaded here."""
     if isinstance(error, RunAtImport):
         return error
@@ -190,107 +121,106 @@ def load_failure(setup: Setup, error: BaseException) -> CascataError:
     return failure
 
 
-def make_worker(
-    setup: Setup, spec: GraphSpec, board: Board, reporter: Reporter, links: Links | None, life: Life | None = None
-) -> Worker:
-    """The worker's nodes in the running loop; `links` makes the ends of the channels that cross."""
-    return Worker(
-        setup.index,
-        spec,
-        setup.nodes,
-        setup.crossing,
-        links,
-        board,
-        reporter,
-        skip_errors=setup.skip_errors,
-        grace=setup.grace,
-        debug=setup.debug,
-        calls=setup.calls,
-        life=life,
-    )
-
-
-Handlers = Mapping[type, Callable[[Any], object]]
-"""Type of a message to a worker -> what is called with it, in the thread that has received it."""
-
-
-def handlers(worker: Worker, loop: asyncio.AbstractEventLoop, reporter: Reporter) -> Handlers:
-    """What every part of a run does about messages, whatever carries its channels. May be called from any thread.
+class WorkerLife:
+    """Has the nodes of a worker run, from their wiring to their end.
 
     Args:
-        worker: the part's nodes.
-        loop: in which they run. When it is closed, a handler raises `RuntimeError`.
-        reporter: by which they answer.
-    """
-    soon = loop.call_soon_threadsafe
-
-    def confirm_idle(message: ConfirmIdle) -> None:
-        def answer(report: IdleReport | None) -> None:
-            reporter.send(IdleConfirmed(message.worker, message.attempt, report))
-
-        if worker.watch is not None:
-            soon(worker.watch.confirm, answer)
-
-    return {
-        DrainWorker: lambda _: soon(worker.drain),
-        EndSources: lambda _: soon(worker.end_sources),
-        CancelWorker: lambda _: soon(worker.cancel),
-        EndCycle: lambda message: soon(worker.end_cycle, message.cycle),
-        StopCycle: lambda message: soon(worker.stop_cycle, message.cycle),
-        GrowChannel: lambda message: soon(worker.grow, message.channel, message.extra),
-        ConfirmIdle: confirm_idle,
-    }
-
-
-def obey(
-    connection: Wire,
-    loop: asyncio.AbstractEventLoop,
-    worker: Worker,
-    reporter: Reporter,
-    others: Handlers,
-    word: ParentsWord | None = None,
-    thread: int | None = None,
-) -> None:
-    """Reads the parent's messages until it closes the connection, in a thread of its own.
-
-    Args:
+        setup: what the worker was told first.
+        spec: the graph.
+        board: the stats board.
         connection: to the parent.
-        loop: in which the worker runs.
-        worker: that obeys.
-        reporter: answers.
-        others: what is to be done about further messages, or about some in another way.
-        word: waits for a message when SIGTERM has come; None: nothing here does.
-        thread: that the loop runs in; None: the main thread.
+        reporter: tells the parent.
+        word: waits for a word of the parent when SIGTERM has come; None: nothing here does.
     """
-    thread = thread or threading.main_thread().ident
 
-    def locate(_: Locate) -> None:
-        at = where_it_stands(worker, loop, thread)
-        reporter.send(Located(worker.index, at.node, at.stack, at.debugged))
+    def __init__(
+        self,
+        setup: Setup,
+        spec: GraphSpec,
+        board: Board,
+        connection: Wire,
+        reporter: Reporter,
+        word: ParentsWord | None = None,
+    ) -> None:
+        self.setup = setup
+        self.spec = spec
+        self.board = board
+        self.connection = connection
+        self.reporter = reporter
+        self.word = word
 
-    def describe(_: Describe) -> None:
-        turned = threading.Event()
-        loop.call_soon_threadsafe(turned.set)
-        doing = worker.doing()
-        if not turned.wait(ANSWER_S):
-            doing += f"; its event loop is blocked at\n{where_it_stands(worker, loop, thread).stack}"
-        reporter.send(Doing(worker.index, doing))
+    def links(self, refused: Refused) -> Links | None:
+        """Makes the ends of the channels that cross; `refused` is told of items that cannot cross."""
+        raise NotImplementedError
 
-    known: dict[type, Callable[[Any], object]] = {
-        **handlers(worker, loop, reporter),
-        Locate: locate,
-        Describe: describe,
-        Stay: lambda _: None,
-        **others,
-    }
-    while True:
-        try:
-            message = read(connection.recv_bytes())
-        except (EOFError, OSError):
-            return
-        if word is not None and isinstance(message, DrainWorker | CancelWorker | Stay):
-            word.heard()
-        try:
-            known[type(message)](message)
-        except RuntimeError:
-            pass  # the loop is closed: the nodes have ended, but the parent's word and its death must still be heard
+    def begun(self, worker: Worker) -> Handlers:
+        """The nodes are wired: items may come. Returns what is to be done about messages, beside `obeying.handlers`."""
+        raise NotImplementedError
+
+    def abandoned(self) -> None:
+        """The parent has closed the connection. Called in the thread that reads it."""
+
+    async def ended(self, worker: Worker) -> None:
+        """The nodes have ended: tells so."""
+        raise NotImplementedError
+
+    async def run(self) -> None:
+        """Runs the nodes to their end, in the running loop."""
+        setup, loop, thread = self.setup, asyncio.get_running_loop(), threading.get_ident()
+
+        def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
+            worker.refused(error, owners, item)
+
+        worker = Worker(
+            setup.index,
+            self.spec,
+            setup.nodes,
+            setup.crossing,
+            self.links(refused),
+            self.board,
+            self.reporter,
+            skip_errors=setup.skip_errors,
+            grace=setup.grace,
+            debug=setup.debug,
+            calls=setup.calls,
+            life=setup.life,
+        )
+        others = self.begun(worker)
+
+        def control() -> None:
+            obey(self.connection, loop, worker, self.reporter, others, self.word, thread)
+            self.abandoned()
+
+        threading.Thread(target=control, name="cascata-control", daemon=True).start()
+        if self.word is not None:
+            self.word.listens()
+        await worker.run()
+        await self.ended(worker)
+
+
+def tell_end(reporter: Reporter) -> None:
+    """Tells that the nodes have ended, when what they wrote to files is there."""
+    for error in save_files():
+        reporter.failed(error)
+    reporter.finished()
+
+
+def flush_streams() -> None:
+    """What was printed must not die with the process."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # a program may have been started without
+            stream.flush()
+
+
+def end(setup: Setup) -> None:
+    """Last in a worker's process: what a program would save at its own end is saved."""
+    finish(("__main__", *setup.modules))
+    flush_streams()
+
+
+def cannot_listen(worker: int, nodes: Sequence[str], problem: Exception) -> CascataError:
+    """The error for a worker that the others could not connect to."""
+    why = str(problem) if isinstance(problem, CascataError) else in_words(problem)
+    error = CascataError(f"worker {worker} ({', '.join(nodes)}) cannot listen for the others: {why}")
+    error.__cause__ = problem
+    return error

@@ -17,43 +17,28 @@ import pickle
 import select
 import signal
 import socket
-import sys
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import field
-from functools import partial
 from typing import Any
 
-from ...errors import SerializationError
 from ...model import GraphSpec
 from ...observe.board import Board
-from ...observe.log import install_forwarding
 from ...records import dataclass
 from ...runtime.restart import Life
-from ...runtime.worker import SWITCH_S
+from ...runtime.worker import Refused, Worker
 from ...transport.linux.ends import LinkedEnds
 from ...transport.linux.fd_hub import Hub
 from ...transport.linux.fds import Ends
 from ...transport.linux.journal_memory import Region
-from .. import run_at_import
 from ..local.open_files import keep_to_this_process, make_room_for_fds
 from ..protocol.control_socket import FDS_AT_ONCE, SocketWire
-from ..protocol.messages import Reporter, Terminated
+from ..protocol.messages import Reporter
 from ..rewrite import restartable
 from ..supervision.watchdog import stacks_to
-from . import definitions
-from .exit import begin_after_fork, finish
-from .life import (
-    Setup,
-    by_connection,
-    flush_streams,
-    heed_signals,
-    load_failure,
-    make_worker,
-    obey,
-    take_over,
-    tell_end,
-)
+from .exit import begin_after_fork
+from .life import WorkerLife, begin, end, loaded, take_over, tell_end
+from .obeying import Handlers
+from .setup import Setup
 from .sigterm import ParentsWord
 from .surroundings import join_trackers, settle_in
 
@@ -71,14 +56,16 @@ class FdSetup(Setup):
     stacks_fd: int
     surroundings: dict[str, Any] | None
     """Where it is to stand; None when `multiprocess` has put it there."""
-    death: bytes | None = None
-    """Why it was started again, pickled."""
     trackers: dict[str, int] = field(default_factory=dict)
     """Package -> position of its resource tracker; of a worker that has not inherited them."""
     journal_fd: int | None = None
     """Of a worker that may be started again."""
     streams: dict[int, int] = field(default_factory=dict)
     """1 and 2 -> position of what they are in the parent now."""
+
+    @property
+    def life(self) -> Life | None:
+        return None if self.journal_fd is None else Life(restartable.cause(self.death))
 
 
 def main(control: Any, spec: GraphSpec | None) -> None:
@@ -88,10 +75,7 @@ def main(control: Any, spec: GraphSpec | None) -> None:
         control: the control socket's fd, or what `multiprocess` made of it on its way here.
         spec: the graph, when this process was forked and has it already; else it comes over the control socket.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent cancels in order
-    word = ParentsWord()
-    heed_signals()
-    sys.setswitchinterval(SWITCH_S)
+    word = begin()
     forked = spec is not None
     if forked:
         begin_after_fork()
@@ -111,35 +95,27 @@ def main(control: Any, spec: GraphSpec | None) -> None:
     for number, position in setup.streams.items():
         os.dup2(fds[position], number)
         os.close(fds[position])
-    take_over(setup)
+    reporter = take_over(setup, connection, word)
     if not forked:
         join_trackers({package: fds[position] for package, position in setup.trackers.items()})
     setup.ends = setup.ends.numbered(fds.__getitem__)
     board = Board(setup.shape, fds[setup.board_fd])
     os.close(fds[setup.board_fd])
     stacks_to(fds[setup.stacks_fd])
-    reporter = Reporter(setup.index, by_connection(connection))
-    word.ask = partial(reporter.send, Terminated(setup.index))
-    install_forwarding(reporter.log, setup.log_level)
     try:
         payload = connection.recv_bytes()
-        with run_at_import.loading(setup.modules, setup.begun_by):
-            if spec is None:
-                spec = definitions.load(payload)
     except (EOFError, OSError):
         os._exit(1)
-    except BaseException as error:  # whatever a user's module raises when it is imported
-        reporter.failed(load_failure(setup, error))
-        reporter.finished()
+    spec = loaded(setup, payload, reporter, spec)
+    if spec is None:
         return
     journal = None
     if setup.journal_fd is not None:
         journal = restartable.open_journal(fds[setup.journal_fd], spec, setup.nodes)
         os.close(fds[setup.journal_fd])
-    asyncio.run(_run(setup, spec, board, connection, reporter, journal, word))
+    asyncio.run(_FdLife(setup, spec, board, connection, reporter, word, journal).run())
     spec = None
-    finish(("__main__", *setup.modules))
-    flush_streams()
+    end(setup)
 
 
 def _receive_fds(fd: int, count: int) -> list[int]:
@@ -166,29 +142,36 @@ def _die_with_parent(fd: int) -> None:
         os._exit(1)  # it was closed before the kernel was asked to tell
 
 
-async def _run(
-    setup: FdSetup,
-    spec: GraphSpec,
-    board: Board,
-    connection: SocketWire,
-    reporter: Reporter,
-    journal: Mapping[int, Region] | None,
-    word: ParentsWord,
-) -> None:
-    loop = asyncio.get_running_loop()
-    hub = Hub()
+class _FdLife(WorkerLife):
+    """See `WorkerLife`. The ends of the channels that cross are made of fds."""
 
-    def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
-        worker.refused(error, owners, item)
+    setup: FdSetup
 
-    links = LinkedEnds(hub, setup.ends, spec, board, setup.index, refused, journal)
-    life = None if journal is None else Life(restartable.cause(setup.death))
-    worker = make_worker(setup, spec, board, reporter, links, life)
-    links.release()
-    threading.Thread(
-        target=obey, args=(connection, loop, worker, reporter, {}, word), name="cascata-control", daemon=True
-    ).start()
-    word.listens()
-    await worker.run()
-    hub.close()
-    tell_end(reporter)
+    def __init__(
+        self,
+        setup: FdSetup,
+        spec: GraphSpec,
+        board: Board,
+        connection: SocketWire,
+        reporter: Reporter,
+        word: ParentsWord,
+        journal: Mapping[int, Region] | None,
+    ) -> None:
+        super().__init__(setup, spec, board, connection, reporter, word)
+        self._journal = journal
+        self._hub: Hub
+        self._ends: LinkedEnds
+
+    def links(self, refused: Refused) -> LinkedEnds:
+        self._hub = Hub()
+        ends = self.setup.ends
+        self._ends = LinkedEnds(self._hub, ends, self.spec, self.board, self.setup.index, refused, self._journal)
+        return self._ends
+
+    def begun(self, worker: Worker) -> Handlers:
+        self._ends.release()
+        return {}
+
+    async def ended(self, worker: Worker) -> None:
+        self._hub.close()
+        tell_end(self.reporter)

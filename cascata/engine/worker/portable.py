@@ -12,48 +12,21 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
-import signal
-import sys
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from typing import Any, Final
 
-from ... import log
-from ...errors import CascataError, SerializationError
-from ...model import GraphSpec, Plan
+from ...errors import CascataError
+from ...model import GraphSpec
 from ...observe.board import Board
-from ...observe.log import install_forwarding
 from ...records import dataclass
-from ...runtime.worker import SWITCH_S, Worker
-from ...transport.tcp.ends import BrokeredEnds
+from ...runtime.worker import Worker
 from ...transport.tcp.station import Address, Station
-from .. import run_at_import
-from ..protocol.messages import (
-    CancelWorker,
-    Counted,
-    LeftUnread,
-    Listens,
-    Lost,
-    Reporter,
-    Terminated,
-    Unreached,
-)
-from . import definitions
-from .exit import begin_after_fork, finish
-from .life import (
-    by_connection,
-    cannot_listen,
-    flush_streams,
-    heed_signals,
-    load_failure,
-    make_worker,
-    obey,
-    take_over,
-    tell_end,
-)
+from ..protocol.messages import CancelWorker, Counted, LeftUnread, Listens, Reporter
+from .exit import begin_after_fork
+from .life import begin, cannot_listen, end, loaded, take_over, tell_end
+from .obeying import Handlers
 from .sigterm import ParentsWord
-from .stationed import StationedSetup, station_handlers
+from .stationed import StationedLife, StationedSetup, new_station
 from .surroundings import join_trackers
 
 __all__ = ["BoardTeller", "PortableSetup", "main"]
@@ -66,7 +39,6 @@ TELL_S: Final = 0.2
 class PortableSetup(StationedSetup):
     """What a worker is told first."""
 
-    plan: Plan
     secret: bytes
     host: str
     ports: range
@@ -104,10 +76,7 @@ class BoardTeller:
 
 def main(connection: Any) -> None:
     """Runs a worker. `connection` is the far end of the parent's pipe."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent cancels in order
-    word = ParentsWord()
-    heed_signals()
-    sys.setswitchinterval(SWITCH_S)
+    word = begin()
     if _is_forked():
         begin_after_fork()
     try:
@@ -115,24 +84,19 @@ def main(connection: Any) -> None:
         payload = connection.recv_bytes()
     except (EOFError, OSError):
         os._exit(1)  # the parent is gone before it had begun
-    reporter = Reporter(setup.index, by_connection(connection))
-    word.ask = partial(reporter.send, Terminated(setup.index))
-    take_over(setup)
+    reporter = take_over(setup, connection, word)
     if setup.trackers:
         join_trackers(setup.trackers)
-    install_forwarding(reporter.log, setup.log_level)
+    station: Station | None = None
     try:
-        station = _station(setup, reporter) if setup.crossing else None
+        if setup.crossing:
+            station = new_station(setup.index, setup.secret, setup.host, setup.ports, reporter.send)
     except (CascataError, OSError) as problem:
         reporter.failed(cannot_listen(setup.index, setup.nodes, problem))
         reporter.finished()
         return
-    try:
-        with run_at_import.loading(setup.modules, setup.begun_by):
-            spec = definitions.load(payload)
-    except BaseException as error:  # whatever a user's module raises when it is imported
-        reporter.failed(load_failure(setup, error))
-        reporter.finished()
+    spec = loaded(setup, payload, reporter)
+    if spec is None:
         if station is not None:
             station.close()
         return
@@ -147,22 +111,9 @@ def main(connection: Any) -> None:
         addresses: Mapping[int, Address] = pickle.loads(connection.recv_bytes())
     except (EOFError, OSError):
         os._exit(1)
-    asyncio.run(_run(setup, spec, connection, reporter, teller, station, addresses, word))
+    asyncio.run(_PortableLife(setup, spec, connection, reporter, word, station, addresses, teller).run())
     del spec
-    finish(("__main__", *setup.modules))
-    flush_streams()
-
-
-def _station(setup: PortableSetup, reporter: Reporter) -> Station:
-    return Station(
-        setup.index,
-        setup.secret,
-        setup.host,
-        ports=setup.ports,
-        lost=lambda peer, why: reporter.send(Lost(setup.index, peer, why)),
-        unreached=lambda peer, why: reporter.send(Unreached(setup.index, peer, why)),
-        refused=log.warning,
-    )
+    end(setup)
 
 
 def _is_forked() -> bool:
@@ -171,58 +122,50 @@ def _is_forked() -> bool:
     return getattr(current_process(), "_start_method", None) == "fork"
 
 
-async def _run(
-    setup: PortableSetup,
-    spec: GraphSpec,
-    connection: Any,
-    reporter: Reporter,
-    teller: BoardTeller,
-    station: Station | None,
-    addresses: Mapping[int, Address],
-    word: ParentsWord,
-) -> None:
-    loop = asyncio.get_running_loop()
-    board = teller.board
-    links: BrokeredEnds | None = None
+class _PortableLife(StationedLife):
+    """See `WorkerLife`. What is counted is told by messages, and the end of the pipe is the parent's."""
 
-    def refused(error: SerializationError, owners: Sequence[str], item: Any) -> None:
-        worker.refused(error, owners, item)
+    def __init__(
+        self,
+        setup: PortableSetup,
+        spec: GraphSpec,
+        connection: Any,
+        reporter: Reporter,
+        word: ParentsWord,
+        station: Station | None,
+        addresses: Mapping[int, Address],
+        teller: BoardTeller,
+    ) -> None:
+        super().__init__(setup, spec, teller.board, connection, reporter, word, station, addresses)
+        self._teller = teller
+        self._telling: asyncio.Future[None]
+        self._serving: asyncio.Future[None]
 
-    if station is not None:
-        links = BrokeredEnds(station, spec, setup.plan, board, refused, setup.alone, again=setup.again)
-    worker = make_worker(setup, spec, board, reporter, links, setup.life)
-    if station is not None:
-        station.open(addresses)
-    serving: asyncio.Future[None] = loop.create_future()
+    def begun(self, worker: Worker) -> Handlers:
+        loop = asyncio.get_running_loop()
+        self._serving = loop.create_future()
+        self._telling = asyncio.ensure_future(self._teller.keep_telling())
 
-    def cancel() -> None:
-        worker.cancel()
-        serving.cancel()
+        def cancel() -> None:
+            worker.cancel()
+            self._serving.cancel()
 
-    others: dict[type, Callable[[Any], object]] = {CancelWorker: lambda _: loop.call_soon_threadsafe(cancel)}
-    if station is not None:
-        others |= station_handlers(station)
+        return {**super().begun(worker), CancelWorker: lambda _: loop.call_soon_threadsafe(cancel)}
 
-    def obey_to_the_end() -> None:
-        obey(connection, loop, worker, reporter, others, word)
+    def abandoned(self) -> None:
         os._exit(1)  # the parent is gone, also when the nodes have ended and what they leave is being saved
 
-    threading.Thread(target=obey_to_the_end, name="cascata-control", daemon=True).start()
-    word.listens()
-    telling = asyncio.ensure_future(teller.keep_telling())
-    await worker.run()
-    telling.cancel()
-    teller.tell()
-    tell_end(reporter)
-    if station is not None:
-        await _leave(worker, station, serving, reporter)
-
-
-async def _leave(worker: Worker, station: Station, serving: asyncio.Future[None], reporter: Reporter) -> None:
-    """Ends when no other worker needs the channels that are kept here."""
-    if not worker.cancelling and not serving.cancelled():
-        served = asyncio.ensure_future(station.served())
-        await asyncio.wait([served, serving], return_when=asyncio.FIRST_COMPLETED)
-        served.cancel()
-    reporter.send(LeftUnread(station.unread()))
-    await asyncio.to_thread(station.close)
+    async def ended(self, worker: Worker) -> None:
+        """Ends when no other worker needs the channels that are kept here."""
+        self._telling.cancel()
+        self._teller.tell()
+        tell_end(self.reporter)
+        station, serving = self.station, self._serving
+        if station is None:
+            return
+        if not worker.cancelling and not serving.cancelled():
+            served = asyncio.ensure_future(station.served())
+            await asyncio.wait([served, serving], return_when=asyncio.FIRST_COMPLETED)
+            served.cancel()
+        self.reporter.send(LeftUnread(station.unread()))
+        await asyncio.to_thread(station.close)

@@ -38,7 +38,7 @@ LOADS_S: Final = 2.0
 def held_back() -> Iterator[None]:
     """What this thread starts inside begins with SIGTERM blocked: it must not die of it before it can wait for a word.
 
-    A worker unblocks it when it has set its handler (`worker_life.heed_signals`).
+    A worker unblocks it when it has set its handler (`life.begin`).
     """
     if sys.platform == "win32":
         yield

@@ -1,6 +1,6 @@
 """`live.call`: an item goes in, and its own answer comes out, whatever else is on the way.
 
-call ── Tagged(item, tag) ──> source ── ... the graph ... ──> sink ── tag ──> the call that waits for it
+call ── TaggedItem(item, tag) ──> source ── ... the graph ... ──> sink ── tag ──> the call that waits for it
   ▲                                        │
   └── failed, or nothing of it is left ────┘  (see `lineage`)
 """
@@ -12,18 +12,24 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from ...channel.given import checked
-from ...channel.tagged import Tagged
+from ...channel.change_detector import checked
+from ...channel.tagged_item import TaggedItem
 from ...errors import CascataError, NoAnswer, bounded_repr
 from ..node_state import NodeState
 from ..ports.source_sink import SinkEnd, SourceEnd
 from .lineage import Taken, new_id
 
-__all__ = ["AnsweringSink", "Asked"]
+__all__ = ["AnsweringSink", "PendingCall"]
 
 
-class Asked:
-    """A call that waits for its answer."""
+class PendingCall:
+    """A `live.call` that waits for its answer.
+
+    Attributes:
+        item: that was sent.
+        balance: the exclusive or of the ids of what is on its way; 0: nothing is.
+        answer: done with the answer, or with the error.
+    """
 
     __slots__ = ("answer", "balance", "item")
 
@@ -42,19 +48,22 @@ _NOTHING_LEFT: Final = (
 
 
 class AnsweringSink(SinkEnd):
-    """The end of a sink that hands answers to the calls that wait for them, and the rest to who reads it.
+    """The end of a sink that hands answers to the calls that wait for them, and all else to the caller who reads it.
 
-    Until the first call it is a sink like any other. From then on a task reads it, and keeps what is for nobody's call.
+        channel ── _read ──> _route ──┬─ an answer ──> `ask` returns it
+                                      └─ else: [ _others ] ──> take
+
+    Until the first call it is a sink like any other.
     """
 
     def __init__(self, node: NodeState) -> None:
         super().__init__(node)
-        self._asked: dict[int, Asked] = {}
-        self._tag = 0
-        self._reading: asyncio.Task[None] | None = None
+        self._asked: dict[int, PendingCall] = {}  # by their tags, the oldest first
+        self._tag = 0  # of the last call
+        self._reading: asyncio.Task[None] | None = None  # runs `_read`
         self._others: deque[tuple[Any, Mapping[int, int]]] = deque()  # what came and is no answer; its edges
-        self._changed = asyncio.Event()
-        self._left = False
+        self._changed = asyncio.Event()  # set when `_others` or the end of the stream is news to a waiting task
+        self._left = False  # whether `leave` was called
 
     # -- calls
 
@@ -71,7 +80,7 @@ class AnsweringSink(SinkEnd):
         lineage = self.node.host.lineage
         assert lineage is not None  # the run is opened for calls
         tag = self._tag = self._tag + 1
-        asked = Asked(item, new_id(), asyncio.get_running_loop().create_future())
+        asked = PendingCall(item, new_id(), asyncio.get_running_loop().create_future())
         self._asked[tag] = asked
         lineage.oldest = next(iter(self._asked))
         try:
@@ -88,10 +97,10 @@ class AnsweringSink(SinkEnd):
         finally:
             del self._asked[tag]
             if asked.answer.done() and not asked.answer.cancelled():
-                asked.answer.exception()  # it is known: nobody has to be told that nobody asked
+                asked.answer.exception()  # else asyncio would log an error that was never looked at
 
     def returned(self, balance: Mapping[int, int]) -> None:
-        """What nodes have taken and sent, by tags."""
+        """Nodes have taken and sent items of calls: tag -> the exclusive or of their ids."""
         for tag, ids in balance.items():
             asked = self._asked.get(tag)
             if asked is not None:
@@ -104,11 +113,12 @@ class AnsweringSink(SinkEnd):
         for asked in self._of(tags):
             asked.answer.set_exception(error)
 
-    def _of(self, tags: Iterable[int]) -> list[Asked]:
+    def _of(self, tags: Iterable[int]) -> list[PendingCall]:
+        """The calls with these tags that still wait for their answer."""
         found = [self._asked.get(tag) for tag in tags]
         return [asked for asked in found if asked is not None and not asked.answer.done()]
 
-    def _answer_none(self, asked: Asked, why: str) -> None:
+    def _answer_none(self, asked: PendingCall, why: str) -> None:
         if not asked.answer.done():
             asked.answer.set_exception(NoAnswer(why.format(bounded_repr(asked.item))))
 
@@ -119,11 +129,11 @@ class AnsweringSink(SinkEnd):
         return self._reading is not None
 
     def _route(self, item: Any) -> None:
-        """Hands an item to the calls that it answers, or keeps it for who reads."""
+        """Hands an item to the calls that it answers, or keeps it for `take`."""
         edges = self._reader.last_edges()
-        if type(item) is Tagged:
+        if type(item) is TaggedItem:
             waiting = self._of(item.tags)
-            if len(item.tags) > 1:  # such graphs are refused before the first call: this is for what nobody foresaw
+            if len(item.tags) > 1:  # such graphs are refused before the first call, as far as they are known
                 self.failed(item.tags, CascataError(_OF_SEVERAL))
             elif waiting:
                 waiting[0].answer.set_result(checked(item.item))
@@ -140,7 +150,7 @@ class AnsweringSink(SinkEnd):
         self.node.ignored.update(edges)
 
     async def _read(self) -> None:
-        """Takes all that comes, to the end."""
+        """Takes all that comes, to the end of the stream. Runs in a task from the first call on."""
         try:
             while True:
                 while len(self._others) >= self._most and not (self._left or self.ended):
@@ -179,8 +189,8 @@ class AnsweringSink(SinkEnd):
         self._others.clear()
         self._changed.set()
 
-    async def held(self) -> None:
+    async def until_over(self) -> None:
         try:
-            await super().held()
+            await super().until_over()
         finally:
             self._changed.set()

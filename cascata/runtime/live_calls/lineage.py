@@ -1,6 +1,6 @@
 """To which calls of `live.call` an item belongs, and whether anything of a call is still on its way.
 
-    call ── Tagged(item, tag, id) ──> node: its runner's call has the tags of its items, and what it sends gets them
+    call ── TaggedItem(item, tag, id) ──> node: its runner's call has the tags of its items, and what it sends gets them
                                        │
                                        └── tag -> id of what it took xor ids of what it sent ──> caller
 
@@ -29,13 +29,13 @@ from typing import Any, Final, Protocol
 
 from ... import log
 from ...channel.base import Around, Pending, Writer
-from ...channel.given import checked
-from ...channel.tagged import Tagged
+from ...channel.change_detector import checked
+from ...channel.tagged_item import TaggedItem
 from ...errors import CascataError
 from ...model import GraphSpec, NodeSpec
 from ..persist import StateCell
 from ..ports.outport import Send
-from .keeping import Before, Keeping
+from .keeps_check import Before, KeepsCheck
 from .paths import on_the_way
 
 __all__ = ["Lineage", "Taken", "new_id"]
@@ -53,27 +53,30 @@ class Caller(Protocol):
 
 
 TELL_S: Final = 0.01
-"""Seconds for which what is to be told is collected."""
+"""Seconds for which balances are collected before they are sent to the caller."""
 
 
 class Taken:
-    """What a call of a runner has in hand: the tags of its items. Given back when all that belongs to it is done.
+    """The items of `live.call`s that one call of a runner has in hand, by their tags.
+
+    It begins with one user, the call of the runner. `hold` adds one, `give_back` takes one away; with the last one the
+    caller learns the balance of ids.
 
     Attributes:
         tags: the numbers of the calls.
-        answered: whether something has come of it: it was sent, or its failure was told.
-        ending: called when all that belongs to it is done.
+        answered: whether something has come of it: it was sent, or the caller was told of its failure.
+        ending: called when the last user is done.
     """
 
-    __slots__ = ("_balance", "_holds", "_lineage", "answered", "ending", "tags")
+    __slots__ = ("_balance", "_lineage", "_users", "answered", "ending", "tags")
 
     def __init__(self, lineage: Lineage, tags: tuple[int, ...], balance: int) -> None:
         self.tags = tags
         self.answered = False
         self.ending: Callable[[Taken], None] | None = None
         self._lineage = lineage
-        self._balance = balance
-        self._holds = 1
+        self._balance = balance  # the exclusive or of the ids taken and sent
+        self._users = 1
 
     def of(self, lineage: Lineage) -> bool:
         """Whether it is of this run: a component may open another graph."""
@@ -82,23 +85,23 @@ class Taken:
     @property
     def over(self) -> bool:
         """Whether the call of the runner has ended."""
-        return not self._holds
+        return not self._users
 
-    def stamp(self, item: Any, *, leads: bool) -> Tagged:
+    def stamp(self, item: Any, *, leads: bool) -> TaggedItem:
         """The item as it is sent.
 
         Args:
             item: what is sent.
-            leads: whether something of it can come to the sink. Else nobody waits for what becomes of it.
+            leads: whether something of it can come to the sink. Else no caller waits for what becomes of it.
         """
-        sent = Tagged(item, self.tags, new_id() if leads else 0, self._lineage.oldest)
+        sent = TaggedItem(item, self.tags, new_id() if leads else 0, self._lineage.oldest)
         self._balance ^= sent.id
         self.answered = self.answered or leads
         return sent
 
-    def unstamp(self, sent: Tagged) -> None:
-        """It could not be sent."""
-        if self._holds:
+    def unstamp(self, sent: TaggedItem) -> None:
+        """The stamped item could not be sent: its id counts no more."""
+        if self._users:
             self._balance ^= sent.id
         else:
             self._lineage.owe(sent.tags, sent.id)
@@ -109,21 +112,21 @@ class Taken:
         self._lineage.fail(self.tags, error)
 
     def hold(self) -> None:
-        """Somebody else works on it, too."""
-        self._holds += 1
+        """One user more: a call that runs beside the loop of the node."""
+        self._users += 1
 
     def give_back(self) -> None:
-        """One of those who hold it is done."""
-        self._holds -= 1
-        if not self._holds:
-            ending, self.ending = self.ending, None  # who keeps this keeps no items alive
+        """One user is done."""
+        self._users -= 1
+        if not self._users:
+            ending, self.ending = self.ending, None  # it refers to items, which need not live as long as this
             if ending is not None:
                 ending(self)
             self._lineage.owe(self.tags, self._balance)
 
     def settle(self) -> int:
-        """As `give_back` of the last one, for the caller itself: returns what else would be told."""
-        self._holds = 0
+        """As `give_back` of the last user, for the caller itself. Returns the balance of ids."""
+        self._users = 0
         return self._balance
 
 
@@ -135,14 +138,14 @@ def new_id() -> int:
 
 
 _current: Final[ContextVar[Taken | None]] = ContextVar("cascata-taken", default=None)
-"""What the running call has in hand. Tasks and threads that it begins inherit it."""
+"""What the running call of a runner has in hand. Tasks and threads that it begins inherit it."""
 
 
 class Lineage:
-    """The part of it that runs on one worker.
+    """The lineage of the items on one worker.
 
     Args:
-        returned: called with tag -> ids, now and then.
+        returned: called with tag -> balance of ids, now and then.
         failed: called with the tags whose item failed, and the error.
         spec: the graph.
 
@@ -158,19 +161,19 @@ class Lineage:
         spec: GraphSpec,
     ) -> None:
         self.way = on_the_way(spec)
-        self._edges = frozenset(edge for channel in self.way for edge in spec.channels[channel].edges)
         self.oldest = 0
+        self._edges = frozenset(edge for channel in self.way for edge in spec.channels[channel].edges)
         self._mixing: dict[str, str] = {}  # node -> why it can answer no call any more
         self._returned = returned
         self._failed = failed
         self._loop = asyncio.get_running_loop()
-        self._owed: dict[int, int] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._owed: dict[int, int] = {}  # tag -> balance that the caller does not know yet
+        self._timer: asyncio.TimerHandle | None = None  # calls `tell`
 
-    # -- what is told to the caller
+    # -- what the caller learns
 
     def owe(self, tags: Iterable[int], balance: int) -> None:
-        """Tells the caller, a little later. Not from threads."""
+        """Adds to the balances of calls, which the caller learns a little later. Only in the event loop."""
         if not balance:
             return
         for tag in tags:
@@ -179,7 +182,7 @@ class Lineage:
             self._timer = self._loop.call_later(TELL_S, self.tell)
 
     def tell(self) -> None:
-        """Tells the caller now."""
+        """Sends the balances to the caller now."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -188,29 +191,32 @@ class Lineage:
             self._returned(owed)
 
     def fail(self, tags: tuple[int, ...], error: BaseException) -> None:
-        """Tells the caller that an item of its has failed."""
+        """Tells the callers of those calls that an item of theirs has failed."""
         self._failed(tags, error)
 
-    # -- what comes
+    # -- what a node takes
 
     @property
     def current(self) -> Taken | None:
-        """What the running call has in hand, if it belongs to calls."""
+        """What the running call of a runner has in hand, if it belongs to calls of this run."""
         taken = _current.get()
         return taken if taken is not None and taken.of(self) else None
 
     def begin(self, *items: Any, batched: bool = False) -> tuple[list[Any], Taken | None]:
-        """The bare items, and what is in hand with them: None when they belong to no call.
+        """A call of a runner begins.
 
         Args:
-            *items: as they came.
+            *items: for it, as they came.
             batched: whether they may be lists of items that came.
+
+        Returns:
+            The items without their tags, and what is in hand with them: None when they belong to no call.
         """
         tags: dict[int, None] = {}
         balance = 0
         bare = []
         for item in items:
-            if type(item) is Tagged:
+            if type(item) is TaggedItem:
                 tags.update(dict.fromkeys(item.tags))
                 balance ^= item.id
                 self.oldest = max(self.oldest, item.oldest)
@@ -226,12 +232,12 @@ class Lineage:
         return bare, Taken(self, tuple(tags), balance) if tags else None
 
     def taken(self, item: Any) -> Taken | None:
-        """What is in hand with one item, as it came; None when it belongs to no call."""
-        return Taken(self, item.tags, item.id) if type(item) is Tagged else None
+        """What is in hand with one item, given as it came; None when it belongs to no call."""
+        return Taken(self, item.tags, item.id) if type(item) is TaggedItem else None
 
     def calls_of(self, item: Any) -> tuple[int, ...]:
-        """The calls that an item belongs to, as it came."""
-        if type(item) is not Tagged:
+        """The calls that an item belongs to, given as it came."""
+        if type(item) is not TaggedItem:
             return ()
         self.oldest = max(self.oldest, item.oldest)
         return item.tags
@@ -239,27 +245,27 @@ class Lineage:
     def wait(self, item: Any) -> None:
         """An item waits at a zip. It counts as taken, since it moves no further by itself.
 
-        So a call of which only such items are left comes to nothing, and its caller is told.
+        So of a call of which only such items are left nothing will come, and its caller learns that.
         """
-        if type(item) is Tagged:
+        if type(item) is TaggedItem:
             self.owe(item.tags, item.id)
             item.id = 0
 
     def drop(self, items: Iterable[Any]) -> None:
-        """Items that nobody takes, or of which no call is made."""
+        """Counts items as taken for which no call of a runner is made."""
         for item in items:
-            if type(item) is Tagged:
+            if type(item) is TaggedItem:
                 self.owe(item.tags, item.id)
             elif type(item) is list:
                 self.drop(item)
 
     def set(self, taken: Taken | None) -> None:
-        """From now on, what is sent in the running task or thread belongs to this."""
+        """From now on, what is sent in the running task or thread belongs to `taken`; None: to no call."""
         _current.set(taken)
 
     @contextmanager
     def within(self, taken: Taken | None) -> Iterator[None]:
-        """What is sent in this block belongs to that, whatever the running task has in hand."""
+        """What is sent in this block belongs to `taken`, whatever the running task has in hand."""
         before = _current.set(taken)
         try:
             yield
@@ -267,7 +273,7 @@ class Lineage:
             _current.reset(before)
 
     def sending(self, taken: Taken, send: Callable[[Any], Awaitable[None]], item: Any) -> Awaitable[None]:
-        """Sends an item as one that belongs to that, whatever the running task has in hand."""
+        """Sends an item as one that belongs to `taken`, whatever the running task has in hand."""
         before = _current.set(taken)
         try:
             return send(item)
@@ -277,7 +283,7 @@ class Lineage:
     # -- nodes that mix calls
 
     def _mixes(self, node: str, why: str, tags: tuple[int, ...]) -> CascataError:
-        """A node cannot answer calls: its error for those whose items it has now, and for all later ones."""
+        """A node cannot answer calls: makes its error, for the calls with these tags and for all later ones."""
         error = CascataError(f"live.call: node {node!r} {why}")
         if node not in self._mixing:
             self._mixing[node] = str(error)
@@ -300,19 +306,22 @@ class Lineage:
         give: Send,
         go_on: Callable[[BaseException, Mapping[str, Any]], Awaitable[None]],
     ) -> Callable[..., Awaitable[Any]]:
-        """The same call of a runner, for items that may belong to calls.
+        """A call of a runner that takes items which may belong to `live.call`s.
 
         Args:
             node: whose runner it is.
             ports: those whose items it gets.
             call: makes the call.
             give: sends what it returns.
-            go_on: of the node's failures.
+            go_on: of the node's failures: returns when the run goes on after an error.
+
+        Returns:
+            The function that makes the call.
         """
         batched = node.batched(ports)
         name = node.spec.name
         leads = any(not self._edges.isdisjoint(output.edges) for output in node.spec.outputs.values())
-        keeping = Keeping.of(node.spec.component, node.cells) if leads else None
+        keeping = KeepsCheck.of(node.spec.component, node.cells) if leads else None
 
         async def tagged(*items: Any) -> Any:
             bare, taken = self.begin(*items, batched=batched)
@@ -335,8 +344,8 @@ class Lineage:
 
         return tagged
 
-    def _look_at_kept(self, node: str, keeping: Keeping, items: Sequence[Any], before: Before, taken: Taken) -> None:
-        """A call of a runner has ended: it is told, if the item was kept for later ones."""
+    def _look_at_kept(self, node: str, keeping: KeepsCheck, items: Sequence[Any], before: Before, taken: Taken) -> None:
+        """A call of a runner has ended: the node mixes calls if it has kept an item for later ones."""
         if node not in self._mixing and keeping.kept(items, before, sent=taken.answered):
             self._mixes(
                 node,
@@ -347,10 +356,16 @@ class Lineage:
                 () if taken.answered else taken.tags,
             )
 
-    # -- what goes
+    # -- what a node sends
 
     def stamping(self, node: str, port: str, writer: Writer) -> Send:
-        """A `put` of a writer of an out-port, for what is sent by calls of a runner that belong to calls."""
+        """The `put` of a writer, with the tags of what the runner has in hand put on each item.
+
+        Args:
+            node: whose writer it is.
+            port: the out-port.
+            writer: of an edge of it.
+        """
         put = writer.put
         leads = writer.edge in self._edges
 
@@ -374,7 +389,7 @@ class Lineage:
                 return done
             return Around(partial(late, taken, sent, done), (done,), partial(taken.unstamp, sent))
 
-        async def late(taken: Taken, sent: Tagged, pending: Awaitable[None]) -> None:
+        async def late(taken: Taken, sent: TaggedItem, pending: Awaitable[None]) -> None:
             try:
                 await pending
             except BaseException:

@@ -1,4 +1,6 @@
-"""What the nodes of an ordered group do: number, tell the number of results, put results in order.
+"""What the nodes of an ordered group do: number the inputs, send results with their number, put results in order.
+
+    tag ── (number, item) ──> a member: NumberedCall ── (number, results, last) ──> run_reordering ──> results
 
 See `engine.rewrite.ordering` for how they are wired.
 """
@@ -9,11 +11,11 @@ import asyncio
 from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 
-from ...channel.given import Guard
+from ...channel.change_detector import ChangeDetector
 from ..node_state import NodeState
 from ..node_stop import NodeStop
 from ..ports.outport import OutPort, Send
-from .held import Held, Holding
+from .buffered_sends import BufferedSends, SendBuffers
 
 __all__ = ["RESULTS", "NumberedCall", "reorder", "run_reordering", "tag"]
 
@@ -28,7 +30,7 @@ MESSAGE_BYTES: Final = 64 << 10
 
 
 async def tag(item: Any, numbered: Any) -> None:
-    """The runner of the node that numbers what enters: the port counts."""
+    """The runner of the node that numbers what enters the group, by what its out-port has counted."""
     await numbered.send((numbered.sent, item))
 
 
@@ -36,41 +38,41 @@ async def reorder() -> None:
     """Stands for the runner of the node that puts results in order; `run_reordering` does it."""
 
 
-class NumberedCall(Held):
+class NumberedCall(BufferedSends):
     """What one attempt at a call of a member has sent: it leaves in messages with the call's number.
 
-    What is sent in one go leaves in one message, on the loop's next turn, and with the end of the call if that comes
-    before. A member does not know whether it is its turn: the channel to the node that puts results in order is what
-    keeps it back.
+    What is sent before the loop turns leaves in one message, on the loop's next turn, and with the end of the call if
+    that comes before. A member does not know whether it is its turn: the room in its channel to the node that puts
+    results in order is what keeps it back.
 
     Args:
-        holding: of the member.
+        buffers: of the member.
         results: its out-port for messages.
         number: of the call.
-        guards: the names of the out-ports, each with what watches its items.
+        detectors: the names of the out-ports, each with what watches its items.
         retries: whether the attempt may be tried again.
     """
 
-    __slots__ = ("_finishing", "_guards", "_number", "_results", "_soon")
+    __slots__ = ("_detectors", "_finishing", "_number", "_results", "_soon")
 
     def __init__(
         self,
-        holding: Holding,
+        buffers: SendBuffers,
         results: OutPort,
         number: int,
-        guards: Mapping[str, Guard | None],
+        detectors: Mapping[str, ChangeDetector | None],
         *,
         retries: bool,
     ) -> None:
-        super().__init__(holding, {}, None, retries=retries)
-        self._guards = guards
+        super().__init__(buffers, {}, None, retries=retries)
+        self._detectors = detectors
         self._results = results
         self._number = number
         self._soon: asyncio.Handle | None = None  # sends what is kept, on the loop's next turn
         self._finishing = False  # whether the last messages are on their way: nothing may come between them
 
     def ports(self) -> Mapping[str, Any]:
-        return {name: _NumberedPort(self, name, guard) for name, guard in self._guards.items()}
+        return {name: _NumberedPort(self, name, detector) for name, detector in self._detectors.items()}
 
     def _set_room(self) -> None:
         super()._set_room()
@@ -86,7 +88,7 @@ class NumberedCall(Held):
     def _keep(self, port: Any, item: Any) -> None:
         super()._keep(port, item)
         if self._soon is None and not self._retries:
-            self._soon = self._holding.loop.call_soon(self._begin_to_leave)
+            self._soon = self._buffers.loop.call_soon(self._begin_to_leave)
 
     def _begin_to_leave(self) -> None:
         self._soon = None
@@ -141,15 +143,15 @@ class NumberedCall(Held):
 class _NumberedPort:
     """An out-port as the runner of a member sees it."""
 
-    __slots__ = ("_call", "guard", "name")
+    __slots__ = ("_call", "detector", "name")
 
     unread: Final = False
     """Whether anybody reads this port is not known here."""
 
-    def __init__(self, call: NumberedCall, name: str, guard: Guard | None) -> None:
+    def __init__(self, call: NumberedCall, name: str, detector: ChangeDetector | None) -> None:
         self._call = call
         self.name = name
-        self.guard = guard
+        self.detector = detector
 
     def send(self, item: Any) -> Awaitable[None]:
         """As `OutPort.send`."""
@@ -173,7 +175,7 @@ async def run_reordering(node: NodeState, stop: NodeStop) -> None:
     turn = asyncio.Condition()
     due = 0
     lineage = node.host.lineage
-    over = stop.holding.when_over
+    over = stop.buffers.when_over
     send: dict[str, Send] = {name: port.send for name, port in node.outports.items()}
 
     async def follow(name: str) -> None:

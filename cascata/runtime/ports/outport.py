@@ -1,8 +1,8 @@
 """The object that a runner gets for an out-port, and what `send` does with an item.
 
-out.send(item) ─┬─ no edge:     counted, discarded
-                ├─ one edge:    the writer's own `put`, with nothing in between
-                └─ more edges:  every writer gets the item
+    out.send(item) ─┬─ no edge, _discarding:      counted, discarded
+                    ├─ one edge:                  the writer's own `put`, with nothing in between
+                    └─ more edges, _fanning_out:  every writer gets the item
 
 A runner that is a plain `def` gets a `PlainPort`, which refuses: nothing could wait there.
 """
@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any, Final
 
 from ...channel.base import DONE, Around, Full, Pending, Writer
-from ...channel.given import Guard
+from ...channel.change_detector import ChangeDetector
 
 __all__ = ["OutPort", "PlainPort", "Send", "Stopped"]
 
@@ -33,7 +33,7 @@ SLICE_S: Final = 0.001
 _CAN_AWAIT: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
 
 _CALLERS: Final = frozenset({"cascata.runtime.runner_calls", "cascata.dsl.trial"})
-"""The modules whose coroutines call runners: what such a one runs, and no coroutine of the user's, is a plain `def`."""
+"""The modules whose coroutines call runners: a runner that they call with no coroutine in between is a plain `def`."""
 
 Send = Callable[[Any], Awaitable[None]]
 """Sends an item: the awaitable waits for room."""
@@ -55,13 +55,13 @@ class OutPort:
         writers: one for each edge.
         refusal: what a send to an edge without readers raises, or None when the node goes on for other edges' sake.
         forgotten: called when a `send` that had to wait was never awaited.
-        guard: watches what is sent, when the run has `debug=True`.
+        detector: watches what is sent, when the run has `debug=True`.
         stamping: makes of a writer a `put` that marks what belongs to calls (see `lineage`).
-        outlived: as `refusal`, when the node has ended and somebody still read; None: the same.
+        outlived: as `refusal`, when the node has ended and a reader had not; None: the same.
         goes_on: called when a `send` has to wait after an earlier one was never awaited.
     """
 
-    __slots__ = ("_discarded", "_doubled", "_fanned", "_stopped", "guard", "name", "node", "send", "writers")
+    __slots__ = ("_discarded", "_doubled", "_fanned", "_stopped", "detector", "name", "node", "send", "writers")
 
     send: Callable[[Any], Awaitable[None]]
     """Sends an item: `await out.send(item)`.
@@ -81,7 +81,7 @@ class OutPort:
         writers: Sequence[Writer],
         refusal: Callable[[], BaseException | None],
         forgotten: Callable[[], None],
-        guard: Guard | None = None,
+        detector: ChangeDetector | None = None,
         stamping: Callable[[Writer], Send] | None = None,
         outlived: Callable[[int], BaseException | None] | None = None,
         goes_on: Callable[[], None] = lambda: None,
@@ -89,9 +89,9 @@ class OutPort:
         self.name = name
         self.node = node
         self.writers = writers
-        self._discarded: Callable[[], int] = lambda: 0
-        self._fanned: Callable[[], int] = lambda: 0
-        self._doubled: Callable[[], int] = lambda: 0
+        self._discarded: Callable[[], int] = lambda: 0  # items sent without an edge
+        self._fanned: Callable[[], int] = lambda: 0  # items sent on several edges
+        self._doubled: Callable[[], int] = lambda: 0  # see `_fanning_out`
         self._stopped = False
         for writer in writers:
             writer.refusal = refusal
@@ -104,9 +104,9 @@ class OutPort:
             self.send = puts[0]
         else:
             self.send = self._fanning_out(puts, refusal)
-        self.guard = guard
-        if guard is not None:
-            self.send = self._guarded(guard, self.send)
+        self.detector = detector
+        if detector is not None:
+            self.send = self._watched(detector, self.send)
 
     @property
     def sent(self) -> int:
@@ -122,15 +122,17 @@ class OutPort:
 
     @property
     def unawaited(self) -> int:
-        """Items whose `send` had to wait, and that nobody has awaited yet."""
+        """Items whose `send` had to wait and was not awaited yet."""
         return max(0, sum(writer.unawaited for writer in self.writers) - self._doubled())
 
     @property
     def blocked_s(self) -> float:
+        """Seconds for which sends have waited for room, summed over the edges."""
         return sum(writer.blocked_s for writer in self.writers)
 
     @property
     def paused_s(self) -> float:
+        """Seconds for which sends have waited just to let the loop turn."""
         return sum(writer.paused_s for writer in self.writers)
 
     def stop(self) -> None:
@@ -188,7 +190,7 @@ class OutPort:
     def _fanning_out(self, puts: Sequence[Send], refusal: Callable[[], BaseException | None]) -> Callable[[Any], Any]:
         fanned = 0
         unsent = 0  # of them, those that went out on no edge
-        doubled = 0  # puts that nobody has awaited yet, less the items of which they are
+        doubled = 0  # puts that were not awaited yet, less the items of which they are
 
         def send(item: Any) -> Any:
             nonlocal doubled, fanned, unsent
@@ -241,30 +243,30 @@ class OutPort:
             await asyncio.gather(*puts)
         except asyncio.CancelledError:
             if self._stopped:
-                refusal()  # the puts were refused in tasks of their own: the node is to know who was told
+                refusal()  # the puts were refused in tasks of their own: so the node learns that its runner was told
             raise
 
-    def _guarded(self, guard: Guard, send: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def _watched(self, detector: ChangeDetector, send: Callable[[Any], Any]) -> Callable[[Any], Any]:
         async def when_done(done: Awaitable[None], given: Any) -> None:
             await done
-            guard.sent(given)
+            detector.has_left(given)
 
-        def send_guarded(item: Any) -> Any:
-            given = guard.given(item)
+        def send_watched(item: Any) -> Any:
+            given = detector.watch(item)
             done = send(given)
-            if isinstance(done, Pending):  # it may be cancelled: the item is the sender's again then
+            if isinstance(done, Pending):  # it may be cancelled: then the sender may change the item again
                 return Around(lambda: when_done(done, given), (done,))
-            guard.sent(given)
+            detector.has_left(given)
             return done
 
-        return send_guarded
+        return send_watched
 
     def __repr__(self) -> str:
         return f"<out-port {self.node}.{self.name}>"
 
 
 def _break_off(waiting: Sequence[Any] | None, before: int) -> bool:
-    """One put of several has raised: those before it that wait go nowhere, and nobody has forgotten them.
+    """One put of several has raised: those before it that wait are closed, and do not count as forgotten.
 
     Returns:
         Whether the item went out on none of the edges before.
@@ -276,9 +278,9 @@ def _break_off(waiting: Sequence[Any] | None, before: int) -> bool:
 
 
 class PlainPort:
-    """An out-port as a runner sees it that is a plain `def`: nothing can wait there, so `send` is refused.
+    """An out-port as a runner sees it that is a plain `def`: it cannot wait there, so `send` is refused.
 
-    What the runner leaves to others may send: a coroutine that it returns, which is awaited for it, or a task.
+    A coroutine that the runner returns may send, since it is awaited for it, and so may a task that it makes.
 
     Args:
         name: of the port.
@@ -286,11 +288,11 @@ class PlainPort:
         refuse: called with the name; makes what a refused `send` raises.
     """
 
-    __slots__ = ("_port", "_refuse", "guard", "name")
+    __slots__ = ("_port", "_refuse", "detector", "name")
 
     def __init__(self, name: str, port: Any, refuse: Callable[[str], BaseException]) -> None:
         self.name = name
-        self.guard: Guard | None = getattr(port, "guard", None)
+        self.detector: ChangeDetector | None = getattr(port, "detector", None)
         self._port = port
         self._refuse = refuse
 

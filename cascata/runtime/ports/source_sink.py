@@ -1,10 +1,10 @@
-"""Sources and sinks: the nodes whose other ends the caller of a run holds.
+"""Sources and sinks: the nodes whose other ends the caller of a run has.
 
-    caller ── send ──> source ── edges ──> nodes on workers ── edges ──> sink ── take ──> caller
+    caller ── SourceEnd.send ──> edges ──> nodes on workers ──> edges ──> SinkEnd.take, chunk ──> caller
 
 They run in the caller's event loop, as part of the run: what they send and receive goes the way of all items, and
-their ends are told like those of all nodes. A source ends when it is closed, a sink when what feeds it has ended and
-was read.
+the supervisor hears of their ends as of those of all nodes. A source ends when it is closed, a sink when what feeds it
+has ended and was read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ __all__ = ["End", "SinkEnd", "SourceEnd"]
 
 
 class End:
-    """What the caller holds of a node."""
+    """The end of a source or a sink that the caller has.
+
+    Attributes:
+        node: that source or sink.
+    """
 
     def __init__(self, node: NodeState) -> None:
         self.node = node
@@ -34,8 +38,8 @@ class End:
         """Whether the run has failed, or was cancelled."""
         return self.node.host.cancelling
 
-    async def held(self) -> None:
-        """Returns when the node may end."""
+    async def until_over(self) -> None:
+        """Runs the node: returns when it may end."""
         raise NotImplementedError
 
     def stop(self) -> None:
@@ -57,6 +61,7 @@ class SourceEnd(End):
 
     @property
     def sent(self) -> int:
+        """Items sent so far."""
         return self._port.sent
 
     @property
@@ -66,7 +71,7 @@ class SourceEnd(End):
 
     @property
     def unread(self) -> bool:
-        """Whether nobody reads what is sent any more."""
+        """Whether all readers of what is sent have ended."""
         writers = self._port.writers
         return bool(writers) and all(writer.closed for writer in writers)
 
@@ -76,7 +81,7 @@ class SourceEnd(End):
 
     stop = close
 
-    async def held(self) -> None:
+    async def until_over(self) -> None:
         self.node.doing = "open to its caller"
         await self._closed.wait()
 
@@ -101,8 +106,8 @@ class SinkEnd(End):
         self._most = max(1, given.port.capacity // 2)
         self._untold = 0  # items taken of which the writers were not told
         self._turned = perf_counter()
-        self._alone = asyncio.Lock()  # one waits, the others wait for it
-        self._done = asyncio.Event()
+        self._alone = asyncio.Lock()  # held by the one task that waits for items; others that take wait for the lock
+        self._done = asyncio.Event()  # set when the stream has ended, or the caller reads no more
         self.ended = False
         """Whether nothing comes any more."""
 
@@ -145,6 +150,7 @@ class SinkEnd(End):
             self._turned = perf_counter()
 
     def _settle(self) -> None:
+        """Counts what was taken, and tells the writers of the room."""
         self.node.received += self._untold
         self._untold = 0
         self._reader.release()
@@ -165,7 +171,7 @@ class SinkEnd(End):
                 self._done.set()
             return there
 
-    async def held(self) -> None:
+    async def until_over(self) -> None:
         self._is("open to its caller")
         try:
             with self.node.looping():
@@ -175,16 +181,16 @@ class SinkEnd(End):
                 self._settle()
         finally:
             self.ended = True
-            self._reader.finish()  # who waits here is told
+            self._reader.finish()  # a task that waits in `take` or `chunk` sees the end
             self._items = deque()
 
     def _is(self, doing: str) -> None:
-        """Says what the node does, waiting or not: what it waits for is not its own doing."""
+        """Says what the node does, waiting or not."""
         node = self.node
         node.doing = node.at_work = node.starving[self._port] = doing
 
     async def _drop(self) -> None:
-        """Takes what nobody reads, and counts it as dropped."""
+        """Takes what comes although the caller reads no more, and counts it as dropped."""
         node = self.node
         self._settle()
         self._is("dropping what its caller does not read")

@@ -1,9 +1,9 @@
 """In-ports that a runner reads itself: `Stream[T]`.
 
-    reader.items ── a batch at a time ──> Stream.__anext__ ──> async for, in the loop
-                                     └──> Stream.chunk ──────> for, in a thread
+    reader.items ── _begin_batch ──┬──> __anext__ ──────────────────> async for, in the loop
+                                   └──> fetch ──> chunk ──> __next__ ──> for, in a thread
 
-Items are counted, and writers are told of the room, a batch at a time, as in `triggers`.
+Items are counted, and writers are told of the room, a batch at a time (`_settle`), as in `triggers`.
 """
 
 from __future__ import annotations
@@ -24,16 +24,20 @@ from .outport import Stopped
 __all__ = ["BlockingStream", "Stream", "TaggedStream"]
 
 CHUNK_S: Final = 0.001
-"""What a thread gets in hand at once is cut to about this many seconds of work: asking for it takes 50 µs."""
+"""The items that a thread gets at once are cut to about this many seconds of work: asking for them takes 50 µs."""
 
 
 class Stream:
     """A stream in-port of a node, as its runner sees it: an asynchronous iterator.
 
     Args:
-        node: whose it is.
+        node: whose in-port it is.
         port: name of the in-port.
         reader: where its items come from.
+
+    Attributes:
+        chunk: items that a thread has in hand and that its runner has not taken.
+        last: the item that the runner took last.
     """
 
     __slots__ = (
@@ -57,15 +61,13 @@ class Stream:
         self._reader = reader
         self._items = reader.items
         self._most = max(1, node.spec.inputs[port].port.capacity // 2)
-        self._batch = 1
+        self._batch = 1  # items of the next batch
         self._taken = 0  # items of the batch in hand
         self._left = 0  # those of them that have not been taken yet
-        self._began = perf_counter()
+        self._began = perf_counter()  # when the runner got that batch
         self._turns = turns()
         self.chunk: deque[Any] = deque()
-        """Items that a thread has in hand and that its runner has not taken."""
         self.last: Any = MISSING
-        """The item that the runner took last."""
 
     def __aiter__(self) -> Self:
         return self
@@ -151,7 +153,7 @@ class Stream:
                 try:
                     there = await node.starve(self._reader, self._port, rests=rests)
                 finally:
-                    node.in_hand_s -= perf_counter() - began  # it is on the account of the call as well
+                    node.in_hand_s -= perf_counter() - began  # the call of the runner counts this time as well
             if not there:
                 return False
         self._taken = self._left = min(self._batch, len(self._items))
@@ -185,7 +187,7 @@ class TaggedStream(Stream):
         return self.bare(await super().__anext__())
 
     def bare(self, item: Any) -> Any:
-        """The item; what is sent in this task or thread from now on belongs to it."""
+        """The item without its tags; what is sent in this task or thread from now on belongs to it."""
         (self.last,), self._taken_call = self._lineage.begin(item, batched=self._batched)
         self._lineage.set(self._taken_call)
         return self.last
@@ -195,7 +197,7 @@ class TaggedStream(Stream):
         taken, self._taken_call = self._taken_call, None
         if taken is not None:
             self._lineage.set(None)
-            self._loop.call_soon_threadsafe(taken.give_back)  # in a thread, perhaps
+            self._loop.call_soon_threadsafe(taken.give_back)  # this may be a thread
 
     def close(self) -> None:
         self.let_go()

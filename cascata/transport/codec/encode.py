@@ -16,7 +16,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from ...channel.given import bare
+from ...channel.change_detector import bare
 from ..ends.item_errors import is_shortage
 from . import by_dill, out_of_band
 from .out_of_band import Packed, holds_blobs, keeping, pack_blobs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Any, Final
 
-from ...channel.tagged import Tagged
+from ...channel.tagged_item import TaggedItem
 from ...errors import SerializationError, in_words
 from ...model import ChannelSpec, EdgeSpec
 
@@ -21,7 +21,7 @@ def is_shortage(problem: BaseException) -> bool:
 
 def unsendable(edge: EdgeSpec, channel: ChannelSpec, item: Any, problem: BaseException) -> SerializationError:
     """For an item that can be pickled in no way, or for which there is no memory."""
-    item = item.item if type(item) is Tagged else item
+    item = item.item if type(item) is TaggedItem else item
     kind = type(item).__name__
     from ..codec.locating import bound_in
 

@@ -9,9 +9,9 @@ from time import perf_counter
 from typing import Any, Final
 
 from ...channel.base import Tally
-from ...channel.line import LONGEST_LOOK_S, LOOK_S
 from ...channel.turns import SLICE_S, turns
 from ...channel.waiter import Waiters
+from ...channel.waiting_line import LONGEST_LOOK_S, LOOK_S
 from ..codec.decode import decode
 from .budget import Surcharges
 from .carrier import END, ReceivingCarrier

@@ -28,9 +28,9 @@ from time import perf_counter
 from typing import Any, Final
 
 from ...channel.base import DONE
-from ...channel.line import LateWriter, Line, Place
 from ...channel.turns import SLICE_S
 from ...channel.unawaited import Forgotten
+from ...channel.waiting_line import Place, WaitingLine, WriterBase
 from ..codec.encode import Encoder
 from .budget import Purse
 from .carrier import SendingCarrier
@@ -58,7 +58,7 @@ suspends becomes slow."""
 _RETRY_S: Final = 0.001
 
 
-class CrossingWriter(LateWriter):
+class CrossingWriter(WriterBase):
     """The sending end of one edge that crosses a process border.
 
     Args:
@@ -116,7 +116,7 @@ class CrossingWriter(LateWriter):
         bad: Callable[[Any, BaseException], None],
         forgotten: Forgotten = lambda _=None: None,
     ) -> None:
-        super().__init__(edge, Line(), forgotten)
+        super().__init__(edge, WaitingLine(), forgotten)
         self._carrier = carrier
         self._report = bad
         self._alone = share == 1

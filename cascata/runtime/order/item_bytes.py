@@ -1,4 +1,4 @@
-"""About how many bytes an item holds, for whoever keeps items: cheap rather than exact.
+"""About how many bytes an item holds, so that what is kept can be bounded: cheap rather than exact.
 
 Counted are `nbytes` of arrays and memoryviews, `memory_usage()` of data frames, `sys.getsizeof` of everything else, and
 what lists, tuples, dicts and plain objects hold, two levels deep. Of a container only some values are looked at, and
@@ -14,7 +14,7 @@ from itertools import islice
 from types import FunctionType
 from typing import Any, Final
 
-__all__ = ["weight"]
+__all__ = ["item_bytes"]
 
 _LEVELS: Final = 2
 _LOOKED_AT: Final = (0, 4, 8)
@@ -24,7 +24,7 @@ _PLAIN: Final = frozenset({bool, bytes, bytearray, complex, float, int, str, typ
 """Types whose `sys.getsizeof` says all."""
 
 
-def weight(item: Any, levels: int = _LEVELS) -> int:
+def item_bytes(item: Any, levels: int = _LEVELS) -> int:
     """About how many bytes an item holds.
 
     Args:
@@ -61,7 +61,7 @@ def weight(item: Any, levels: int = _LEVELS) -> int:
 
 
 def _of_list(values: Sequence[Any], levels: int) -> int:
-    """What all values weigh, by some of them."""
+    """The bytes of all values, by some of them."""
     most = _LOOKED_AT[levels]
     count = len(values)
     return _of_some(values if count <= most else values[:: -(-count // most)], count, levels - 1)
@@ -78,5 +78,5 @@ def _of_some(some: Sequence[Any], count: int, levels: int) -> int:
         return 0
     size = 0
     for each in some:
-        size += sys.getsizeof(each) if type(each) in _PLAIN else weight(each, levels)
+        size += sys.getsizeof(each) if type(each) in _PLAIN else item_bytes(each, levels)
     return size * count // len(some)

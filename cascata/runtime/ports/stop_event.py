@@ -10,10 +10,10 @@ import asyncio
 from ..threads import CallThread
 from .outport import Stopped
 
-__all__ = ["BlockingStopping", "StoppingEvent"]
+__all__ = ["BlockingStopEvent", "StopEvent"]
 
 
-class StoppingEvent:
+class StopEvent:
     """The event of one node, as a runner in the loop sees it."""
 
     __slots__ = ("_event",)
@@ -38,16 +38,16 @@ class StoppingEvent:
         """In the loop: the run is to end."""
         self._event.set()
 
-    def blocking(self, thread: CallThread) -> BlockingStopping:
+    def blocking(self, thread: CallThread) -> BlockingStopEvent:
         """The same for a runner in a thread."""
-        return BlockingStopping(self, thread)
+        return BlockingStopEvent(self, thread)
 
     def __repr__(self) -> str:
         return f"<stopping: {self.is_set()}>"
 
 
-class BlockingStopping:
-    """The same as a threaded runner sees it.
+class BlockingStopEvent:
+    """The event of one node, as a runner in a thread sees it.
 
     Args:
         event: of the node.
@@ -56,7 +56,7 @@ class BlockingStopping:
 
     __slots__ = ("_event", "_thread")
 
-    def __init__(self, event: StoppingEvent, thread: CallThread) -> None:
+    def __init__(self, event: StopEvent, thread: CallThread) -> None:
         self._event = event
         self._thread = thread
 

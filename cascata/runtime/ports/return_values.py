@@ -23,7 +23,7 @@ def sending(
     Args:
         spec: its component.
         send: of its only out-port; None if it has not exactly one.
-        known: gets the types of what was sent: such a value needs no second look.
+        known: gets the types of what was sent: values of such a type are not looked at again.
     """
 
     async def result(value: Any) -> None:
@@ -43,10 +43,14 @@ def sending(
 
 
 def check_returned(spec: ComponentSpec, value: Any) -> None:
-    """Raises `TypeError` for a coroutine, a task or future, or a generator: it stands for values, and is none."""
+    """Refuses what stands for values and is none.
+
+    Raises:
+        TypeError: the value is a coroutine, a task or future, or a generator.
+    """
     returned, statement = ("yielded", "yield") if "generator" in spec.form else ("returned", "return")
     if isinstance(value, Coroutine):
-        value.close()  # nobody will await it, and it is told here
+        value.close()  # or Python would warn that it was never awaited, which the error says better
         what = f"the coroutine {getattr(value, '__qualname__', value)}, which it did not await"
         instead = f"`{statement} await ...` in an `async def`"
     elif isinstance(value, asyncio.Future):

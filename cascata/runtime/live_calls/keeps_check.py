@@ -2,7 +2,7 @@
 
     call begins: how long is each list, dict …? ──> call ends ──> did one of them grow by its item?
 
-What such a node sends later may come of the kept item, whoever's call it is then. A call that has sent nothing has
+What such a node sends later may come of the kept item, and go to another caller. A call that has sent nothing has
 kept its item when it is found in any of them. One that has sent something may remember the item in a set, or as a key:
 that is what caches do. docs/embedding.md tells what stays unseen.
 """
@@ -20,7 +20,7 @@ from typing import Any, Final
 from ...model import ComponentSpec
 from ..persist import StateCell
 
-__all__ = ["Keeping"]
+__all__ = ["KeepsCheck"]
 
 _NAMES: Final = 32
 """Attributes of an object, or entries of a dict, that are looked at: at every call of a node with state."""
@@ -38,8 +38,8 @@ Before = tuple[list[Seen], list[int]]
 """The states of a node as they were, and the sizes of the containers that it shares."""
 
 
-class Keeping:
-    """Watches where a component could keep items.
+class KeepsCheck:
+    """Compares, before and after each call of a runner, the places where it could keep its item.
 
     Args:
         states: of the node.
@@ -53,8 +53,8 @@ class Keeping:
         self._alone = alone
 
     @classmethod
-    def of(cls, component: ComponentSpec, states: Mapping[str, StateCell[Any]]) -> Keeping | None:
-        """For a node; None when there is nowhere to keep anything, or the component says whether it keeps items."""
+    def of(cls, component: ComponentSpec, states: Mapping[str, StateCell[Any]]) -> KeepsCheck | None:
+        """The check for a node; None when it has no place to keep items, or declares whether it does (`keeps=`)."""
         if component.options.get("keeps") is not None:
             return None
         shared = _shared_by(component.runner)
@@ -63,7 +63,7 @@ class Keeping:
         return cls([*states.values()], shared, alone=component.options.get("concurrency", 1) == 1)
 
     def before(self) -> Before:
-        """To be called before a call of the runner: what `kept` compares with."""
+        """Looks at the places before a call of the runner: `kept` compares with what this returns."""
         return [_look(cell.value) for cell in self._states], [_size(each) for each in self._shared]
 
     def kept(self, items: Iterable[Any], before: Before, *, sent: bool) -> bool:
@@ -71,7 +71,7 @@ class Keeping:
 
         Args:
             items: of the call.
-            before: what `before` gave.
+            before: what `before` returned.
             sent: whether the call sent something.
         """
         states, shared = before
@@ -119,6 +119,7 @@ def _size(value: Any) -> int:
 
 
 def _named(value: Any) -> Iterable[tuple[Any, Any]]:
+    """The entries of a dict, or the attributes of an object; not all, if there are many."""
     names = value if isinstance(value, dict) else getattr(value, "__dict__", None)
     return [*islice(names.items(), _NAMES)] if names and isinstance(names, dict) else ()
 
@@ -132,7 +133,7 @@ def _is_in(item: Any, container: Any, *, sent: bool) -> bool:
         sent: whether the call sent something.
     """
     if isinstance(container, _QUEUES):
-        return False  # nobody can look into it
+        return False  # one cannot look into it without taking
     if isinstance(container, set):
         try:
             return not sent and item in container
@@ -155,6 +156,7 @@ def _counted(before: Any, after: Any, *, sent: bool) -> bool:
 
 
 def _shared_by(runner: Callable[..., Any]) -> list[Any]:
+    """The containers that a runner reaches by its closure and by the globals that it names."""
     function = inspect.unwrap(runner)
     code = getattr(function, "__code__", None)
     if code is None:
@@ -163,6 +165,6 @@ def _shared_by(runner: Callable[..., Any]) -> list[Any]:
     for cell in function.__closure__ or ():
         try:
             found.append(cell.cell_contents)
-        except ValueError:  # nothing was put there yet
+        except ValueError:  # the cell is empty
             continue
     return [each for each in found if isinstance(each, _CONTAINERS)]

@@ -1,20 +1,20 @@
-"""What a component loses of what it sends, by a fault of its own code: a fault of the program, which fails the run.
+"""Items that a component sends and that are lost by a fault of its own code, which fails the run.
 
     out.send(item) ── no room ──> awaited ──────────────────────────> sent
-                        ├──────── never awaited ────────────────┐
-    a plain `def` calls send, and could not wait for it ────────┼──> Losses ──> ComponentError
-    a task that outlives its node sends, when it has ended ─────┘
+                        ├──────── never awaited: forget ────────┐
+    a plain `def` calls send, and cannot wait: refuse ──────────┼──> LostSends ── in_words ──> ComponentError
+    a task that outlives its node sends: miss ──────────────────┘
 
-A put that is dropped may have been forgotten, or its call may be failing: then it is dropped before anybody, this
-module included, can know of the error, and clean-up may take its time before the error comes out. So a drop is noted
-when it happens, and judged when it is certain what it was:
+A put that is dropped may have been forgotten, or its call may be failing: then it is dropped before this module can
+know of the error, and clean-up may take its time before the error comes out. So a drop is noted when it happens, and
+judged when it is certain what it was:
 
-    dropped ──┬─ its call fails, or is tried again ─────────────────────────────> excused
-              ├─ who dropped it sends, or waits for items, and handles no error ─> lost: told at once
-              └─ its call has options and ends, its thread or its node ends ────> lost
+    dropped ──┬─ its call fails, or is tried again: excuse ───────────────────────────> not lost
+              ├─ its task sends or waits for items, and handles no error: goes_on ────> lost, and told at once
+              └─ its call has options and ends: ended; its thread or its node ends ───> lost
 
-What is kept for ever, or waits for the garbage collector, is counted when the node ends. It is no matter of an item:
-`on_error="skip"` and `node.errors` do not take it.
+A `send` that is never awaited and never dropped, or waits for the garbage collector, is counted when the node ends.
+This is no failure of an item: `on_error="skip"` and `node.errors` do not take it.
 """
 
 from __future__ import annotations
@@ -29,26 +29,27 @@ from collections.abc import Callable, Hashable, Mapping
 from ...channel.unawaited import Attempt, Unawaited, attempt
 from ...model import ComponentSpec
 
-__all__ = ["Losses", "no_send_in_a_plain_def", "place_of"]
+__all__ = ["LostSends", "no_send_in_a_plain_def", "place_of"]
 
 
-class Losses:
-    """Those of one node.
+class LostSends:
+    """The lost sends of one node.
 
     Args:
         spec: its component.
-        tell: called, perhaps in any thread, when something was lost.
+        tell: called when something was lost, in any thread; again only when `in_words` was called in between.
     """
 
     def __init__(self, spec: ComponentSpec, tell: Callable[[], None]) -> None:
         self._spec = spec
         self._tell = tell
-        self._told = False  # and nobody has asked yet
-        self._thread = threading.get_ident()
-        self._handled = sys.exc_info()[1]  # where the program runs the graph
-        self._forgotten: Counter[tuple[str, Attempt | None, Hashable]] = Counter()  # out-port, whose, by whom -> items
-        self._late: Counter[tuple[str, int]] = Counter()  # (out-port, edge) -> items
-        self._refused: Counter[str] = Counter()
+        self._told = False  # whether `tell` was called since the last `in_words`
+        self._thread = threading.get_ident()  # of the loop
+        self._handled = sys.exc_info()[1]  # the error that the program handled where it ran the graph, if it did
+        # out-port, the attempt that sent, and the task or thread that dropped it -> items
+        self._forgotten: Counter[tuple[str, Attempt | None, Hashable]] = Counter()
+        self._late: Counter[tuple[str, int]] = Counter()  # (out-port, edge) -> items sent when the node had ended
+        self._refused: Counter[str] = Counter()  # out-port -> items sent by a plain `def`
 
     @property
     def forgot(self) -> bool:
@@ -57,10 +58,10 @@ class Losses:
 
     def forget(self, port: str, those: Unawaited | None = None) -> None:
         """A `send` on the port, one of those, was never awaited. Called in any thread, perhaps by `__del__`."""
-        self._forgotten[port, None if those is None else those.attempt, self._whoever()] += 1
+        self._forgotten[port, None if those is None else those.attempt, self._running()] += 1
 
-    def _whoever(self) -> Hashable:
-        """The task, or the other thread, that is running."""
+    def _running(self) -> Hashable:
+        """The task that is running; the thread's number, if it is not the loop's."""
         thread = threading.get_ident()
         if thread != self._thread:
             return thread
@@ -70,14 +71,14 @@ class Losses:
             return None
 
     def goes_on(self) -> None:
-        """Who runs now goes on: it sends, or waits for items. What it has forgotten before is lost.
+        """The running task goes on: it sends, or waits for items. What it has forgotten before is lost.
 
         Unless it handles an error: then it may still be on its way out of its call.
         """
         if self._told or sys.exc_info()[1] not in (None, self._handled):
             return
-        whoever = self._whoever()
-        if any(each[2] == whoever for each in list(self._forgotten)):
+        running = self._running()
+        if any(each[2] == running for each in list(self._forgotten)):
             self._tell_once()
 
     def look(self) -> None:
@@ -108,7 +109,7 @@ class Losses:
             self._tell()
 
     def miss(self, port: str, edge: int) -> None:
-        """An item was sent on an edge when the node had ended, and somebody still read."""
+        """An item was sent on an edge when the node had ended, although a reader had not."""
         self._late[port, edge] += 1
         self._tell_once()
 
@@ -118,18 +119,18 @@ class Losses:
         self._tell_once()
         return TypeError(no_send_in_a_plain_def(self._spec, port))
 
-    def in_words(self, node: str, held: Mapping[str, int]) -> str | None:
+    def in_words(self, node: str, unawaited: Mapping[str, int]) -> str | None:
         """What was lost, and what to write instead; None when nothing was.
 
         Args:
             node: name of the node.
-            held: out-port -> items whose `send` nobody will await, although it was not dropped.
+            unawaited: out-port -> items whose `send` will never be awaited, although it was not dropped.
         """
         self._told = False
-        forgotten: Counter[str] = Counter(held)
+        forgotten: Counter[str] = Counter(unawaited)
         elsewhere: Counter[str] = Counter()
-        for (port, _, whoever), items in list(self._forgotten.items()):
-            if isinstance(whoever, int):
+        for (port, _, dropped_by), items in list(self._forgotten.items()):
+            if isinstance(dropped_by, int):
                 elsewhere[port] += items
             else:
                 forgotten[port] += items

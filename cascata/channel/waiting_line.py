@@ -1,12 +1,12 @@
 """Puts that wait: in which order they get room, and what becomes of those that are cancelled or refused.
 
-    put without room ──> Pending ──awaited──> a place in the line ──granted──> room is reserved ──> the item is taken
-                            │                      │                                │
-                      never awaited:           cancelled, refused:             cancelled, refused:
-                      `forgotten`              leaves the line                 the room goes to the next
+    WriterBase.later ──> Pending ── awaited: `_put_later` ──> Place in the line ── `grant` ──> room reserved ── `_take`
+                            │                                    │                                │
+                      never awaited:                       cancelled, refused:              cancelled, refused:
+                      `forget`                             leaves the line                  the room goes to the next
 
-Room that was granted belongs to the one that it was granted to until that one has run: nobody overtakes. A put
-finds room at once only while no earlier one waits, so that a writer's items keep their order.
+Room that was granted belongs to that put until its task has run: no other put overtakes it. A put finds room at once
+only while no earlier one waits, so that a writer's items keep their order.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from .turns import SLICE_S, turns
 from .unawaited import Forgotten, Unawaited, attempt
 from .waiter import Waiter
 
-__all__ = ["BEGINNING_TURNS", "LONGEST_LOOK_S", "LOOK_S", "LateWriter", "Line"]
+__all__ = ["BEGINNING_TURNS", "LONGEST_LOOK_S", "LOOK_S", "WaitingLine", "WriterBase"]
 
 LOOK_S: Final = 0.001
-"""A reader says after a batch what it has taken. Should a batch suspend again and again, the channel looks for itself,
-first after this time."""
+"""A reader tells after a batch what it has taken. Should a batch suspend again and again, the channel looks for room by
+itself, first after this time."""
 
 LONGEST_LOOK_S: Final = 0.064
 """Looks that find nothing become rarer, up to this."""
@@ -38,11 +38,11 @@ MOST_FORGOTTEN: Final = 10_000
 """Puts that were never awaited, after which the next one raises: a loop that awaits nothing would never be told."""
 
 BEGINNING_TURNS: Final = 3
-"""Turns of the loop that tasks have to begin with a put that was made for them: `wait_for` in a task takes two."""
+"""Turns of the loop within which a task begins to await a put that was made for it: `wait_for` in a task takes two."""
 
 
 class Place(Waiter):
-    """Where one put waits.
+    """One put's place in the line.
 
     Attributes:
         room: whether room is reserved for it; else, once it is woken, it is refused.
@@ -56,15 +56,17 @@ class Place(Waiter):
 
     @property
     def done(self) -> bool:
+        """Whether the wait is over: room was granted, or the put was refused or cancelled."""
         return self.woken or self.cancelled
 
 
-class Line:
-    """Those who wait for room in a channel, in one event loop, in the order of their arrival.
+class WaitingLine:
+    """The puts that wait for room in a channel, in one event loop, in the order of their arrival.
 
     Attributes:
-        waiting: places of those without room, and whose they are.
-        granted: places of those that have room reserved and did not run yet.
+        waiting: the places of puts without room, each with its writer.
+        granted: the places of puts that have room reserved, and whose tasks did not run yet.
+        loop: the event loop.
         turns: of the loop.
         thread: that the loop runs in.
     """
@@ -73,14 +75,14 @@ class Line:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.waiting: deque[tuple[Place, LateWriter]] = deque()
+        self.waiting: deque[tuple[Place, WriterBase]] = deque()
         self.granted: deque[Place] = deque()
-        self._next: deque[Place] | None = None  # those who go on now, while the loop lets them
+        self._next: deque[Place] | None = None  # in `let_go_on`: the places whose tasks it runs next
         self.turns = turns()
         self.thread = threading.get_ident()
 
-    def enter(self, writer: LateWriter) -> Place:
-        """A place at the end."""
+    def enter(self, writer: WriterBase) -> Place:
+        """A place at the end of the line."""
         place = Place(self.loop)
         self.waiting.append((place, writer))
         return place
@@ -97,7 +99,14 @@ class Line:
         return False
 
     def grant(self, room: int) -> int:
-        """Reserves room for the first in the line; returns how much of it found somebody."""
+        """Reserves room for the first in the line.
+
+        Args:
+            room: puts for which there is room.
+
+        Returns:
+            For how many of them room was reserved.
+        """
         granted = 0
         while granted < room and self.waiting:
             place, _ = self.waiting.popleft()
@@ -108,9 +117,9 @@ class Line:
                 granted += 1
         return granted
 
-    def refuse(self, writer: LateWriter | None = None) -> None:
-        """Sends the puts of one writer away, or all."""
-        staying: list[tuple[Place, LateWriter]] = []
+    def refuse(self, writer: WriterBase | None = None) -> None:
+        """Refuses the puts of one writer that wait without room; None: those of all."""
+        staying: list[tuple[Place, WriterBase]] = []
         for entry in self.waiting:
             place, whose = entry
             if writer is not None and whose is not writer:
@@ -121,6 +130,7 @@ class Line:
         self.waiting.extend(staying)
 
     def _wake(self, place: Place) -> None:
+        """The wait at a place is over: its task runs on the loop's next turn, or in `let_go_on`."""
         place.woken = True
         if place.awaited:
             if self._next is None:
@@ -129,7 +139,7 @@ class Line:
                 self._next.append(place)
 
     def let_go_on(self, pump: Callable[[], None]) -> None:
-        """Calls what grants room; who gets some goes on at once. Called by the loop: no task is running."""
+        """Calls what grants room; the tasks that get some run at once. Called by the loop: no task is running."""
         following = self._next = deque()
         try:
             pump()
@@ -137,7 +147,7 @@ class Line:
                 following.popleft().go_on()
         finally:
             self._next = None
-            for place in following:  # one before them has ended the program
+            for place in following:  # a task before them has raised what ends the loop
                 self.loop.call_soon(place.go_on)
 
 
@@ -145,8 +155,11 @@ def _nothing() -> None:
     pass
 
 
-class LateWriter:
+class WriterBase:
     """What the writers of every kind do with puts that find no room.
+
+    A put that has to wait is first *unbegun* (made, not awaited yet), then *begun* (it waits in the line), or
+    *forgotten* (it will never be awaited). It is *excused* when the attempt at a call that made it has failed.
 
     Args:
         edge: id of the edge.
@@ -156,8 +169,11 @@ class LateWriter:
     Attributes:
         over: whether this writer takes no more.
         unbegun: puts that had to wait and were not awaited yet: later ones must not overtake them.
-        goes_on: called when the next put has to wait after one was forgotten.
-        missed: whether somebody read when this end was closed: what is put from then on is missed.
+        goes_on: called when a put has to wait after an earlier one was forgotten.
+        missed: whether there was a reader when this end was closed: it misses what is put from then on.
+        lost: items taken that no reader will get.
+        blocked_s: seconds that puts have waited for room.
+        paused_s: seconds that puts have waited just to let the loop turn.
     """
 
     __slots__ = (
@@ -194,7 +210,7 @@ class LateWriter:
     """Takes an item that has room."""
 
     _room_back: Callable[[], None]
-    """Makes use of room that was granted and is not needed."""
+    """Gives room that was granted and is not needed to others."""
 
     _discard: Callable[[], None]
     """Counts an item as sent."""
@@ -202,7 +218,7 @@ class LateWriter:
     put: Callable[[Any], Any]
     """See `Writer`."""
 
-    def __init__(self, edge: int, line: Line, forgotten: Forgotten) -> None:
+    def __init__(self, edge: int, line: WaitingLine, forgotten: Forgotten) -> None:
         self.refusal: Callable[[], BaseException | None] = lambda: ChannelClosed("the channel has no reader any more")
         self.outlived: Callable[[], BaseException | None] | None = None
         self.goes_on = _nothing
@@ -213,20 +229,20 @@ class LateWriter:
         self.paused_s = 0.0
         self.over = False
         self.unbegun = 0
-        self._begun = 0
-        self._since = 0.0
+        self._begun = 0  # puts that wait in the line, or have room and did not run yet
+        self._since = 0.0  # up to when `blocked_s` counts them
         self._line = line
         self._forgotten = forgotten
-        self._forgot = 0
-        self._excused = 0  # of the puts that nobody has awaited yet, those of attempts that failed
-        self._unawaited = Unawaited(None)  # those of the attempt that put last
-        self._settled: asyncio.Event | None = None
-        self._let_read = _nothing
-        self._look_for_room: Callable[[Place], Coroutine[Any, Any, None]] | None = None
+        self._forgot = 0  # puts that were never awaited, those of failed attempts left aside
+        self._excused = 0  # of the unbegun puts, those of attempts that failed
+        self._unawaited = Unawaited(None)  # the unbegun puts of the attempt that put last
+        self._settled: asyncio.Event | None = None  # set when no put is begun; made by the first `_settle` that waits
+        self._let_read = _nothing  # lets the reader run, when a put that waited has taken the last room
+        self._look_for_room: Callable[[Place], Coroutine[Any, Any, None]] | None = None  # of writers that cross
 
     @property
     def waiting(self) -> bool:
-        return self._begun > 0  # what somebody keeps and does not await keeps nobody waiting
+        return self._begun > 0  # an unbegun put keeps no task waiting
 
     def later(self, item: Any) -> Pending:
         """What `put` returns when the item has to wait.
@@ -241,15 +257,19 @@ class LateWriter:
                     f"`await port.send(item)`"
                 )
             self.goes_on()
-        if threading.get_ident() != self._line.thread:  # put when the loop awaits it, by `run_coroutine_threadsafe`
+        if threading.get_ident() != self._line.thread:  # the loop awaits it, by `run_coroutine_threadsafe`: put then
             return Pending(partial(self._put_in_loop, item), partial(self._forget, Unawaited(attempt.get())))
-        return _Late(self, item)
+        return _WaitingPut(self, item)
 
     async def _put_in_loop(self, item: Any) -> None:
         await self.put(item)
 
     def made(self) -> Unawaited:
-        """Those that the running attempt makes, with one more."""
+        """The running attempt has made a put that has to wait.
+
+        Returns:
+            The puts of that attempt here; `begin` or `forget` takes them.
+        """
         those = self._unawaited
         running = attempt.get()
         if those.attempt is not running or those.excused:
@@ -259,7 +279,7 @@ class LateWriter:
         return those
 
     def begin(self, item: Any, those: Unawaited) -> Coroutine[Any, Any, None]:
-        """One of those is awaited for the first time."""
+        """One of those puts is awaited for the first time."""
         self.unbegun -= 1
         those.count -= 1
         if those.excused:
@@ -267,7 +287,7 @@ class LateWriter:
         return self._refuse() if self.over else self._put_later(item)
 
     def forget(self, those: Unawaited) -> None:
-        """One of those will never be awaited."""
+        """One of those puts will never be awaited."""
         self.unbegun -= 1
         those.count -= 1
         if those.excused:
@@ -285,11 +305,17 @@ class LateWriter:
         return self.unbegun - self._excused
 
     def excused(self, those: Unawaited) -> None:
-        """The attempt that made those has failed."""
+        """The attempt that made those puts has failed."""
         self._excused += those.count
         self._forgot -= those.forgotten
 
     async def _put_later(self, item: Any) -> None:
+        """Waits for room, and takes the item; or refuses it.
+
+        The order: the place is taken before the loop may turn, so that no later put overtakes; then the loop turns if
+        that is due, since a sender that always has to wait a moment must not keep timers waiting; only then it looks
+        for room, which has come meanwhile, perhaps.
+        """
         line = self._line
         began = perf_counter()
         if not self._begun:
@@ -310,7 +336,7 @@ class LateWriter:
             if not place.done:
                 turned = True
                 await place
-            elif line.granted and line.granted[0] is not place:  # others before it have room, too, and run first
+            elif line.granted and line.granted[0] is not place:  # puts before it have room, too, and run first
                 turned = True
                 await asyncio.sleep(0)
         except BaseException:
@@ -338,6 +364,7 @@ class LateWriter:
         return await self._refuse()
 
     async def _refuse(self) -> None:
+        """Raises what the owner says, or discards the item."""
         error = self.outlived() if self.missed and self.outlived is not None else self.refusal()
         if error is not None:
             raise error
@@ -363,12 +390,12 @@ class LateWriter:
             await self._settled.wait()
 
 
-class _Late(Pending):
+class _WaitingPut(Pending):
     """A put that has to wait in its writer's line."""
 
     __slots__ = ("_item", "_those", "_writer")
 
-    def __init__(self, writer: LateWriter, item: Any) -> None:
+    def __init__(self, writer: WriterBase, item: Any) -> None:
         self._coroutine = None
         self._those = writer.made()
         self._writer = writer

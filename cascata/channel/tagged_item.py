@@ -1,21 +1,22 @@
-"""An item that belongs to calls: `live.call(value)`."""
+"""What travels in place of an item that belongs to calls: `live.call(value)`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Tagged"]
+__all__ = ["TaggedItem"]
 
 
-class Tagged:
-    """An item on its way, and the calls that it belongs to.
+class TaggedItem:
+    """An item on its way, with the calls that it belongs to.
 
     Args:
-        item: what is sent.
+        item: what the component sent.
         tags: the numbers of the calls.
-        id: of this very item, by which its way is followed; 0: it is not.
+        id: a number of this very item, by which the caller knows when nothing of a call is left (see
+            `runtime.live_calls.lineage`); 0: no caller waits for what becomes of it.
         oldest: the number of the oldest call that still waited for its answer when this was sent, as far as the sender
-            knew: nobody wants what belongs to earlier ones.
+            knew: what belongs to earlier ones may be dropped.
     """
 
     __slots__ = ("id", "item", "oldest", "tags")
@@ -27,7 +28,7 @@ class Tagged:
         self.oldest = oldest
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Tagged, (self.item, self.tags, self.id, self.oldest)
+        return TaggedItem, (self.item, self.tags, self.id, self.oldest)
 
     def __repr__(self) -> str:
         return repr(self.item)

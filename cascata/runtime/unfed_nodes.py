@@ -1,14 +1,14 @@
-"""What sends of itself, and does not end before it is stopped, perhaps: what a stop of the run begins with."""
+"""The nodes that send of themselves, and perhaps never end by themselves: a stop of the run begins with them."""
 
 from __future__ import annotations
 
-from ...model import CycleSpec, GraphSpec
+from ..model import CycleSpec, GraphSpec
 
-__all__ = ["beginnings", "is_fed"]
+__all__ = ["is_fed", "unfed_nodes"]
 
 
-def beginnings(spec: GraphSpec) -> frozenset[str]:
-    """The nodes that nobody else feeds: those without connected in-ports, and those of cycles that nothing enters.
+def unfed_nodes(spec: GraphSpec) -> frozenset[str]:
+    """The nodes that no other node feeds: those without connected in-ports, and those of cycles that nothing enters.
 
     Sources that the caller of the run feeds are not among them: they end when they are closed.
     """

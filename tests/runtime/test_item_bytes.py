@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cascata.runtime.order.weight import weight
+from cascata.runtime.order.item_bytes import item_bytes
 
 
 class Counted:
@@ -37,7 +37,7 @@ class Counted:
 def test_of_a_large_container_only_some_values_are_looked_at(item: Any) -> None:
     Counted.asked = 0
     leaves = 64 * 64 if len(item) == 64 else len(item)
-    assert 1000 * leaves <= weight(item) <= 1300 * leaves
+    assert 1000 * leaves <= item_bytes(item) <= 1300 * leaves
     assert 0 < Counted.asked <= 64
 
 
@@ -57,15 +57,15 @@ class PandasFrame(Frame):
 
 
 def test_a_size_that_a_class_computes_itself_is_not_asked_for() -> None:
-    assert weight(Frame()) >= 8000
-    assert 8000 <= weight(PandasFrame()) <= 8100
+    assert item_bytes(Frame()) >= 8000
+    assert 8000 <= item_bytes(PandasFrame()) <= 8100
 
 
 def test_what_tells_its_bytes_weighs_so_much() -> None:
     array = np.zeros((100, 100))
-    assert array.nbytes <= weight(array) <= array.nbytes + 200
-    assert weight(memoryview(bytes(1000))) >= 1000
-    assert weight("word" * 100) == sys.getsizeof("word" * 100)
+    assert array.nbytes <= item_bytes(array) <= array.nbytes + 200
+    assert item_bytes(memoryview(bytes(1000))) >= 1000
+    assert item_bytes("word" * 100) == sys.getsizeof("word" * 100)
 
 
 class Hostile:
@@ -75,5 +75,5 @@ class Hostile:
 
 
 def test_nothing_raises() -> None:
-    assert weight(Hostile()) == 0
-    assert weight([Hostile()]) > 0
+    assert item_bytes(Hostile()) == 0
+    assert item_bytes([Hostile()]) > 0

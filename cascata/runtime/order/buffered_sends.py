@@ -7,15 +7,16 @@ Two things keep it back. With `concurrency`, the calls that began before: result
 (`Order`, `Turn`). With `retries`, that the attempt may still fail: then what it sent is dropped, and it is tried again.
 
     Order.enter ──> Turn: it is due ── calls before it have ended ──> what is kept leaves, later sends go straight
-    Held, at its bound ─┬─ not its turn yet: `send` waits for that
-                        └─ an attempt:       it is tried no more; what is kept leaves, later sends go straight
+    BufferedSends, at its bound ─┬─ not its turn yet: `send` waits for that
+                                 └─ an attempt:       it is tried no more; what is kept leaves, later sends go straight
 
 So the call whose turn it is waits for nothing but room in the in-ports that it sends to, and what a node keeps is
 bounded: that call's attempt, and what each of the others may have sent ahead of its turn.
 
 A `send` that waits here is ended like one that waits for room: by its cancellation (a time limit, the end of the run),
-and by `Stopped` when nobody reads any more or the run drains: `Holding.look` is called when the node is stopped, and
-ten times a second by the worker's `IdleWatch`, since writers do not tell when their last reader has ended.
+and by `Stopped` when nobody reads any more or the run drains. `SendBuffers.look` finds that out: it is called when the
+node is stopped, and ten times a second by the worker's `IdleWatch`, since writers do not tell when their last reader
+has ended.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from typing import Any, Final, Protocol
 
 from ... import log
 from ...channel.base import DONE, Pending
-from ...channel.given import Guard
+from ...channel.change_detector import ChangeDetector
 from ...channel.turns import SLICE_S, turns
 from ...channel.unawaited import Unawaited, attempt
-from ..ports.losses import Losses
+from ..ports.lost_sends import LostSends
 from ..ports.outport import OutPort, Stopped
-from .weight import weight
+from .item_bytes import item_bytes
 
 __all__ = [
     "AHEAD_BYTES",
@@ -42,9 +43,9 @@ __all__ = [
     "ATTEMPT_BYTES",
     "ATTEMPT_ITEMS",
     "SEND_LESS",
-    "Held",
-    "Holding",
+    "BufferedSends",
     "Order",
+    "SendBuffers",
     "Sender",
     "Turn",
 ]
@@ -65,7 +66,7 @@ SEND_LESS: Final = "Let one call send less, or send all of it as one item (a lis
 
 
 class Sender(Protocol):
-    """What is asked here of the node whose calls they are."""
+    """What the buffers need of the node whose calls they belong to."""
 
     @property
     def name(self) -> str: ...
@@ -82,22 +83,22 @@ class Sender(Protocol):
         """Whether its runner has been told that the run is stopped, so that what it sends is sent again."""
 
     def unwinds(self) -> bool:
-        """Its runner is told so now; whether what it sends is sent."""
+        """Its runner is told so now. Returns whether what it sends is sent."""
 
 
 class Turn:
-    """Of one call: whether those that began before it have ended.
+    """The turn of one call to send: it is due when all calls that began before it have ended.
 
     Attributes:
         due: whether they have.
-        held: what the call keeps now; told when the turn comes, and not known here from then on.
+        buffered: the sends of the call, which learn when the turn comes; None from then on.
     """
 
-    __slots__ = ("_coming", "due", "held")
+    __slots__ = ("_coming", "buffered", "due")
 
     def __init__(self, *, due: bool) -> None:
         self.due = due
-        self.held: Held | None = None
+        self.buffered: BufferedSends | None = None
         self._coming: asyncio.Future[None] | None = None
 
     def come(self) -> None:
@@ -105,12 +106,12 @@ class Turn:
         self.due = True
         if self._coming is not None and not self._coming.done():
             self._coming.set_result(None)
-        held, self.held = self.held, None
-        if held is not None:
-            held.turn_came()
+        buffered, self.buffered = self.buffered, None
+        if buffered is not None:
+            buffered.turn_came()
 
     async def wait(self) -> None:
-        """Waits until it is due. For one task."""
+        """Waits until it is due. Only one task may wait."""
         if not self.due:
             self._coming = asyncio.get_running_loop().create_future()
             await self._coming
@@ -135,35 +136,35 @@ class Order:
             self._turns[0].come()
 
 
-class Holding:
-    """What the calls of one node keep.
+class SendBuffers:
+    """What the buffered sends of all calls of one node share.
 
     Args:
-        node: it.
-        concurrency: calls in flight at once.
-        losses: is told of each `send` that had to wait and was never awaited.
+        node: that node.
+        concurrency: its calls in flight at once.
+        lost_sends: learns of each `send` that had to wait and was never awaited.
 
     Attributes:
-        unawaited: out-port -> items whose `send` had to wait, that nobody has awaited yet, and whose call goes on.
+        unawaited: out-port -> items whose `send` had to wait and was not awaited yet, and whose call goes on.
         ahead_bytes: the share of one call in `AHEAD_BYTES`.
-        waiting: those with a `send` that waits.
+        waiting: the calls with a `send` that waits.
         over: whether the node is to stop.
-        when_over: done then, for who waits for something else than a `send` of its own.
-        loop: in which it runs.
+        when_over: done when it is, for a task that waits for something else than a `send`.
+        loop: the event loop of the node.
         turns: of the loop.
     """
 
-    def __init__(self, node: Sender, concurrency: int, losses: Losses) -> None:
+    def __init__(self, node: Sender, concurrency: int, lost_sends: LostSends) -> None:
         self.node = node
-        self.losses = losses
+        self.lost_sends = lost_sends
         self.unawaited: Counter[str] = Counter()
         self.ahead_bytes = AHEAD_BYTES // concurrency
-        self.waiting: set[Held] = set()
+        self.waiting: set[BufferedSends] = set()
         self.over = False
         self.loop = asyncio.get_running_loop()
         self.when_over: asyncio.Future[None] = self.loop.create_future()
         self.turns = turns()
-        self._told = False
+        self._told = False  # whether `tell_of_final_attempt` was called
 
     def look(self) -> None:
         """Looks whether the node is to stop; then what its calls send is refused, and so is what waits."""
@@ -171,8 +172,8 @@ class Holding:
             self.over = True
             self.when_over.set_result(None)
         if self.over:
-            for held in list(self.waiting):
-                held.wake()
+            for buffered in list(self.waiting):
+                buffered.wake()
 
     def tell_of_final_attempt(self) -> None:
         """Logs, once, that an attempt is tried no more."""
@@ -188,29 +189,29 @@ class Holding:
             )
 
 
-class HeldPort:
+class BufferedPort:
     """An out-port as the runner sees it, of a call that may have to keep what it sends."""
 
-    __slots__ = ("_discards", "_held", "_port", "guard")
+    __slots__ = ("_buffered", "_discards", "_port", "detector")
 
-    def __init__(self, held: Held, port: OutPort) -> None:
-        self._held = held
+    def __init__(self, buffered: BufferedSends, port: OutPort) -> None:
+        self._buffered = buffered
         self._port = port
         self._discards = not port.writers
-        self.guard: Guard | None = port.guard
+        self.detector: ChangeDetector | None = port.detector
 
     def send(self, item: Any) -> Awaitable[None]:
         """As `OutPort.send`."""
         if self._discards:
-            return self._held.discard(self._port)
-        return self._held.send(self._port, item)
+            return self._buffered.discard(self._port)
+        return self._buffered.send(self._port, item)
 
     def __repr__(self) -> str:
         return repr(self._port)
 
 
 class _Place:
-    """Where a `send` waits."""
+    """A waiting `send`'s place among those of its call."""
 
     __slots__ = ("future",)
 
@@ -222,13 +223,17 @@ class _Place:
             self.future.set_result(None)
 
 
-class Held:
+class BufferedSends:
     """What one attempt at a call has sent and has not left yet.
 
-    Made in the task of the call.
+        send ──┬─ _keep ──> _kept ── leave, or _leave_beside_the_call ──> _send_kept ──> out-ports
+               ├─ straight to the out-port, when it may leave and nothing is kept
+               └─ at the bound: _WaitingSend ── awaited: send_later ──> one of the two above
+
+    Make it in the task of the call.
 
     Args:
-        holding: of the node.
+        buffers: of the node.
         ports: the node's out-ports.
         turn: of the call; None: its results need not wait for others.
         retries: whether it may be tried again.
@@ -238,17 +243,17 @@ class Held:
     """
 
     __slots__ = (
+        "_buffers",
         "_bytes",
         "_context",  # of the call: what leaves later belongs to it all the same (see `lineage`)
-        "_discarded",  # port -> items that nobody will read: they need not be kept
+        "_discarded",  # port -> items that no node will read: they need not be kept
         "_dropped",  # whether nothing of it leaves
         "_ended",  # whether the call has: `leave` sends what is kept
         "_error",  # of what leaves while the call goes on
-        "_holding",
         "_kept",  # port, item and its bytes, in the order of the sends
         "_late",  # sends that did not find room and are not done: others must not overtake them
         "_leaving",  # sends what is kept while the call goes on
-        "_made",  # whose they are that nobody has awaited yet
+        "_made",  # the sends of this attempt that had to wait and were not awaited yet
         "_most",  # items that may be kept now
         "_most_bytes",
         "_places",  # of the sends that wait; only the first may go on
@@ -261,10 +266,10 @@ class Held:
         "final",
     )
 
-    def __init__(self, holding: Holding, ports: Mapping[str, OutPort], turn: Turn | None, *, retries: bool) -> None:
+    def __init__(self, buffers: SendBuffers, ports: Mapping[str, OutPort], turn: Turn | None, *, retries: bool) -> None:
         self._targets = ports
         self.final = False
-        self._holding = holding
+        self._buffers = buffers
         self._turn = turn
         self._retries = retries
         self._kept: deque[tuple[Any, Any, int]] = deque()
@@ -282,7 +287,7 @@ class Held:
         self._made: Unawaited | None = None
         self._unawaited: Counter[str] | None = None
         if turn is not None and not turn.due:
-            turn.held = self
+            turn.buffered = self
         self._set_room()
 
     @property
@@ -290,8 +295,11 @@ class Held:
         return not self._retries and self.due
 
     def ports(self) -> Mapping[str, Any]:
-        """What the runner gets for the out-ports. They hold this, and are not held here: it is freed at once."""
-        return {name: HeldPort(self, port) for name, port in self._targets.items()}
+        """What the runner gets for the out-ports.
+
+        They refer to this object, and not the other way: it is freed at once, and not by the garbage collector.
+        """
+        return {name: BufferedPort(self, port) for name, port in self._targets.items()}
 
     @property
     def due(self) -> bool:
@@ -303,7 +311,7 @@ class Held:
         if self._may_leave:  # nothing more: what is kept leaves first
             self._most = self._most_bytes = 0
         elif self._turn is not None and not self._turn.due:
-            self._most, self._most_bytes = AHEAD_ITEMS, self._holding.ahead_bytes
+            self._most, self._most_bytes = AHEAD_ITEMS, self._buffers.ahead_bytes
         else:
             self._most, self._most_bytes = ATTEMPT_ITEMS, ATTEMPT_BYTES
 
@@ -315,32 +323,32 @@ class Held:
             if self._straight:
                 done: Awaitable[None] = port.send(item)
                 return done
-            holding = self._holding
+            buffers = self._buffers
             if (
                 len(self._kept) < self._most
                 and self._bytes < self._most_bytes
-                and not holding.over
-                and perf_counter() - holding.turns.turned <= SLICE_S
+                and not buffers.over
+                and perf_counter() - buffers.turns.turned <= SLICE_S
             ):
                 self._keep(port, item)
                 return DONE
-        return _LateSend(self, port, item)
+        return _WaitingSend(self, port, item)
 
     def discard(self, port: OutPort) -> Awaitable[None]:
         """What `send` does on a port that was never connected."""
         if self._straight:
             return port.send(None)
-        if perf_counter() - self._holding.turns.turned > SLICE_S or self._holding.over:
-            return _LateSend(self, port, None)
+        if perf_counter() - self._buffers.turns.turned > SLICE_S or self._buffers.over:
+            return _WaitingSend(self, port, None)
         self._count_discarded(port)
         return DONE
 
     async def send_later(self, port: Any, item: Any) -> None:
-        """The same, of a `send` that has to wait, or to let the loop turn."""
+        """What an awaited `send` does that has to wait, or to let the loop turn."""
         place = _Place()
         self._places.append(place)
         done: Awaitable[None] = DONE
-        turned = self._holding.turns
+        turned = self._buffers.turns
         try:
             if perf_counter() - turned.turned > SLICE_S:
                 await asyncio.sleep(0)
@@ -359,8 +367,8 @@ class Held:
                         break
                     if self._make_room():
                         continue
-                place.future = self._holding.loop.create_future()
-                self._holding.waiting.add(self)
+                place.future = self._buffers.loop.create_future()
+                self._buffers.waiting.add(self)
                 await place.future
         finally:
             self._places.remove(place)
@@ -372,23 +380,23 @@ class Held:
         """A `send` that had to wait has ended, or will never be awaited."""
         self._late -= 1
         if not self._places:
-            self._holding.waiting.discard(self)
+            self._buffers.waiting.discard(self)
 
     def late(self, port: Any) -> None:
-        """A `send` has found no room."""
+        """A `send` has found no room: it is counted as not awaited yet."""
         self._late += 1
         if self._made is None or self._unawaited is None:
             running = attempt.get()
             self._made = Unawaited(None) if running is None else running.at(self)
             self._unawaited = Counter()
         self._count_unawaited(port, 1)
-        if self._holding.losses.forgot:
-            self._holding.losses.goes_on()
+        if self._buffers.lost_sends.forgot:
+            self._buffers.lost_sends.goes_on()
 
     def _count_unawaited(self, port: Any, more: int) -> None:
         if self._unawaited is not None and self._made is not None and not self._made.excused:
             self._unawaited[port.name] += more
-            self._holding.unawaited[port.name] += more
+            self._buffers.unawaited[port.name] += more
 
     def begin(self, port: Any, item: Any) -> Coroutine[Any, Any, None]:
         """A `send` that found no room is awaited, or broken off."""
@@ -400,12 +408,12 @@ class Held:
         self._count_unawaited(port, -1)
         self.forget()
         if not self._dropped and not port.unread and self._made is not None and not self._made.excused:
-            self._holding.losses.forget(port.name, self._made)
+            self._buffers.lost_sends.forget(port.name, self._made)
 
     def excused(self, those: Unawaited) -> None:  # all are of one attempt
         """The attempt has failed: what it has not awaited was not forgotten."""
         if self._unawaited is not None:
-            self._holding.unawaited.subtract(self._unawaited)
+            self._buffers.unawaited.subtract(self._unawaited)
 
     def wake(self) -> None:
         """Lets the first `send` that waits look again."""
@@ -413,29 +421,30 @@ class Held:
             self._places[0].wake()
 
     def _refuse_if_over(self) -> None:
+        """Raises what a `send` raises now, if it is refused."""
         if (error := self._error) is not None:
-            told = self._holding.node.unwinding  # by a cancellation
+            told = self._buffers.node.unwinding  # by a cancellation
             self._resume()
             if not told:
                 raise error
-        if self._holding.over and not self._dropped and (refusal := self._holding.node.refusal()) is not None:
+        if self._buffers.over and not self._dropped and (refusal := self._buffers.node.refusal()) is not None:
             raise refusal
 
     def _make_room(self) -> bool:
-        """At the bound. Whether there may be room now."""
+        """At the bound: an attempt whose turn it is becomes the final one. Whether there may be room now."""
         if self._retries and self.due:
             self.final = True
             self._retries = False
             self._set_room()
-            self._holding.tell_of_final_attempt()
+            self._buffers.tell_of_final_attempt()
             self._begin_to_leave()
             return True
         return False
 
     def _keep(self, port: Any, item: Any) -> None:
-        size = weight(item)
+        size = item_bytes(item)
         self._bytes += size
-        self._kept.append((port, item if port.guard is None else port.guard.given(item), size))
+        self._kept.append((port, item if port.detector is None else port.detector.watch(item), size))
 
     def _count_discarded(self, port: OutPort) -> None:
         if self._discarded is None:
@@ -453,9 +462,9 @@ class Held:
             self.wake()  # of an attempt: it may keep more now
 
     def _begin_to_leave(self) -> None:
-        """From now on what is sent leaves, after what is kept."""
+        """From now on what the call sends leaves, after what is kept."""
         if self._kept or self._discarded:
-            self._leaving = self._holding.loop.create_task(self._leave_beside_the_call(), context=self._context)
+            self._leaving = self._buffers.loop.create_task(self._leave_beside_the_call(), context=self._context)
         else:
             self._straight = True
 
@@ -487,6 +496,7 @@ class Held:
         self._straight = True
 
     async def _left(self, done: Awaitable[None], port: OutPort, item: Any, size: int) -> None:
+        """Waits until an item has left; refused by the stop of the run, it is kept again (see `_resume`)."""
         try:
             await done
         except Stopped:
@@ -496,9 +506,10 @@ class Held:
             raise
 
     def _resume(self) -> None:
-        """What was leaving has failed. Once, when that was since the run is stopped, it goes on leaving all the same.
+        """A `send` of what is kept was refused. The first time, if the run drains, what is kept leaves all the same.
 
-        The stop is told to the call by who calls this, and what it sends then leaves as well (see `Node.unwinds`).
+        The call learns of the stop by the `send` that calls this, and what it sends then leaves as well (see
+        `NodeStop.unwinds`).
 
         Raises:
             BaseException: nothing leaves any more.
@@ -506,9 +517,9 @@ class Held:
         error = self._error
         if error is None:
             return
-        if not isinstance(error, Stopped) or self._resumed or not self._holding.node.unwinds():
+        if not isinstance(error, Stopped) or self._resumed or not self._buffers.node.unwinds():
             raise error
-        self._resumed = True  # refused again, nobody reads any more
+        self._resumed = True  # refused a second time, it is since all readers have ended
         self._error = None
         self._begin_to_leave()
 
@@ -538,7 +549,7 @@ class Held:
                 self._resume()
         if self._places:  # of tasks that the call has left behind
             self.wake()
-        if refused is not None:  # the call was not told
+        if refused is not None:  # the call has ended without learning of it
             raise refused
 
     async def drop(self) -> None:
@@ -564,19 +575,19 @@ class Held:
         self._bytes = 0
 
 
-class _LateSend(Pending):
+class _WaitingSend(Pending):
     """A `send` that did not find room."""
 
-    __slots__ = ("_held",)
+    __slots__ = ("_buffered",)
 
-    def __init__(self, held: Held, port: Any, item: Any) -> None:
-        super().__init__(lambda: held.begin(port, item), lambda: held.forgotten(port))
-        self._held = held
-        held.late(port)
+    def __init__(self, buffered: BufferedSends, port: Any, item: Any) -> None:
+        super().__init__(lambda: buffered.begin(port, item), lambda: buffered.forgotten(port))
+        self._buffered = buffered
+        buffered.late(port)
 
     def _break_off(self) -> None:
         if self._coroutine is None:
-            self._held.forget()  # the coroutine that would do so is ended before its first line
+            self._buffered.forget()  # the coroutine that would do so is ended before its first line
 
     def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any:
         self._break_off()
