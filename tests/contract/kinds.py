@@ -36,8 +36,7 @@ from cascata.transport.linux.sockets import (
     make_pair,
     make_ring_pairs,
 )
-from cascata.transport.tcp.brokered_reader import BrokeredReader
-from cascata.transport.tcp.brokered_writer import BrokeredWriter
+from cascata.transport.tcp.broker_carrier import BrokerReceiver, BrokerSender
 from cascata.transport.tcp.handshake import new_secret
 from cascata.transport.tcp.station import Address, Station
 from tests.contract.actors import Actor, Agent, Here, InProcess, InThread
@@ -396,9 +395,9 @@ class BrokeredWriterAgent(OnStation, EdgeWriter):
     def __init__(self, me: int, secret: bytes, edge: int, share: int, divided: bool, capacity: int) -> None:
         self.station = Station(me, secret, lost=unexpected, unreached=unexpected, refused=unexpected)
         self.station.knows({edge: 0}, {0})
-        super().__init__(
-            BrokeredWriter(self.station, edge, 0, 0, capacity, share=share, divided=divided, bad=unexpected)
-        )
+        carrier = BrokerSender(self.station, edge, 0, 0, capacity, share=share)
+        fill = carrier.fill if divided else None
+        super().__init__(CrossingWriter(carrier, edge, capacity, share=share, fill=fill, bad=unexpected))
 
     async def end(self) -> None:
         await super().end()
@@ -413,7 +412,7 @@ class BrokeredReaderAgent(OnStation, EdgeReader):
         if me == 0:
             self.station.keep(0, capacity, writers, list(range(readers)))
         self.station.knows(dict.fromkeys(writers, 0), {0} if me else {*range(1, readers), *writers.values()})
-        super().__init__(BrokeredReader(self.station, 0, 0, bad=unexpected))
+        super().__init__(CrossingReader(BrokerReceiver(self.station, 0, 0), capacity, bad=unexpected))
 
     async def end_writing(self) -> None:
         self.station.end_writing(0)
@@ -427,7 +426,7 @@ class BrokeredReaderAgent(OnStation, EdgeReader):
 
 
 class Brokered(Kind):
-    """`BrokeredWriter` and `BrokeredReader`, each with a station of its own, wherever its actor lives."""
+    """`CrossingWriter` and `CrossingReader` over a broker, each with a station of its own, wherever its actor lives."""
 
     crosses = True
 

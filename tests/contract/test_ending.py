@@ -236,3 +236,11 @@ async def test_the_first_end_of_a_channel_is_its_end(public_kind: Kind) -> None:
         channel.public.close()
         with pytest.raises(ChannelFailed, match="the first"):
             await channel.reader.do("take")
+
+
+async def test_a_writer_that_was_stopped_and_goes_on_has_all_the_room_there_is(edge_kind: Kind) -> None:
+    async with edge_kind.made(10) as channel:
+        await channel.writer.do("put", 0)
+        await channel.writer.do("stop_and_resume")
+        assert await channel.writer.do("put_until_full", 1) == 9
+        assert await channel.reader.do("take_all", 10) == list(range(10))

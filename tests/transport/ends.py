@@ -16,8 +16,7 @@ from cascata.transport.linux.fd_hub import Hub
 from cascata.transport.linux.large_items import Large, Messages, Sharing, find
 from cascata.transport.linux.messages import INLINE_LIMIT, Frame, open_message
 from cascata.transport.linux.sockets import Pair, RingPair, make_pair, make_ring_pairs
-from cascata.transport.tcp.brokered_reader import BrokeredReader
-from cascata.transport.tcp.brokered_writer import BrokeredWriter
+from cascata.transport.tcp.broker_carrier import BrokerReceiver, BrokerSender
 from cascata.transport.tcp.handshake import new_secret
 from cascata.transport.tcp.station import Station
 
@@ -136,7 +135,7 @@ class Crossing:
         while wire.receive() is not None:
             wire.done()
             count += 1
-        wire.close(0)
+        wire.close()
         return count
 
     async def take(self, reader: CrossingReader | None = None) -> Any:
@@ -188,11 +187,18 @@ class Brokered:
         self.station.keep(0, capacity, dict.fromkeys(range(writers), 0), [0])
         self.forgotten = 0
         self.writers = [
-            BrokeredWriter(self.station, edge, 0, 0, capacity, share=writers, bad=unexpected, forgotten=self._forget)
+            CrossingWriter(
+                BrokerSender(self.station, edge, 0, 0, capacity, share=writers),
+                edge,
+                capacity,
+                share=writers,
+                bad=unexpected,
+                forgotten=self._forget,
+            )
             for edge in range(writers)
         ]
         self.writer = self.writers[0]
-        self.reader = BrokeredReader(self.station, 0, 0, bad=unexpected)
+        self.reader = CrossingReader(BrokerReceiver(self.station, 0, 0), capacity, bad=unexpected)
 
     def _forget(self, _: object = None) -> None:
         self.forgotten += 1

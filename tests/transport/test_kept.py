@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from cascata.transport.ends.writer import CrossingWriter
 from cascata.transport.tcp.broker import Broker
-from cascata.transport.tcp.brokered_writer import BrokeredWriter
+from cascata.transport.tcp.broker_carrier import BrokerSender
 from cascata.transport.tcp.restartable_reader import KeptReader
 from cascata.transport.tcp.stream_frames import Frame, Kind
 from tests.transport.ends import unexpected
@@ -40,6 +41,7 @@ class World:
         self.failed: list[int] = []
         self.broker = Broker(0, CAPACITY, {EDGE: WRITER}, [READER], self._post, frozenset({READER}))
         self.reader: KeptReader
+        self.end: Any  # the carrier's, which hears
         self.begin(again=False)
 
     def _post(self, worker: int, frame: Frame) -> None:
@@ -50,7 +52,8 @@ class World:
 
     def add_reader(self, channel: int, home: int, end: Any) -> Callable[..., None]:
         """As a station does."""
-        assert (channel, home, end) == (0, HOME, end)
+        assert (channel, home) == (0, HOME)
+        self.end = end
         queue = self.to_home
         return lambda *frames: queue.extend(frames)
 
@@ -96,7 +99,7 @@ class World:
             self.opening = frame.kind == Kind.OPENING
             self.broker.handle(READER, frame)
         elif where == "reader" and self.to_reader:
-            self.reader.hear(self.to_reader.popleft())
+            self.end.hear(self.to_reader.popleft())
 
     async def die(self, kept: int) -> None:
         """What the reader has sent comes as far as `kept`; the rest, and what was to come to it, is lost.
@@ -189,16 +192,23 @@ class Wire:
 
     def __init__(self) -> None:
         self.sent: list[Frame] = []
+        self.end: Any = None
+
+    def writer(self, **life: bool) -> CrossingWriter:
+        """Of a worker that may start again."""
+        carrier = BrokerSender(self, EDGE, 0, HOME, 10, returning=True, **life)  # type: ignore[arg-type]
+        return CrossingWriter(carrier, EDGE, 10, fill=carrier.fill, bad=unexpected)
 
     def add_writer(self, edge: int, channel: int, home: int, end: Any) -> Callable[..., None]:
-        assert (edge, channel, home, end) == (EDGE, 0, HOME, end)
+        assert (edge, channel, home) == (EDGE, 0, HOME)
+        self.end = end
         return lambda *frames: self.sent.extend(frames)
 
 
 def test_what_was_put_leaves_within_its_put_and_is_flushed_when_the_home_has_it() -> None:
     async def put() -> None:
         wire = Wire()
-        writer = BrokeredWriter(wire, EDGE, 0, HOME, 10, returning=True, confirms=True, bad=unexpected)  # type: ignore[arg-type]
+        writer = wire.writer(confirms=True)
         await writer.put("one")
         await writer.put("two")
         assert [(frame.kind, frame.seq) for frame in wire.sent] == [(Kind.DATA, 1), (Kind.DATA, 2)]
@@ -206,7 +216,7 @@ def test_what_was_put_leaves_within_its_put_and_is_flushed_when_the_home_has_it(
         await asyncio.sleep(0)
         assert wire.sent[-1].kind == Kind.SYNC
         assert not flushed.done()
-        writer.hear(Frame(Kind.SYNCED, EDGE))
+        wire.end.hear(Frame(Kind.SYNCED, EDGE))
         await flushed
         await writer.flushed()  # nothing was put since
         assert len(wire.sent) == 3
@@ -217,22 +227,13 @@ def test_what_was_put_leaves_within_its_put_and_is_flushed_when_the_home_has_it(
 def test_a_writer_that_starts_again_holds_nothing_and_hears_nothing_that_was_meant_for_its_earlier_life() -> None:
     async def put() -> None:
         wire = Wire()
-        writer = BrokeredWriter(
-            wire,  # type: ignore[arg-type]
-            EDGE,
-            0,
-            HOME,
-            10,
-            returning=True,
-            again=True,
-            bad=unexpected,
-        )
-        writer.hear(Frame(Kind.CREDIT, EDGE, 5))
+        writer = wire.writer(again=True)
+        wire.end.hear(Frame(Kind.CREDIT, EDGE, 5))
         waiting = asyncio.ensure_future(writer.put("one"))
         await asyncio.sleep(0)
         assert not waiting.done()
-        writer.hear(Frame(Kind.REOPENED, EDGE, 0, 3))
-        writer.hear(Frame(Kind.CREDIT, EDGE, 1))
+        wire.end.hear(Frame(Kind.REOPENED, EDGE, 0, 3))
+        wire.end.hear(Frame(Kind.CREDIT, EDGE, 1))
         await waiting
         writer.flush()
         assert [(frame.kind, frame.seq) for frame in wire.sent] == [(Kind.REOPEN, 0), (Kind.DATA, 4)]

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from cascata.errors import CascataError
+from cascata.transport.ends.reader import CrossingReader
+from cascata.transport.ends.writer import CrossingWriter
 from cascata.transport.tcp import ports
 from cascata.transport.tcp import station as stations
-from cascata.transport.tcp.brokered_reader import BrokeredReader
-from cascata.transport.tcp.brokered_writer import BrokeredWriter
+from cascata.transport.tcp.broker_carrier import BrokerReceiver, BrokerSender
 from cascata.transport.tcp.handshake import HELLO, MAGIC, Handshake, new_secret
 from cascata.transport.tcp.station import Address, Station
 from cascata.transport.tcp.stream_frames import HEADER, Frame, Kind, chunks
@@ -41,8 +42,8 @@ class Two:
         self.home.keep(0, capacity, {0: 1}, [0])
         self.home.knows({0: 0}, {1})
         self.far.knows({0: 0}, {0})
-        self.reader = BrokeredReader(self.home, 0, 0, bad=unexpected)
-        self.writer = BrokeredWriter(self.far, 0, 0, 0, capacity, bad=unexpected)
+        self.reader = CrossingReader(BrokerReceiver(self.home, 0, 0), capacity, bad=unexpected)
+        self.writer = CrossingWriter(BrokerSender(self.far, 0, 0, 0, capacity), 0, capacity, bad=unexpected)
 
     def _lose(self, peer: int, why: str) -> None:
         self.lost.append((peer, why))

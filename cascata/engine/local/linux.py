@@ -28,8 +28,9 @@ from ...observe.board import Board
 from ...options import RunOptions
 from ...runtime.worker import Links, Refused
 from ...transport.linux.blocks import keep_only, release_all
-from ...transport.linux.ends import AnyPair, LinkedEnds, ends_for, make_arenas, make_pairs
+from ...transport.linux.ends import LinkedEnds
 from ...transport.linux.fd_hub import Hub
+from ...transport.linux.fds import AnyPair, ends_for, make_arenas, make_pairs
 from ...transport.shared import after_fork
 from ..caller_part import Caller, own_ends
 from ..protocol import control_socket

@@ -26,8 +26,9 @@ from ...observe.board import Board
 from ...records import dataclass
 from ...runtime.restart import Life
 from ...runtime.worker import Refused, Worker
-from ...transport.linux.ends import Ends, LinkedEnds
+from ...transport.linux.ends import LinkedEnds
 from ...transport.linux.fd_hub import Hub
+from ...transport.linux.fds import Ends
 from ...transport.linux.journal_memory import Region
 from ..local.open_files import keep_to_this_process, make_room_for_fds
 from ..protocol.control_socket import FDS_AT_ONCE, SocketWire

@@ -54,7 +54,7 @@ class SendingCarrier(Protocol):
     sharing: Any
 
     def framing(self, edge: int) -> Framing[Any]:
-        """Makes the frames of an edge. What it makes has a `drop()`, which tells how many items were in it."""
+        """Makes the frames of an edge. What `transmit` may refuse has a `drop()`, which tells how many items it had."""
 
     def watch(self, user: SendingUser) -> None:
         """From now on the user is told."""
@@ -101,6 +101,9 @@ class ReceivingUser(Protocol):
     def owed(self) -> int:
         """Room that the writers were not told of yet: they are told by this."""
 
+    def owed_at_the_end(self) -> int:
+        """The same when nobody takes any more: also that of the items which came and were not taken."""
+
 
 class ReceivingCarrier(Protocol):
     """The receiving end of a carrier, in one event loop."""
@@ -131,5 +134,5 @@ class ReceivingCarrier(Protocol):
     def sleep(self) -> bool:
         """Tells of the room that is owed, and whether the user may wait now. Not when something came meanwhile."""
 
-    def close(self, unread: int) -> None:
-        """Lets go of this end; so many items that came were not taken."""
+    def close(self) -> None:
+        """Lets go of this end."""

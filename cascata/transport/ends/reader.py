@@ -86,7 +86,7 @@ class CrossingReader:
         self._armed = False
         self._turns.errands -= 1
         self._turns.turned = perf_counter()
-        self._give()
+        self._give_at_turn()
         if self.items and not self._looking and self._users:
             self._looking = True
             self._look_s = LOOK_S
@@ -117,11 +117,19 @@ class CrossingReader:
             if owed:
                 self._carrier.give(owed)
 
+    def _give_at_turn(self) -> None:
+        """The loop has turned since something was taken."""
+        self._give()
+
     def owed(self) -> int:
         """See `carrier.ReceivingUser`."""
         owed = self._came - len(self.items) - self._released
         self._released += owed
         return owed + self._surcharges.up_to(self._released) if self._surcharges else owed
+
+    def owed_at_the_end(self) -> int:
+        """See `carrier.ReceivingUser`."""
+        return self.owed() + len(self.items)
 
     # -- items
 
@@ -140,18 +148,22 @@ class CrossingReader:
         self._came += count
         if surcharge:
             self._surcharges.append((self._came, surcharge))
-        try:
-            if where is None:
-                items = decode(edge, count, self._bad, body)
-            else:
-                items = decode(edge, count, self._bad, *self._carrier.find(body, where))
-        except BaseException as problem:  # of an item's own code, which may raise anything
-            self._bad(edge, count, problem)
-        else:
+        items = self._opened(edge, count, body, where)
+        if items:
             self.items.extend(items)
             self._tally.came(edge, len(items))
         self._carrier.done()
         return True
+
+    def _opened(self, edge: int, count: int, body: Any, where: Any) -> list[Any]:
+        """The items of a frame; those that cannot be unpickled have failed."""
+        try:
+            if where is None:
+                return decode(edge, count, self._bad, body)
+            return decode(edge, count, self._bad, *self._carrier.find(body, where))
+        except BaseException as problem:  # of an item's own code, which may raise anything
+            self._bad(edge, count, problem)
+            return []
 
     async def wait(self) -> bool:
         items = self.items
@@ -256,5 +268,5 @@ class CrossingReader:
             return {}
         self.finish()  # a task of the caller's may still come here, after a run that failed: it looks at no carrier
         self._tally.settle(len(self.items))
-        self._carrier.close(len(self.items))
+        self._carrier.close()
         return self._tally.left()

@@ -74,7 +74,6 @@ class CrossingWriter(WriterBase):
 
     __slots__ = (
         "_again",
-        "_ahead",
         "_alone",
         "_armed",
         "_carrier",
@@ -86,7 +85,9 @@ class CrossingWriter(WriterBase):
         "_fill",
         "_fill_by",
         "_finished",
+        "_flush_at_turn",
         "_flushed_at",
+        "_framed",
         "_framing",
         "_hung_up",
         "_keeps",
@@ -98,7 +99,6 @@ class CrossingWriter(WriterBase):
         "_retrying",
         "_spare",
         "_spin",
-        "_taken",
         "_unsent",
         "put",
         "sharing",
@@ -136,14 +136,15 @@ class CrossingWriter(WriterBase):
         """Whether a timer will try to send again."""
         self._armed = False
         """Whether `_turn` will run at the loop's next turn."""
+        self._flush_at_turn = self._flush
         self._flushed_at = perf_counter()
 
         self._credits = 0
         """In hand, without those that `put` may use without a further look (see `_put_fast`)."""
         self._spare = 0
         """In hand, of which a put must ask first whether others come before it."""
-        self._taken = 0
-        """Credits taken, less those given back: the items put, and the credits in hand."""
+        self._framed = 0
+        """Items that were put and are no longer pending: in frames, bad, or lost."""
         self._most = min(max(1, capacity if self._alone and fill is None else capacity // (2 * share)), MOST_AT_ONCE)
         """Credits to take at once. Several readers share what there is: none shall get all of it in one frame."""
         self._fill_by = fill
@@ -161,13 +162,13 @@ class CrossingWriter(WriterBase):
         self.sharing = carrier.sharing
         self._framing = carrier.framing(edge)
         self._encoder = Encoder(self._framing, portion=self._purse.portion, charge=self._charge)
-        self.put, self._collect, self._ahead = self._put_fast()
+        self.put, self._collect = self._put_fast()
         carrier.watch(self)
 
     # -- putting
 
-    def _put_fast(self) -> tuple[Callable[[Any], Any], Callable[[], None], Callable[[], int]]:
-        """Makes `put`, what takes back the credits that it may still use, and what says how many those are.
+    def _put_fast(self) -> tuple[Callable[[Any], Any], Callable[[], None]]:
+        """Makes `put`, and what takes back the credits that it may still use.
 
         Functions in a function: what a put needs is at hand in its closure, and nowhere faster.
         """
@@ -223,7 +224,7 @@ class CrossingWriter(WriterBase):
             self._credits += ahead
             ahead = 0
 
-        return put, collect, lambda: ahead
+        return put, collect
 
     def _take(self, item: Any) -> None:
         line = self._line
@@ -250,7 +251,6 @@ class CrossingWriter(WriterBase):
             self._credits, self._spare = self._spare, 0
         else:
             self._credits = self._draw(self._most)
-            self._taken += self._credits
         return self._credits
 
     def _look_again(self) -> int:
@@ -296,7 +296,6 @@ class CrossingWriter(WriterBase):
 
     def _take_more(self) -> int:
         self._spare = self._draw(self._most)
-        self._taken += self._spare
         return self._spare
 
     def _hand_out(self) -> None:
@@ -319,7 +318,6 @@ class CrossingWriter(WriterBase):
             self._spare = back
             return
         self._spare = 0
-        self._taken -= back
         if not self._line.waiting:
             back += self._purse.give_up()
         if back:
@@ -333,7 +331,6 @@ class CrossingWriter(WriterBase):
         self._draw = self._purse.draw  # from now on there may be debts
         self._collect()
         paid = min(self._credits + self._spare, surcharge)
-        self._taken -= paid
         self._credits, self._spare = max(0, self._credits - paid), self._spare - max(0, paid - self._credits)
         return paid + self._purse.pay(surcharge - paid)
 
@@ -343,7 +340,6 @@ class CrossingWriter(WriterBase):
         if not self._alone:
             self._carrier.give(1)
         elif not self.over:
-            self._taken += 1
             self._room_back()
 
     # -- sending
@@ -352,7 +348,7 @@ class CrossingWriter(WriterBase):
         turns = self._line.turns
         self._armed = True
         turns.errands += 1
-        turns.flushes.append(self._flush)
+        turns.flushes.append(self._flush_at_turn)
         loop = self._line.loop
         (loop.call_soon if get_ident() == self._line.thread else loop.call_soon_threadsafe)(self._turn)
 
@@ -360,7 +356,7 @@ class CrossingWriter(WriterBase):
         turns = self._line.turns
         self._armed = False
         turns.errands -= 1
-        turns.flushes.remove(self._flush)
+        turns.flushes.remove(self._flush_at_turn)
         turns.turned = perf_counter()
         self._flush()
         if not self._keeps:
@@ -384,7 +380,7 @@ class CrossingWriter(WriterBase):
             else:
                 items = pending[: self._fill]
                 del pending[: self._fill]
-            total = self.sent - len(pending)
+            total = self._framed = self._framed + len(items)
             made = encoder.encode(total, items, self._refuse_item)
             if isinstance(made, bytes):
                 if not self._carrier.transmit_small(self.edge, total, len(items), made):
@@ -443,6 +439,7 @@ class CrossingWriter(WriterBase):
 
     def _drop_pending(self) -> None:
         self.lost += len(self._pending)
+        self._framed += len(self._pending)
         self._pending.clear()
 
     # -- told by the carrier
@@ -479,10 +476,10 @@ class CrossingWriter(WriterBase):
 
     @property
     def sent(self) -> int:
-        return self._taken - self._credits - self._ahead() - self._spare - len(self._line.granted)
+        return self._framed + len(self._pending)
 
     def _discard(self) -> None:
-        self._taken += 1
+        self._framed += 1
 
     @property
     def closed(self) -> bool:

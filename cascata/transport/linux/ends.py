@@ -1,201 +1,34 @@
-"""The crossing channels of a run: made by the parent, and the ends that each worker gets of them."""
+"""The ends of crossing channels that a worker on Linux makes, of the fds that it got."""
 
 from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from ...channel.unawaited import Forgotten
-from ...errors import SerializationError
-from ...model import ChannelSpec, EdgeSpec, Endpoint, GraphSpec, Plan
+from ...model import ChannelSpec, EdgeSpec, Endpoint, GraphSpec
 from ...observe.board import SEEN, Board
-from ...records import dataclass
+from ..ends.bookkeeping import Bookkeeping, Refused
 from ..ends.budget import fill_of
 from ..ends.carrier import ReceivingCarrier, SendingCarrier
-from ..ends.item_errors import unreadable, unsendable
 from ..ends.reader import CrossingReader
 from ..ends.writer import CrossingWriter
 from . import ring
-from .blocks import MOST_WORKERS, make_arena
 from .fd_hub import Hub
+from .fds import ChannelEnds, Ends
 from .journal_memory import JournalReader, Region
 from .large_items import Large, Sharing
-from .sockets import Pair, RingPair, SocketReceiver, SocketSender, make_pair, make_ring_pairs
+from .sockets import SocketReceiver, SocketSender
 
 if TYPE_CHECKING:
     from .arena import Arena, Arenas
 
-__all__ = ["AnyPair", "ChannelEnds", "Ends", "LinkedEnds", "ends_for", "make_arenas", "make_pairs"]
-
-
-_FDS: Final = ("receive", "send", "take", "give", "room_bell", "item_bell", "memory")
-
-
-@dataclass(slots=True)
-class ChannelEnds:
-    """The fds of one crossing channel that a worker holds; None for those that it has no use for."""
-
-    capacity: int
-    receive: int | None = None
-    send: int | None = None
-    take: int | None = None
-    give: int | None = None
-    room_bell: int | None = None
-    item_bell: int | None = None
-    memory: int | None = None
-    lane: tuple[int, int] | None = None
-    """Of a ring: which lane of the memory, and how many bytes each has."""
-
-    def fds(self) -> dict[str, int]:
-        found = {name: getattr(self, name) for name in _FDS}
-        return {name: fd for name, fd in found.items() if fd is not None}
-
-
-@dataclass(slots=True)
-class Ends:
-    """What a worker needs to know of the channels that cross its border."""
-
-    channels: dict[int, ChannelEnds] = field(default_factory=dict)
-    divided: frozenset[int] = frozenset()
-    """Channels that several workers read."""
-    journaled: frozenset[int] = frozenset()
-    """Channels whose readers may start again: what is large is lost with who has received it."""
-    arenas: dict[int, int] = field(default_factory=dict)
-    """Fds of the arenas that large items come through, by the number of the part that sends."""
-    spin: bool = False
-    """Whether each part of the run has a core of its own, so that it may look for a moment before it waits."""
-
-    def fds(self) -> set[int]:
-        return {fd for held in self.channels.values() for fd in held.fds().values()} | {*self.arenas.values()}
-
-    def numbered(self, number: Callable[[int], int]) -> Ends:
-        """The same with other numbers for the fds; `number` is called once for each."""
-        numbers = {fd: number(fd) for fd in self.fds()}
-        channels = {}
-        for channel, held in self.channels.items():
-            channels[channel] = other = replace(held)
-            for name, fd in held.fds().items():
-                setattr(other, name, numbers[fd])
-        return replace(self, channels=channels, arenas={part: numbers[fd] for part, fd in self.arenas.items()})
-
-
-AnyPair = Pair | RingPair
-
-
-def _placed(plan: Plan) -> dict[str, int]:
-    return {node: index for index, nodes in enumerate(plan.parts) for node in nodes}
-
-
-def _is_ring(channel: ChannelSpec, placed: Mapping[str, int]) -> bool:
-    """Whether a channel has one writer and one reading process."""
-    readers = {placed[reader.node] for reader in channel.readers}
-    return ring.AVAILABLE and len(channel.edges) == 1 and len(readers) == 1
-
-
-def _nodes(spec: GraphSpec, channel: ChannelSpec) -> set[str]:
-    return {*(spec.edges[edge].source.node for edge in channel.edges), *(reader.node for reader in channel.readers)}
-
-
-def make_pairs(spec: GraphSpec, plan: Plan, alone: AbstractSet[str] = frozenset()) -> dict[int, AnyPair]:
-    """The kernel's side of each crossing channel.
-
-    Args:
-        spec: the graph.
-        plan: which node runs on which worker.
-        alone: nodes that may start again. What an end of a ring knows would die with it: theirs are sockets.
-
-    Raises:
-        OSError: the system is short of fds or of memory; nothing is left open then.
-    """
-    placed = _placed(plan)
-    crossing = sorted(plan.crossing)
-    theirs = {channel.id for channel in spec.channels if not alone.isdisjoint(_nodes(spec, channel))}
-    rings = [each for each in crossing if each not in theirs and _is_ring(spec.channels[each], placed)]
-    made = make_ring_pairs(spec.channels[channel].capacity for channel in rings)
-    pairs: dict[int, AnyPair] = dict(zip(rings, made, strict=True))
-    try:
-        for channel in crossing:
-            if channel not in pairs:
-                pairs[channel] = make_pair(spec.channels[channel].capacity)
-    except BaseException:
-        for pair in pairs.values():
-            pair.close()
-        raise
-    return pairs
-
-
-def make_arenas(spec: GraphSpec, plan: Plan) -> dict[int, int]:
-    """The arena of each part of the run that sends to others.
-
-    Raises:
-        OSError: the system is short of fds or of memory; nothing is left open then.
-    """
-    arenas: dict[int, int] = {}
-    if len(plan.parts) > MOST_WORKERS:
-        return arenas
-    placed = _placed(plan)
-    edges = [spec.edges[edge] for channel in plan.crossing for edge in spec.channels[channel].edges]
-    try:
-        for part in sorted({placed[edge.source.node] for edge in edges}):
-            arenas[part] = make_arena()
-    except BaseException:
-        for fd in arenas.values():
-            os.close(fd)
-        raise
-    return arenas
-
-
-def ends_for(
-    worker: int,
-    spec: GraphSpec,
-    plan: Plan,
-    pairs: Mapping[int, AnyPair],
-    arenas: Mapping[int, int],
-    alone: AbstractSet[str] = frozenset(),
-) -> Ends:
-    """The fds that a worker gets, as the parent's numbers. `alone` are the nodes that may start again."""
-    placed = _placed(plan)
-    journaled = frozenset(
-        channel for channel in pairs if any(reader.node in alone for reader in spec.channels[channel].readers)
-    )
-    ends = Ends(spin=len(plan.parts) <= len(os.sched_getaffinity(0)), journaled=journaled)
-    divided = set()
-    for channel, pair in pairs.items():
-        specified = spec.channels[channel]
-        readers = {placed[reader.node] for reader in specified.readers}
-        if len(readers) > 1:
-            divided.add(channel)
-        held = ChannelEnds(pair.capacity)
-        reads = worker in readers
-        senders = {placed[spec.edges[edge].source.node] for edge in specified.edges}
-        writes = worker in senders
-        if reads:
-            held.receive = pair.receive
-            ends.arenas.update((sender, arenas[sender]) for sender in senders if sender in arenas)
-        if writes:
-            if worker in arenas:
-                ends.arenas[worker] = arenas[worker]
-            held.send = pair.send
-        if isinstance(pair, RingPair):
-            if reads or writes:
-                held.room_bell, held.item_bell = pair.room_bell, pair.item_bell
-                held.memory, held.lane = pair.memory.fd, (pair.index, pair.memory.lane_size)
-        else:
-            if writes:
-                held.take = pair.take
-            if reads or writes:
-                held.give = pair.give
-        if held.fds():
-            ends.channels[channel] = held
-    ends.divided = frozenset(divided)
-    return ends
+__all__ = ["LinkedEnds"]
 
 
 class LinkedEnds:
@@ -218,7 +51,7 @@ class LinkedEnds:
         spec: GraphSpec,
         board: Board,
         worker: int,
-        refused: Callable[[SerializationError, Sequence[str], Any], None],
+        refused: Refused,
         journal: Mapping[int, Region] | None = None,
     ) -> None:
         self._hub = hub
@@ -226,7 +59,7 @@ class LinkedEnds:
         self._spec = spec
         self._board = board
         self._worker = worker
-        self._refused = refused
+        self._books = Bookkeeping(spec, board, worker, refused)
         self._arena_fds = {part: os.dup(fd) for part, fd in ends.arenas.items()}
         self._arena: Arena | None = None
         self._arenas: Arenas | None = None
@@ -253,8 +86,7 @@ class LinkedEnds:
 
     def _shared(self, source: Endpoint) -> Sharing | None:
         """What the edges of an out-port share, when several cross."""
-        edges = self._spec.nodes[source.node].outputs[source.port].edges
-        if sum(self._spec.edges[edge].channel in self._ends.channels for edge in edges) < 2:
+        if not self._books.is_shared(source, self._ends.channels):
             return None
         return self._sharing.setdefault(source, Sharing())
 
@@ -294,17 +126,6 @@ class LinkedEnds:
             def measured(seconds: float) -> None:
                 board.set_work(channel.id, worker, seconds)
 
-        def seen(edge: int, items: int) -> None:
-            self._board.set_seen(edge, self._worker, items)
-
-        def bad(edge: int, count: int, problem: BaseException) -> None:
-            self._board.add_failed(edge, self._worker, count)
-            source = self._spec.edges[edge].source
-            error = unreadable(self._spec.edges[edge], channel, self._worker, count, problem)
-            readers = [reader.node for reader in channel.readers]
-            for _ in range(count):
-                self._refused(error, readers, f"<an item of {source} that could not be unpickled>")
-
         if self._journal is not None:
             assert held.receive is not None  # its channels are no rings
             assert held.give is not None
@@ -315,8 +136,8 @@ class LinkedEnds:
                 held.capacity,
                 self._journal[channel.id],
                 {edge: self._board.outcome(edge, self._worker, SEEN) for edge in channel.edges},
-                bad=bad,
-                seen=seen,
+                bad=self._books.unreadable(channel),
+                seen=self._books.seen,
                 measured=measured,
                 arenas=self._all_arenas,
             )
@@ -324,8 +145,8 @@ class LinkedEnds:
             self._receiver(held),
             held.capacity,
             users=users,
-            bad=bad,
-            seen=seen,
+            bad=self._books.unreadable(channel),
+            seen=self._books.seen,
             measured=measured,
             spin=self._ends.spin,
         )
@@ -339,11 +160,6 @@ class LinkedEnds:
 
             def fill() -> int:
                 return fill_of(board.work(channel.id))
-
-        def bad(item: Any, problem: BaseException) -> None:
-            self._board.add_failed(edge.id, self._worker, 1)
-            error = unsendable(edge, channel, item, problem)
-            self._refused(error, [edge.source.node], item)
 
         share = len(channel.edges)
         together = share
@@ -365,7 +181,7 @@ class LinkedEnds:
             share=together,
             fill=fill,
             spin=self._ends.spin,
-            bad=bad,
+            bad=self._books.unsendable(edge),
             forgotten=forgotten,
         )
 

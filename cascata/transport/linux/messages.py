@@ -15,7 +15,7 @@ from array import array
 from socket import CMSG_LEN, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, SCM_RIGHTS, SOL_SOCKET, socket
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ..ends.carrier import Message
+from ..ends.carrier import END, Message
 
 if TYPE_CHECKING:
     from .arena import Lease
@@ -28,6 +28,7 @@ __all__ = [
     "IN_FILE",
     "PICKLE",
     "Frame",
+    "next_message",
     "open_message",
     "receive",
     "transmit",
@@ -107,6 +108,16 @@ def receive(sock: socket, buffer: bytearray | memoryview) -> tuple[memoryview, i
     for _, _, data in ancillary:
         (fd,) = struct.unpack("i", data)
     return memoryview(buffer)[:size], fd
+
+
+def next_message(sock: socket, buffer: bytearray | memoryview) -> Message:
+    """As `receive`, for a carrier: `END` at the end of the stream."""
+    while True:
+        try:
+            found = receive(sock, buffer)
+        except ConnectionResetError:
+            continue  # said once, before frames that are still queued
+        return END if found is None else open_message(*found)
 
 
 def open_message(view: memoryview, fd: int) -> Message:

@@ -35,7 +35,7 @@ from ..ends.unread import Unread
 from . import messages
 from .fd_hub import READABLE, Hub
 from .large_items import IN_FILES, Large, Messages, find, messages_over
-from .messages import HEADER, INLINE_LIMIT, PICKLE, Frame, open_message
+from .messages import HEADER, INLINE_LIMIT, PICKLE, Frame
 
 if TYPE_CHECKING:
     from .arena import Arenas
@@ -400,12 +400,7 @@ class RingReceiver:
     def _from_socket(self) -> Message:
         if self._buffer is None:
             self._buffer = bytearray(_HEADER + INLINE_LIMIT)
-        while True:
-            try:
-                found = messages.receive(self._socket, self._buffer)
-            except ConnectionResetError:
-                continue  # said once, before frames that are still queued
-            return END if found is None else open_message(*found)
+        return messages.next_message(self._socket, self._buffer)
 
     def find(self, body: Any, where: Any) -> tuple[Any, Sequence[memoryview], Sequence[memoryview]]:
         return find(body, where, self._arenas)
@@ -438,7 +433,7 @@ class RingReceiver:
             return False
         return True
 
-    def close(self, unread: int) -> None:  # the parent counts them
+    def close(self) -> None:
         self._hub.forget(self._bell)
         self._words[READER_SLEEPS] = 0
         os.close(self._bell)

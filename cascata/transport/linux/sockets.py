@@ -15,13 +15,13 @@ from socket import AF_UNIX, SHUT_RDWR, SHUT_WR, SO_SNDBUF, SOCK_CLOEXEC, SOCK_SE
 from typing import TYPE_CHECKING, Any, Final
 
 from ...records import dataclass
-from ..ends.carrier import END, Message, ReceivingCarrier, ReceivingUser, SendingCarrier, SendingUser
+from ..ends.carrier import Message, ReceivingCarrier, ReceivingUser, SendingCarrier, SendingUser
 from ..ends.unread import Unread
 from . import credits, messages, ring
 from .credits import credit_pipe
 from .fd_hub import HUNG_UP, READABLE, WRITABLE, Hub
 from .large_items import IN_FILES, Large, Messages, find, messages_over
-from .messages import HEADER, HEADER_BYTES, INLINE_LIMIT, Frame, open_message
+from .messages import HEADER, HEADER_BYTES, INLINE_LIMIT, Frame
 
 if TYPE_CHECKING:
     from .arena import Arenas
@@ -303,14 +303,10 @@ class SocketReceiver:
 
     def receive(self, buffer: bytearray | memoryview | None = None) -> Message | None:
         """As every carrier does; into memory of the caller's, if it gives some."""
-        while True:
-            try:
-                found = messages.receive(self._socket, buffer or self._buffer)
-            except BlockingIOError:
-                return None
-            except ConnectionResetError:
-                continue  # said once, before frames that are still queued
-            return END if found is None else open_message(*found)
+        try:
+            return messages.next_message(self._socket, buffer or self._buffer)
+        except BlockingIOError:
+            return None
 
     def find(self, body: Any, where: Any) -> tuple[Any, Sequence[memoryview], Sequence[memoryview]]:
         return find(body, where, self._arenas)
@@ -327,7 +323,7 @@ class SocketReceiver:
             self.give(owed)
         return True  # what comes between a look and the wait stays noted in the hub
 
-    def close(self, unread: int) -> None:  # the parent counts them
+    def close(self) -> None:
         self._hub.forget(self._socket.fileno())
         self._socket.close()
         os.close(self._credit)

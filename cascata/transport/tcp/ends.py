@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
 
 from ...channel.unawaited import Forgotten
-from ...errors import SerializationError
 from ...model import ChannelSpec, EdgeSpec, GraphSpec, Plan
 from ...observe.board import FAILED_ITEMS, Board
-from ..ends.item_errors import unreadable, unsendable
-from .brokered_reader import BrokeredReader
-from .brokered_writer import BrokeredWriter
+from ..ends.bookkeeping import Bookkeeping, Refused
+from ..ends.reader import CrossingReader
+from ..ends.writer import CrossingWriter
+from .broker_carrier import BrokerReceiver, BrokerSender
 from .restartable_reader import KeptReader
 from .station import Station
 
@@ -57,7 +55,7 @@ class BrokeredEnds:
         spec: GraphSpec,
         plan: Plan,
         board: Board,
-        refused: Callable[[SerializationError, Sequence[str], Any], None],
+        refused: Refused,
         alone: AbstractSet[str] = frozenset(),
         *,
         again: bool = False,
@@ -65,7 +63,7 @@ class BrokeredEnds:
         self._station = station
         self._spec = spec
         self._board = board
-        self._refused = refused
+        self._books = Bookkeeping(spec, board, station.me, refused)
         self._homes: dict[int, int] = {}
         self._divided: set[int] = set()
         me = station.me
@@ -96,23 +94,13 @@ class BrokeredEnds:
         self._read_at = read_at
         station.knows(edges, peers - {me})
 
-    def reader(self, channel: ChannelSpec, users: int) -> BrokeredReader:
+    def reader(self, channel: ChannelSpec, users: int) -> CrossingReader:
         """The receiving end for this worker, taken from by `users` nodes."""
-
-        def seen(edge: int, items: int) -> None:
-            self._board.set_seen(edge, self._station.me, items)
-
-        def bad(edge: int, count: int, problem: BaseException) -> None:
-            self._board.add_failed(edge, self._station.me, count)
-            source = self._spec.edges[edge].source
-            error = unreadable(self._spec.edges[edge], channel, self._station.me, count, problem)
-            readers = [reader.node for reader in channel.readers]
-            for _ in range(count):
-                self._refused(error, readers, f"<an item of {source} that could not be unpickled>")
-
+        bad, seen = self._books.unreadable(channel), self._books.seen
         home = self._homes[channel.id]
         if not self._returning:
-            return BrokeredReader(self._station, channel.id, home, users=users, bad=bad, seen=seen)
+            carrier = BrokerReceiver(self._station, channel.id, home)
+            return CrossingReader(carrier, channel.capacity, users=users, bad=bad, seen=seen, measured=carrier.worked)
         failed = 0
 
         def news() -> bytes:
@@ -134,28 +122,31 @@ class BrokeredEnds:
             again=self._again,
         )
 
-    def writer(self, edge: EdgeSpec, forgotten: Forgotten) -> BrokeredWriter:
+    def writer(self, edge: EdgeSpec, forgotten: Forgotten) -> CrossingWriter:
         """The sending end of an edge."""
         channel = self._spec.channels[edge.channel]
-        edges = self._spec.nodes[edge.source.node].outputs[edge.source.port].edges
-
-        def bad(item: Any, problem: BaseException) -> None:
-            self._board.add_failed(edge.id, self._station.me, 1)
-            self._refused(unsendable(edge, channel, item, problem), [edge.source.node], item)
-
-        return BrokeredWriter(
+        divided = channel.id in self._divided
+        share = len(channel.edges)
+        carrier = BrokerSender(
             self._station,
             edge.id,
             channel.id,
             self._homes[channel.id],
             channel.capacity,
-            share=len(channel.edges),
-            divided=channel.id in self._divided,
-            shared=sum(self._spec.edges[other].channel in self._homes for other in edges) > 1,
+            share=share,
+            shared=self._books.is_shared(edge.source, self._homes),
             returning=self._returning,
             again=self._again,
             # What goes to where the items come from arrives there before the word that they are done.
             confirms=self._returning and self._read_at != {self._homes[channel.id]},
-            bad=bad,
+        )
+        fill = carrier.fill if divided or self._returning else None
+        return CrossingWriter(
+            carrier,
+            edge.id,
+            channel.capacity,
+            share=share,
+            fill=fill,
+            bad=self._books.unsendable(edge),
             forgotten=forgotten,
         )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
 from ..codec.decode import decode
-from .broker_ledger import Marks, read_account
-from .brokered_reader import BrokeredReader
+from ..ends.reader import CrossingReader
+from .broker_carrier import BrokerReceiver
+from .broker_ledger import Account, Marks, read_account
 from .station import Station
 from .stream_frames import Frame, Kind
 
@@ -25,10 +26,81 @@ def _unheard(edge: int, count: int, problem: BaseException) -> None:
     """What cannot be unpickled was counted in the life before."""
 
 
-class KeptReader(BrokeredReader):
+class KeptReceiver(BrokerReceiver):
+    """As `BrokerReceiver`, from a home that keeps what was received, and tells a new life of it.
+
+    Args:
+        station, channel, home: as for `BrokerReceiver`.
+        held: called with a call when the home knows what that has in hand.
+        say: called with frames for the home; sends them, and what else there is to say, before them.
+        again: whether this is another life than the first.
+    """
+
+    def __init__(
+        self,
+        station: Station,
+        channel: int,
+        home: int,
+        held: Callable[[int], None],
+        say: Callable[..., None],
+        *,
+        again: bool,
+    ) -> None:
+        super().__init__(station, channel, home)
+        self._held = held
+        self._say = say
+        self._deaf = again
+        """Until the home answers: what it said before that was to an earlier life."""
+        self._account: Frame | None = None
+        self._told = asyncio.Event()
+
+    def tell(self, *frames: Frame) -> None:
+        """Sends frames to the home."""
+        self._tell(*frames)
+
+    async def account(self) -> Account:
+        """Asks the home for what an earlier life had got and not done; waits until the frames are here, too."""
+        self._tell(Frame(Kind.AGAIN, self._channel))
+        while True:
+            self._told.clear()
+            account = None if self._account is None else read_account(self._account)
+            if account is not None and len(self._frames) >= len(account.marks):
+                return account
+            await self._told.wait()
+
+    def waiting(self) -> list[Frame]:
+        """Frames that came, and were not received."""
+        return list(self._frames)
+
+    def take_out(self) -> Frame:
+        """The first of those; it is not received."""
+        return self._frames.popleft()
+
+    def hear(self, frame: Frame) -> None:
+        if frame.kind == Kind.HELD:
+            self._call(partial(self._held, frame.seq))
+            return
+        if frame.kind == Kind.ACCOUNT:
+            self._account = frame
+            self._deaf = False
+        elif not self._deaf:
+            super().hear(frame)
+        if self._account is not None and not self._told.is_set():
+            self._call(self._told.set)
+
+    def _ask(self) -> None:
+        self._say()
+        super()._ask()
+
+    def close(self) -> None:
+        self._say()
+        super().close()
+
+
+class KeptReader(CrossingReader):
     """The receiving end of a channel, for a worker that may start again, and has one node.
 
-    Implements `runtime.journal.JournaledReader`.
+    Implements `runtime.restart.JournaledReader`.
 
     Args:
         station: of this worker.
@@ -58,19 +130,17 @@ class KeptReader(BrokeredReader):
         self.in_hand: dict[int, list[tuple[int, Any]]] = {}
         self.lost: dict[int, int] = {}
         self.last = 0
-        self._enough = max(1, capacity // 2)  # room to tell of at once
+        self._channel = channel
         self._over: list[int] = []  # calls that have ended, of which the home is not told yet
         self._opened_last: Frame | None = None  # what tells of the last frame, if nothing else has
         self._news = news
         self._learn = learn
-        self._deaf = again  # until the home answers: what it said before that was to an earlier life
-        self._account: Frame | None = None
-        self._told = asyncio.Event()
         self._marked: list[tuple[Frame, Marks]] = []
         self._lost_frames: list[tuple[int, int]] = []
         self._fresh = 0  # items of which the home does not know that they were taken
         self._held: dict[int, asyncio.Future[None] | None] = {}  # call -> what waits for HELD
-        super().__init__(station, channel, home, bad=bad, seen=seen)
+        carrier = self._home = KeptReceiver(station, channel, home, self._on_held, self._say, again=again)
+        super().__init__(carrier, capacity, bad=bad, seen=seen, measured=carrier.worked)
 
     # -- after a death
 
@@ -80,20 +150,14 @@ class KeptReader(BrokeredReader):
         Returns:
             The calls that had some of it in hand.
         """
-        self._tell(Frame(Kind.AGAIN, self._channel))
-        while True:
-            self._told.clear()
-            account = None if self._account is None else read_account(self._account)
-            if account is not None and len(self._frames) >= len(account.marks):
-                break
-            await self._told.wait()
+        account = await self._home.account()
         self._learn(account.counts)
         self._received.update(account.came)
         self._released = account.released
         self.last = account.last
         while account.marks and (account.marks[0].opened or account.marks[0].begun >= _OPENINGS):
-            self._marked.append((self._frames.popleft(), account.marks.pop(0)))
-        for frame in list(self._frames)[: len(account.marks)]:  # those were not touched: they are received as ever
+            self._marked.append((self._home.take_out(), account.marks.pop(0)))
+        for frame in self._home.waiting()[: len(account.marks)]:  # those were not touched: they are received as ever
             self._received[frame.id] -= frame.amount
         self._came = sum(self._received.values())
         return {call for _, marks in self._marked for call in marks.held.values()}
@@ -101,7 +165,7 @@ class KeptReader(BrokeredReader):
     def restore(self, unbegun: AbstractSet[int]) -> None:
         """Sorts what was recalled into what waits, and what is in hand of calls; those of `unbegun` have none."""
         for each in unbegun:
-            self._tell(Frame(Kind.HOLD, self._channel, 0, each))
+            self._home.tell(Frame(Kind.HOLD, self._channel, 0, each))
         waiting: dict[int, int] = {}
         call: int | None
         for frame, marks in self._marked:
@@ -136,27 +200,15 @@ class KeptReader(BrokeredReader):
         """What cannot be had again has failed by now."""
         self.lost.clear()
         for edge, number in self._lost_frames:
-            self._tell(Frame(Kind.OPENED, edge, 0, number, self._news()))
+            self._home.tell(Frame(Kind.OPENED, edge, 0, number, self._news()))
         self._lost_frames.clear()
 
     # -- frames
 
-    def hear(self, frame: Frame) -> None:
-        if frame.kind == Kind.HELD:
-            self._call(partial(self._on_held, frame.seq))
-            return
-        if frame.kind == Kind.ACCOUNT:
-            self._account = frame
-            self._deaf = False
-        elif not self._deaf:
-            super().hear(frame)
-        if self._account is not None and not self._told.is_set():
-            self._call(self._told.set)
-
-    def _opened(self, frame: Frame) -> list[Any]:
-        edge, count = frame.id, frame.amount
+    def _opened(self, edge: int, count: int, body: Any, where: Any) -> list[Any]:
+        frame = self._home.frame
         self._say(Frame(Kind.OPENING, edge, 0, frame.seq))
-        items = super()._opened(frame)
+        items = super()._opened(edge, count, body, where)
         # Another life must know that it was not this that killed: at the latest now, most often by the next call.
         self._opened_last = Frame(Kind.OPENED, edge, len(items), frame.seq, self._news())
         if len(items) < count:
@@ -168,23 +220,17 @@ class KeptReader(BrokeredReader):
 
     # -- room: in small portions it would come back in small frames, and each takes the home's time
 
-    def release(self) -> None:
-        if not self._tell_much():
-            self.taking()
-
-    def _tell_much(self) -> bool:
-        much = not self.items or self._came - len(self.items) - self._released >= self._enough
-        if much:
+    def _give_at_turn(self) -> None:
+        if not self.items or self._came - len(self.items) - self._released >= self._enough:
             self._give()
-        return much
 
-    def _owed(self) -> int:
+    def owed(self) -> int:
         self._surcharges.clear()  # the home knows them
         owed = max(0, self._came - len(self.items) - self._released)  # what was taken for a batch may wait again
         self._released += owed
         return owed
 
-    def _owed_at_the_end(self) -> int:
+    def owed_at_the_end(self) -> int:
         return max(0, self._came - self._released)
 
     # -- calls
@@ -222,12 +268,4 @@ class KeptReader(BrokeredReader):
             frames = (*(Frame(Kind.OVER, self._channel, 0, call, news) for call in self._over), *frames)
             self._over.clear()
         if frames:
-            self._tell(*frames)
-
-    def _ask(self) -> None:
-        self._say()
-        super()._ask()
-
-    def close(self) -> Mapping[int, int]:
-        self._say()
-        return super().close()
+            self._home.tell(*frames)

@@ -134,24 +134,32 @@ class FramesOfItems:
     Args:
         edge: its id.
         shared: whether the same items go out on other edges: then no receiver may write what large ones arrive in.
+        near: whether the channel's home is in this worker: then frames stay here, and large items are copied into them.
+
+    Attributes:
+        before: items that earlier lives of the worker have sent on the edge.
     """
 
     plain = LONGEST
     most_parts = MOST_BUFFERS
     singly = False
 
-    def __init__(self, edge: int, *, shared: bool) -> None:
+    def __init__(self, edge: int, *, shared: bool, near: bool = False) -> None:
         self._edge = edge
         self._shared = shared
+        self._near = near
+        self.before = 0
 
     def small(self, total: int, count: int, body: bytes) -> Frame:
-        return Frame(Kind.DATA, self._edge, count, total, body)
+        return Frame(Kind.DATA, self._edge, count, self.before + total, body)
 
     def large(self, total: int, items: list[Any], packed: Packed, charge: Charge) -> Frame:
         body, buffers, blobs = packed
         count = len(items)
+        if self._near:
+            buffers, blobs = ([memoryview(bytearray(part)) for part in parts] for parts in (buffers, blobs))
         extra = charge(len(body) + sum(part.nbytes for part in (*buffers, *blobs)), count)
-        return Frame(Kind.DATA, self._edge, count, total, body, buffers, blobs, extra, self._shared)
+        return Frame(Kind.DATA, self._edge, count, self.before + total, body, buffers, blobs, extra, self._shared)
 
     def again(self, total: int, item: Any, charge: Charge) -> None:
         return None
