@@ -19,6 +19,7 @@ from ..channel.base import Around, Pending
 from ..engine import sigterm
 from ..engine.run import OpenRun
 from ..errors import CascataError, ChannelClosed, NoAnswer, bounded_repr
+from ..faces import public
 from ..interrupts import HEARD_S
 from ..model import GraphSpec
 from ..observe.report import RunReport
@@ -142,6 +143,7 @@ class _Values:
             raise
 
 
+@public
 class Live:
     """A running graph, while the block `async with graph.open(...) as live` lasts.
 

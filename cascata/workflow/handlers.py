@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 from ..dsl.operators import is_whole
 from ..errors import DefinitionError
+from ..faces import public
 from ..records import dataclass
 from .batches import BatchMessage
 from .savers.base import Saver, needs
@@ -25,6 +26,7 @@ __all__ = ["MeanResult", "OnlineMean", "OnlineSum", "ResultsCollector", "Results
 _NUMBERS: Final = (int, float)
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class MeanResult:
     """A mean, and how many items it is the mean of: what a task may return for an `OnlineMean`."""
@@ -33,6 +35,7 @@ class MeanResult:
     count: int
 
 
+@public
 class ResultsHandler(ABC):
     """Base of handlers. In a `with` block, what is not saved yet is saved at its end, whatever ended it.
 
@@ -137,6 +140,7 @@ class ResultsHandler(ABC):
         self.finalize()
 
 
+@public
 class ResultsCollector(ResultsHandler):
     """Keeps results in order.
 
@@ -184,6 +188,7 @@ class ResultsCollector(ResultsHandler):
             self._results = [saver.load()]
 
 
+@public
 class OnlineSum(ResultsHandler):
     """The sum of all items, of numbers or of arrays, with what rounding loses added up on its own (Neumaier 1974).
 
@@ -280,6 +285,7 @@ class OnlineSum(ResultsHandler):
         return value
 
 
+@public
 class OnlineMean(OnlineSum):
     """The mean of all items, of numbers or of arrays: their sum, as `OnlineSum` has it, by their count.
 
