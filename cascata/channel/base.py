@@ -93,8 +93,8 @@ class Full(collections.abc.Coroutine[Any, Any, None]):
         self._let_read()
         raise StopIteration
 
-    throw = _Done.throw
-    close = _Done.close
+    throw: Callable[..., Any] = _Done.throw
+    close: Callable[..., None] = _Done.close
 
     def __repr__(self) -> str:
         return "<put: done, and there is no more room>"
@@ -190,7 +190,7 @@ class Tally:
         self._runs: deque[list[int]] = deque()
         self.taken: dict[int, int] = {}
         self._last: int | None = None
-        self.unread = 0
+        self.unread: int = 0
 
     def came(self, edge: int, count: int = 1) -> None:
         """`count` items came in on an edge."""

@@ -33,7 +33,7 @@ class Given:
     __slots__ = ("_changed", "_looked", "item")
 
     def __init__(self, item: Any, looked: bytes, changed: Callable[[Any], None]) -> None:
-        self.item = item
+        self.item: Any = item
         self._looked: bytes | None = looked
         self._changed = changed
 

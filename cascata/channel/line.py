@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from ..errors import CascataError, ChannelClosed
 from .base import Pending
-from .turns import SLICE_S, turns
+from .turns import SLICE_S, Turns, turns
 from .unawaited import Forgotten, Unawaited, attempt
 from .waiter import Waiter
 
@@ -52,7 +52,7 @@ class Place(Waiter):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self.room = False
+        self.room: bool = False
 
     @property
     def done(self) -> bool:
@@ -72,12 +72,12 @@ class Line:
     __slots__ = ("_next", "granted", "loop", "thread", "turns", "waiting")
 
     def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.waiting: deque[tuple[Place, LateWriter]] = deque()
         self.granted: deque[Place] = deque()
         self._next: deque[Place] | None = None  # those who go on now, while the loop lets them
-        self.turns = turns()
-        self.thread = threading.get_ident()
+        self.turns: Turns = turns()
+        self.thread: int = threading.get_ident()
 
     def enter(self, writer: LateWriter) -> Place:
         """A place at the end."""
@@ -205,14 +205,14 @@ class LateWriter:
     def __init__(self, edge: int, line: Line, forgotten: Forgotten) -> None:
         self.refusal: Callable[[], BaseException | None] = lambda: ChannelClosed("the channel has no reader any more")
         self.outlived: Callable[[], BaseException | None] | None = None
-        self.goes_on = _nothing
-        self.edge = edge
-        self.lost = 0
-        self.missed = False
-        self.blocked_s = 0.0
-        self.paused_s = 0.0
-        self.over = False
-        self.unbegun = 0
+        self.goes_on: Callable[[], None] = _nothing
+        self.edge: int = edge
+        self.lost: int = 0
+        self.missed: bool = False
+        self.blocked_s: float = 0.0
+        self.paused_s: float = 0.0
+        self.over: bool = False
+        self.unbegun: int = 0
         self._begun = 0
         self._since = 0.0
         self._line = line

@@ -52,7 +52,7 @@ class LocalChannel:
     )
 
     def __init__(self, capacity: int, readers: int = 1) -> None:
-        self.capacity = capacity
+        self.capacity: int = capacity
         self.items: deque[Any] = deque()
         self._line = Line()
         self._loop = self._line.loop
@@ -60,7 +60,7 @@ class LocalChannel:
         self._writers: list[LocalWriter] = []
         self._only: LocalWriter | None = None
         self._open_readers = readers
-        self.tally = Tally()  # kept when several edges write
+        self.tally: Tally = Tally()  # kept when several edges write
         self._armed = False
         self._looking = False
         self._look_s = LOOK_S
@@ -199,11 +199,14 @@ class LocalWriter(LateWriter):
 
     __slots__ = ("_closed", "_give_up", "_sent", "_shared", "channel", "put")
 
+    over: bool
+    missed: bool
+
     def __init__(  # noqa: C901  # functions in a function: what `put` uses is at hand in its closure, and nowhere faster
         self, channel: LocalChannel, line: Line, edge: int, forgotten: Forgotten
     ) -> None:
         super().__init__(edge, line, forgotten)
-        self.channel = channel
+        self.channel: LocalChannel = channel
         self._closed = False
         self._shared = False
         self._pump = channel.pump

@@ -21,10 +21,10 @@ class Tagged:
     __slots__ = ("id", "item", "oldest", "tags")
 
     def __init__(self, item: Any, tags: tuple[int, ...], id: int, oldest: int = 0) -> None:
-        self.item = item
-        self.tags = tags
-        self.id = id
-        self.oldest = oldest
+        self.item: Any = item
+        self.tags: tuple[int, ...] = tags
+        self.id: int = id
+        self.oldest: int = oldest
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Tagged, (self.item, self.tags, self.id, self.oldest)

@@ -42,7 +42,7 @@ class LiveSource:
     __slots__ = ("_end", "_live", "_put", "name")
 
     def __init__(self, live: Live, end: SourceEnd) -> None:
-        self.name = end.node.name
+        self.name: str = end.node.name
         self._live = live
         self._end = end
         self._put: Callable[[Any], Awaitable[None]] = end.send
@@ -88,7 +88,7 @@ class LiveSink:
     __slots__ = ("_end", "_live", "_readers", "name")
 
     def __init__(self, live: Live, end: SinkEnd) -> None:
-        self.name = end.node.name
+        self.name: str = end.node.name
         self._live = live
         self._end = end
         self._readers: dict[weakref.ref[_Values], asyncio.Task[Any] | None] = {}

@@ -100,7 +100,7 @@ class DAG:
         _check_whole("DAG", "queue_size", queue_size)
         if max_cores is not None:
             _check_whole("DAG", "max_cores", max_cores)
-        self.graph = Graph()
+        self.graph: Graph = Graph()
         self._queue_size = queue_size
         self._max_cores = max_cores
         self._inputs: dict[str, tuple[str, ...]] = {}  # of sources (none), tasks and sinks, in the order of definition

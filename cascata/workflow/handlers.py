@@ -64,7 +64,7 @@ class ResultsHandler(ABC):
             raise DefinitionError(f"{type(self).__name__}: resume=True goes on where a saver stopped: give it one.")
         self.saver = saver
         self.save_interval = save_interval
-        self.next_index = 0
+        self.next_index: int = 0
         self._early: dict[int, Any] = {}
         self._unsaved = 0
         if resume and saver is not None:
@@ -212,7 +212,7 @@ class OnlineSum(ResultsHandler):
             raise DefinitionError(
                 f"{type(self).__name__}: a saver with approach='update' has rows to replace, not this."
             )
-        self.count = 0
+        self.count: int = 0
         self._per_item = per_item
         self._sum: Any = 0
         self._lost: Any = 0

@@ -88,7 +88,7 @@ class Saver(ABC):
                 f"{type(self).__name__}: approach {approach!r} is none of "
                 f"{', '.join(map(repr, _APPROACHES))}.{suggestion(str(approach), _APPROACHES)}"
             )
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self.approach: Approach = approach
         self.dtype = dtype
         self._np = needs("numpy", "npy", type(self).__name__)

@@ -173,7 +173,8 @@ class Staged(io.RawIOBase):
         super().__init__()
         self._path = path
         self._file = os.open(path, os.O_RDWR) if path.exists() else None
-        self._before = self.size = 0 if self._file is None else os.fstat(self._file).st_size
+        self.size: int = 0 if self._file is None else os.fstat(self._file).st_size
+        self._before = self.size
         self._position = 0
         self._pages: dict[int, bytearray] = {}
 
