@@ -17,13 +17,7 @@ from ._version import __version__ as __version__
 if _TYPE_CHECKING:
     from . import log as log
     from .channels import Channel as Channel
-    from .dsl import BlockingOut as BlockingOut
     from .dsl import Graph as Graph
-    from .dsl import In as In
-    from .dsl import Out as Out
-    from .dsl import State as State
-    from .dsl import Stopping as Stopping
-    from .dsl import Stream as Stream
     from .dsl import component as component
     from .dsl import inport as inport
     from .dsl import outport as outport
@@ -34,6 +28,12 @@ if _TYPE_CHECKING:
     from .errors import Failure as Failure
     from .live import Sink as Sink
     from .live import Source as Source
+    from .marks import BlockingOut as BlockingOut
+    from .marks import In as In
+    from .marks import Out as Out
+    from .marks import State as State
+    from .marks import Stopping as Stopping
+    from .marks import Stream as Stream
 
 __all__ = [
     "BlockingOut",
@@ -58,19 +58,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BlockingOut": ".dsl",
+    "BlockingOut": ".marks",
     "CascataError": ".errors",
     "CascataWarning": ".errors",
     "Channel": ".channels",
     "Failure": ".errors",
     "Graph": ".dsl",
-    "In": ".dsl",
-    "Out": ".dsl",
+    "In": ".marks",
+    "Out": ".marks",
     "Sink": ".live",
     "Source": ".live",
-    "State": ".dsl",
-    "Stopping": ".dsl",
-    "Stream": ".dsl",
+    "State": ".marks",
+    "Stopping": ".marks",
+    "Stream": ".marks",
     "component": ".dsl",
     "inport": ".dsl",
     "outport": ".dsl",

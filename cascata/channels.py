@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, TypeVar
 from .channel.threads import EMPTY, ENDED, ThreadChannel
 from .channel.turns import SLICE_S
 from .errors import CascataError, ChannelClosed, DefinitionError, SerializationError
+from .faces import public
 from .model import DEFAULT_CAPACITY
 from .transport.shared.log import SharedChannel, SharedFds
 
@@ -44,6 +45,7 @@ async def _turn() -> None:
     _here.turned = perf_counter()
 
 
+@public
 class Channel(Generic[T]):
     """A bounded, asynchronous channel: each item that is put is taken exactly once.
 

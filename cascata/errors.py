@@ -152,7 +152,7 @@ class DeadlockError(CascataError):
 
     def __init__(self, message: str = "", *, issues: tuple[str, ...] = (), **attributes: Any) -> None:
         super().__init__(message, **attributes)
-        self.issues = tuple(issues)
+        self.issues: tuple[str, ...] = tuple(issues)
 
 
 class ComponentError(CascataError):

@@ -54,7 +54,7 @@ class Interrupts:
     def __init__(self, run: Interruptible | None = None) -> None:
         self._run = run
         self._before: Any = None
-        self.times = 0
+        self.times: int = 0
 
     def __enter__(self) -> Self:
         import signal  # here: a program that only defines components need not load it

@@ -89,13 +89,13 @@ logger.addFilter(tag)
 logger.addHandler(_Tagger())
 
 # Bound methods, not wrappers: findCaller needs no stacklevel, and a disabled level costs what it costs in logging.
-debug = logger.debug
-info = logger.info
-warning = logger.warning
-error = logger.error
-exception = logger.exception
-critical = logger.critical
-log = logger.log
+debug: Final = logger.debug
+info: Final = logger.info
+warning: Final = logger.warning
+error: Final = logger.error
+exception: Final = logger.exception
+critical: Final = logger.critical
+log: Final = logger.log
 
 
 _COLOURS: Final = (  # the least level that has each colour, the highest first

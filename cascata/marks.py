@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
 from .errors import CascataError, DefinitionError
+from .faces import public
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
@@ -50,6 +51,7 @@ In: TypeAlias = Annotated[T, _IN]
 """An in-port: `value: In[float]`. The runner receives one item. A default is the port's default."""
 
 
+@public
 class Out(Protocol[T_contra]):
     """An out-port: `result: Out[float]`. The runner receives an object with `await result.send(item)`."""
 
@@ -65,6 +67,7 @@ class Out(Protocol[T_contra]):
         ...
 
 
+@public
 class BlockingOut(Protocol[T_contra]):
     """An out-port of a runner in a thread: `result: BlockingOut[float]`, under `@component(thread=True)` only.
 
@@ -77,6 +80,7 @@ class BlockingOut(Protocol[T_contra]):
         ...
 
 
+@public
 class Stream(Protocol[T_co]):
     """An in-port that the runner reads itself: `items: Stream[float]`.
 
@@ -112,6 +116,7 @@ class Stream(Protocol[T_co]):
         ...
 
 
+@public
 class Stopping(Protocol):
     """Tells a component that the run is to end: `stopping: Stopping`. The parameter is no port.
 
@@ -137,6 +142,7 @@ class Stopping(Protocol):
         ...
 
 
+@public
 class State(Generic[T]):
     """State of an instance: `seen: State[int] = State(int)`.
 

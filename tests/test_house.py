@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import pickle
 import pkgutil
+import pydoc
 import re
 import subprocess
 import sys
@@ -13,15 +15,18 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from configparser import ConfigParser
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from types import ModuleType
-from typing import Final
+from types import FunctionType
+from typing import Any, Final, get_type_hints
 
 import networkx as nx
 import pytest
 
 import cascata
+import cascata.components as ready_made
+from cascata.dsl.component import ComponentType
+from cascata.faces import PUBLIC
 
 ROOT: Final = Path(__file__).parent.parent
 PACKAGE: Final = ROOT / "cascata"
@@ -33,14 +38,15 @@ LONGEST: Final = 600
 HEAVY: Final = ("aioitertools", "aioprocessing", "dill", "multiprocess", "networkx", "numpy", "rich")
 
 # Which rooms a room may import. docs/how-it-works.md tells it in words.
-WORDS: Final = frozenset({"cycles", "errors", "interrupts", "marks", "model", "options", "records"})
+WORDS: Final = frozenset({"cycles", "errors", "faces", "interrupts", "marks", "model", "options", "records"})
 RULE: Final[dict[str, frozenset[str]]] = {
     "_version": frozenset(),
+    "faces": frozenset(),
     "records": frozenset(),
     "interrupts": frozenset({"errors"}),
     "errors": frozenset({"records"}),
     "cycles": frozenset({"model"}),
-    "marks": frozenset({"errors"}),
+    "marks": frozenset({"errors", "faces"}),
     "log": frozenset({"records"}),
     "model": frozenset({"errors", "records"}),
     "options": frozenset({"errors", "records"}),
@@ -307,23 +313,92 @@ def test_what_the_contract_names_is_there() -> None:
     assert quick_start | {"Channel", "log"} <= set(cascata.__all__)
 
 
+def public_names() -> Iterator[tuple[str, str, object]]:
+    """The public modules, the names that each offers, and what stands under them."""
+    for module in PUBLIC:
+        loaded = importlib.import_module(module)
+        yield from ((module, name, getattr(loaded, name)) for name in loaded.__all__)
+
+
+def definitions() -> list[Any]:
+    """The classes and functions among them."""
+    return [thing for _, _, thing in public_names() if isinstance(thing, type | FunctionType)]
+
+
 def public_things() -> Iterator[tuple[str, object]]:
-    """Every name of `cascata` and `cascata.errors`, and the methods and properties of the classes among them."""
-    for module in (cascata, importlib.import_module("cascata.errors")):
-        for name in module.__all__:
-            thing = getattr(module, name)
-            if not isinstance(thing, ModuleType | str) and (inspect.isroutine(thing) or isinstance(thing, type)):
-                yield f"{module.__name__}.{name}", thing
-            if isinstance(thing, type):
-                for method, value in vars(thing).items():
-                    if not method.startswith("_") and (inspect.isroutine(value) or isinstance(value, property)):
-                        yield f"{module.__name__}.{name}.{method}", value
+    """Every class and function of a public module, and the methods and properties of the classes."""
+    for module, name, thing in public_names():
+        if inspect.isroutine(thing) or isinstance(thing, type):
+            yield f"{module}.{name}", thing
+        if isinstance(thing, type):
+            ours = [kind for kind in thing.__mro__ if kind.__module__.partition(".")[0] == "cascata"]
+            for method, value in {each: value for kind in reversed(ours) for each, value in vars(kind).items()}.items():
+                if not method.startswith("_") and (inspect.isroutine(value) or isinstance(value, property)):
+                    yield f"{module}.{name}.{method}", value
 
 
 def test_every_public_thing_says_what_it_does() -> None:
     things = dict(public_things())
-    assert "cascata.Graph.run" in things
+    assert {"cascata.Graph.run", "cascata.Graph.copy", "cascata.workflow.Task.do"} <= set(things)
     assert sorted(name for name, thing in things.items() if not (inspect.getdoc(thing) or "").strip()) == []
+
+
+def test_the_docs_list_the_public_modules_and_their_names() -> None:
+    page = (ROOT / "docs" / "public.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(cascata[\w.]*)` \|.*\| ([^|]+) \|$", page, re.MULTILINE)
+    told = {module: set(re.findall(r"`(\w+)`", names)) for module, names in rows}
+    found: dict[str, set[str]] = {module: set() for module in PUBLIC}
+    for module, name, _ in public_names():
+        found[module].add(name)
+    assert told == {module: names - {"__version__"} for module, names in found.items()}
+
+
+@pytest.mark.parametrize("text", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.py")], ids=named)
+def test_docs_and_examples_import_from_public_modules_only(text: Path) -> None:
+    named_there = re.findall(r"^\s*(?:from|import) (cascata[\w.]*)", text.read_text("utf-8"), re.MULTILINE)
+    assert sorted(set(named_there) - set(PUBLIC)) == []
+
+
+def test_public_names_show_a_public_module_and_are_found_there() -> None:
+    hidden = [f"{thing.__module__}.{thing.__qualname__}" for thing in definitions() if thing.__module__ not in PUBLIC]
+    assert hidden == []
+    assert "class Channel in module cascata\n" in pydoc.plain(pydoc.render_doc(cascata.Channel))
+    for thing in definitions():
+        assert getattr(importlib.import_module(thing.__module__), thing.__qualname__) is thing
+
+
+def test_public_names_can_be_pickled_and_found_in_another_process(tmp_path: Path) -> None:
+    things = [*definitions(), *(thing.spec for thing in definitions() if isinstance(thing, ComponentType))]
+    assert all(copy is thing for copy, thing in zip(pickle.loads(pickle.dumps(things)), things, strict=True))
+    (tmp_path / "things").write_bytes(pickle.dumps(things))
+    code = f"import pickle; things = pickle.load(open({str(tmp_path / 'things')!r}, 'rb')); import cascata"
+    assert "cascata.workflow.dag" in loaded_by(f"{code}; assert cascata.Channel in things")
+
+
+def test_a_mark_of_a_port_that_comes_to_a_worker_loads_nothing_that_builds_graphs(tmp_path: Path) -> None:
+    (tmp_path / "marks").write_bytes(pickle.dumps((cascata.Out[int], cascata.State, cascata.Stream, cascata.In[int])))
+    loaded = loaded_by(f"import pickle; pickle.load(open({str(tmp_path / 'marks')!r}, 'rb'))")
+    assert "cascata.marks" in loaded
+    assert "cascata.dsl" not in loaded
+
+
+def test_what_is_public_keeps_the_types_of_its_fields() -> None:
+    """They are looked up in the module that a class shows, not in the one that defines it."""
+    records = [thing for thing in definitions() if "__dataclass_fields__" in vars(thing)]
+    assert cascata.Failure in records
+    for record in records:
+        assert set(get_type_hints(record)) >= {each.name for each in fields(record)}
+
+
+def test_the_registry_and_saved_graphs_name_ready_made_components_where_they_are_public() -> None:
+    graph = cascata.Graph()
+    graph.double = ready_made.Map
+    assert cascata.registry["cascata.components.Map"] is ready_made.Map
+    saved = graph.to_json()
+    assert saved["nodes"][0]["component"] == "cascata.components:Map"
+    for name in ("cascata.components:Map", "cascata.components.items:Map"):  # the latter as it was saved before
+        saved["nodes"][0]["component"] = name
+        assert type(cascata.Graph.from_json(saved).double) is ready_made.Map
 
 
 @pytest.mark.parametrize("module", MODULES, ids=named)

@@ -22,10 +22,10 @@ class TaggedItem:
     __slots__ = ("id", "item", "oldest", "tags")
 
     def __init__(self, item: Any, tags: tuple[int, ...], id: int, oldest: int = 0) -> None:
-        self.item = item
-        self.tags = tags
-        self.id = id
-        self.oldest = oldest
+        self.item: Any = item
+        self.tags: tuple[int, ...] = tags
+        self.id: int = id
+        self.oldest: int = oldest
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TaggedItem, (self.item, self.tags, self.id, self.oldest)

@@ -151,15 +151,15 @@ class ThreadChannel:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.closed = False
+        self.closed: bool = False
         self.error: BaseException | None = None
         """What a publisher failed with."""
         self.items: deque[Any] = deque()
-        self.lock = threading.Lock()
+        self.lock: threading.Lock = threading.Lock()
         self.moved = False
         """Whether the items have gone to a channel that processes share."""
-        self.publishers = 0
-        self.opened = False
+        self.publishers: int = 0
+        self.opened: bool = False
         self._room = Signal()
         self._items = Signal()
 

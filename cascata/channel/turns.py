@@ -39,9 +39,9 @@ class Turns:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._ready = getattr(loop, "_ready", ())  # callbacks of the next turn; not every kind of loop shows them
-        self.turned = perf_counter()
-        self.depth = 0
-        self.errands = 0
+        self.turned: float = perf_counter()
+        self.depth: int = 0
+        self.errands: int = 0
         self.flushes: list[Callable[[], None]] = []
 
     def flush(self) -> None:

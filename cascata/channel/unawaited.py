@@ -33,10 +33,10 @@ class Unawaited:
     __slots__ = ("attempt", "count", "excused", "forgotten")
 
     def __init__(self, attempt: Attempt | None) -> None:
-        self.attempt = attempt
-        self.count = 0
-        self.forgotten = 0
-        self.excused = False
+        self.attempt: Attempt | None = attempt
+        self.count: int = 0
+        self.forgotten: int = 0
+        self.excused: bool = False
 
 
 class Forgotten(Protocol):

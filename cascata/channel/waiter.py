@@ -52,8 +52,8 @@ class Waiter:
         self._loop = loop
         self._asyncio_future_blocking = True
         self._callback: Any = None
-        self.cancelled = False
-        self.woken = False
+        self.cancelled: bool = False
+        self.woken: bool = False
 
     @property
     def awaited(self) -> bool:

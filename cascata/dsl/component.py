@@ -54,7 +54,7 @@ class PortAttribute(Operand):
     __slots__ = ("spec",)
 
     def __init__(self, spec: InPortSpec | OutPortSpec | StateSpec) -> None:
-        self.spec = spec
+        self.spec: InPortSpec | OutPortSpec | StateSpec = spec
 
     def __get__(self, node: Component | None, owner: type) -> Any:
         return self if node is None else node._ports[self.spec.name]
@@ -139,8 +139,8 @@ class Replicas:
                 f"{component.__name__} * {size!r}: a group has a whole number of members, at least 1: "
                 f"write `graph.name = {component.__name__} * 4`."
             )
-        self.component = component
-        self.size = size
+        self.component: type[Component] = component
+        self.size: int = size
 
     def __repr__(self) -> str:
         return f"{self.component.__name__} * {self.size}"

@@ -15,6 +15,7 @@ from dataclasses import field
 from typing import Any, Final, TypeVar, Unpack, overload
 
 from ..errors import DefinitionError
+from ..faces import face_of, public
 from ..model import DEFAULT_CAPACITY, MISSING, ComponentSpec, InPortSpec, OutPortSpec, RunnerForm, StateSpec
 from ..options import COMPONENT_OPTIONS, ComponentKwargs, check_options, suggestion
 from ..records import dataclass
@@ -56,6 +57,7 @@ class _Declared:
 def component(function: Callable[..., Any], /) -> type[Component]: ...
 @overload
 def component(**options: Unpack[ComponentKwargs]) -> Callable[[Callable[..., Any]], type[Component]]: ...
+@public
 def component(function: Any = None, /, **options: Any) -> Any:
     """Turns a function into a component class. Stands on top of the other decorators.
 
@@ -86,6 +88,7 @@ def _make_class(function: Any, options: Mapping[str, Any], frame: types.FrameTyp
     return made
 
 
+@public
 def inport(
     name: str,
     *,
@@ -116,6 +119,7 @@ def inport(
     return _noting(_Declared("in-port", name, type, capacity, default, stream=stream), "@inport")
 
 
+@public
 def outport(name: str, *, type: Any = Any) -> Callable[[F], F]:
     """Declares an out-port: the parameter of this name has `await port.send(item)`.
 
@@ -133,6 +137,7 @@ def outport(name: str, *, type: Any = Any) -> Callable[[F], F]:
     return _noting(_Declared("out-port", name, type), "@outport")
 
 
+@public
 def persist(name: str, initializer: Callable[..., Any]) -> Callable[[F], F]:
     """Declares state of an instance: the parameter of this name has `get()`, `set(value)` and `value`.
 
@@ -361,7 +366,7 @@ def build_spec(function: Any, options: Mapping[str, Any], frame: types.FrameType
     _check_streams(where, [port.name for port in builder.inports if port.stream], form, checked)
     return ComponentSpec(
         name=function.__name__,
-        module=function.__module__,
+        module=face_of(function.__module__),
         qualname=function.__qualname__,
         runner=function,
         form=form,

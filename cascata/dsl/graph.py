@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, 
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack, overload
 
 from ..errors import CascataError, DefinitionError
+from ..faces import public
 from ..interrupts import Interrupts
 from ..model import GraphSpec, Plan
 from ..options import Engine, Measured, OnError, OnWorkerDeath, RunKwargs, RunOptions, StartMethod, suggestion
@@ -45,6 +46,7 @@ else:
 Items: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 
 
+@public
 class Graph(GraphBase):
     """A graph of components.
 

@@ -41,7 +41,7 @@ class Port(Operand):
 
     def __init__(self, vertex: VertexDraft, name: str) -> None:
         self._vertex = vertex
-        self.name = name
+        self.name: str = name
 
     def __str__(self) -> str:
         return f"{self._vertex.name}.{self.name}"
@@ -64,7 +64,7 @@ class InPort(Port, Receiver):
 
     def __init__(self, vertex: VertexDraft, spec: InPortSpec) -> None:
         super().__init__(vertex, spec.name)
-        self.spec = spec
+        self.spec: InPortSpec = spec
 
     @property
     def ref(self) -> PortRef:
@@ -120,7 +120,7 @@ class OutPort(Port):
 
     def __init__(self, vertex: VertexDraft, spec: OutPortSpec) -> None:
         super().__init__(vertex, spec.name)
-        self.spec = spec
+        self.spec: OutPortSpec = spec
 
     @property
     def ref(self) -> PortRef:
@@ -244,7 +244,7 @@ class StatePort(Port):
 
     def __init__(self, vertex: VertexDraft, spec: StateSpec) -> None:
         super().__init__(vertex, spec.name)
-        self.spec = spec
+        self.spec: StateSpec = spec
 
     def set(self, args: Any) -> None:
         """Sets the arguments of the initializer: `node.state < args` in other words.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from ..options import suggestion
 from .component import Component, signature_text
@@ -60,4 +61,4 @@ class Registry(Mapping[str, type[Component]]):
         return "\n".join(lines)
 
 
-registry = Registry()
+registry: Final = Registry()

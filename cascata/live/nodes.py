@@ -8,6 +8,7 @@ from typing import Any
 
 from ..dsl.component import ComponentType, make_class
 from ..dsl.registry import registry
+from ..faces import face_of
 from ..model import ComponentSpec, InPortSpec, OutPortSpec
 
 __all__ = ["Sink", "Source"]
@@ -33,7 +34,7 @@ def _declare(name: str, runner: Callable[[object], None], doc: str, **ports: Any
         CallerType,
         ComponentSpec(
             name=name,
-            module=__name__,
+            module=face_of(__name__),
             qualname=name,
             runner=runner,
             form="plain",

@@ -19,6 +19,7 @@ from ..channel.base import Around, Pending
 from ..engine import sigterm
 from ..engine.run import OpenRun
 from ..errors import CascataError, ChannelClosed, NoAnswer, bounded_repr
+from ..faces import public
 from ..interrupts import HEARD_S
 from ..model import GraphSpec
 from ..observe.report import RunReport
@@ -41,7 +42,7 @@ class LiveSource:
     __slots__ = ("_end", "_live", "_put", "name")
 
     def __init__(self, live: Live, end: SourceEnd) -> None:
-        self.name = end.node.name
+        self.name: str = end.node.name
         self._live = live
         self._end = end
         self._put: Callable[[Any], Awaitable[None]] = end.send
@@ -87,7 +88,7 @@ class LiveSink:
     __slots__ = ("_end", "_live", "_readers", "name")
 
     def __init__(self, live: Live, end: SinkEnd) -> None:
-        self.name = end.node.name
+        self.name: str = end.node.name
         self._live = live
         self._end = end
         self._readers: dict[weakref.ref[_Values], asyncio.Task[Any] | None] = {}
@@ -142,6 +143,7 @@ class _Values:
             raise
 
 
+@public
 class Live:
     """A running graph, while the block `async with graph.open(...) as live` lasts.
 

@@ -144,9 +144,9 @@ class Placement:
 
     def __init__(self, problem: Problem) -> None:
         workers = range(problem.workers)
-        self.problem = problem
+        self.problem: Problem = problem
         self.where: list[int] = [-1] * len(problem.weights)
-        self.load = [0 for _ in workers]
+        self.load: list[int] = [0 for _ in workers]
         self._fair = problem.fair_share
         self._step = max(1, self._fair // TOLERANCE)
         self._blocks = [0 for _ in workers]

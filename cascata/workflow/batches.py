@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from ..dsl.operators import is_whole
 from ..errors import DefinitionError, StreamLengthError
+from ..faces import public
 from ..records import dataclass
 
 __all__ = ["Batch", "BatchMessage", "batch_generator", "cut"]
@@ -16,6 +17,7 @@ __all__ = ["Batch", "BatchMessage", "batch_generator", "cut"]
 _END: Final = object()
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class BatchMessage:
     """A batch that left a DAG.
@@ -41,6 +43,7 @@ class Batch(NamedTuple):
         return f"BatchMessage(index={self.number}, payload={self.payload!r})"
 
 
+@public
 def batch_generator(
     *iterables: Iterable[Any],
     batch_size: int = 1,

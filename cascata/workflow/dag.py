@@ -19,6 +19,7 @@ from ..dsl import Graph
 from ..dsl.draft import RESERVED_NODE_NAMES
 from ..dsl.operators import is_whole
 from ..errors import CascataError, DefinitionError, SerializationError
+from ..faces import public
 from ..live import Source
 from ..options import RunKwargs
 from ..plan.partition import available_cpus
@@ -51,24 +52,28 @@ class _Named:
         return f"<{type(self).__name__} {self.name}>"
 
 
+@public
 class NodeHandle(_Named):
     """A source or a task of a DAG: what `inputs` of further tasks and sinks name."""
 
     __slots__ = ()
 
 
+@public
 class SourceQueue(_Named):
     """Where a data stream goes into a DAG."""
 
     __slots__ = ()
 
 
+@public
 class SinkQueue(_Named):
     """Where batches come out of a DAG."""
 
     __slots__ = ()
 
 
+@public
 class DAG:
     """Tasks, connected without cycles.
 
@@ -95,7 +100,7 @@ class DAG:
         _check_whole("DAG", "queue_size", queue_size)
         if max_cores is not None:
             _check_whole("DAG", "max_cores", max_cores)
-        self.graph = Graph()
+        self.graph: Graph = Graph()
         self._queue_size = queue_size
         self._max_cores = max_cores
         self._inputs: dict[str, tuple[str, ...]] = {}  # of sources (none), tasks and sinks, in the order of definition

@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 from ..dsl.operators import is_whole
 from ..errors import DefinitionError
+from ..faces import public
 from ..records import dataclass
 from .batches import BatchMessage
 from .savers.base import Saver, needs
@@ -25,6 +26,7 @@ __all__ = ["MeanResult", "OnlineMean", "OnlineSum", "ResultsCollector", "Results
 _NUMBERS: Final = (int, float)
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class MeanResult:
     """A mean, and how many items it is the mean of: what a task may return for an `OnlineMean`."""
@@ -33,6 +35,7 @@ class MeanResult:
     count: int
 
 
+@public
 class ResultsHandler(ABC):
     """Base of handlers. In a `with` block, what is not saved yet is saved at its end, whatever ended it.
 
@@ -61,7 +64,7 @@ class ResultsHandler(ABC):
             raise DefinitionError(f"{type(self).__name__}: resume=True goes on where a saver stopped: give it one.")
         self.saver = saver
         self.save_interval = save_interval
-        self.next_index = 0
+        self.next_index: int = 0
         self._early: dict[int, Any] = {}
         self._unsaved = 0
         if resume and saver is not None:
@@ -137,6 +140,7 @@ class ResultsHandler(ABC):
         self.finalize()
 
 
+@public
 class ResultsCollector(ResultsHandler):
     """Keeps results in order.
 
@@ -184,6 +188,7 @@ class ResultsCollector(ResultsHandler):
             self._results = [saver.load()]
 
 
+@public
 class OnlineSum(ResultsHandler):
     """The sum of all items, of numbers or of arrays, with what rounding loses added up on its own (Neumaier 1974).
 
@@ -207,7 +212,7 @@ class OnlineSum(ResultsHandler):
             raise DefinitionError(
                 f"{type(self).__name__}: a saver with approach='update' has rows to replace, not this."
             )
-        self.count = 0
+        self.count: int = 0
         self._per_item = per_item
         self._sum: Any = 0
         self._lost: Any = 0
@@ -280,6 +285,7 @@ class OnlineSum(ResultsHandler):
         return value
 
 
+@public
 class OnlineMean(OnlineSum):
     """The mean of all items, of numbers or of arrays: their sum, as `OnlineSum` has it, by their count.
 

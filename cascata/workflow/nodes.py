@@ -64,8 +64,8 @@ class Timed:
     __slots__ = ("result", "seconds")
 
     def __init__(self, result: Any, seconds: float) -> None:
-        self.result = result
-        self.seconds = seconds
+        self.result: Any = result
+        self.seconds: float = seconds
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Timed, (self.result, self.seconds)

@@ -60,12 +60,12 @@ class Stream:
     __slots__ = ("_missing", "closed", "entered", "inbox", "left", "number", "reached")
 
     def __init__(self, number: int, reached: Mapping[str, int | None]) -> None:
-        self.number = number
-        self.reached = reached
+        self.number: int = number
+        self.reached: Mapping[str, int | None] = reached
         self.inbox: SimpleQueue[Arrival] = SimpleQueue()
-        self.entered = 0  # counted by the caller's thread
-        self.left = 0  # ... and this by the session's
-        self.closed = False
+        self.entered: int = 0  # counted by the caller's thread
+        self.left: int = 0  # ... and this by the session's
+        self.closed: bool = False
         self._missing: dict[int, int] = {}
 
     def arrived(self, sink: str, batch: Batch) -> bool:
@@ -116,7 +116,7 @@ class Session:
         self._awake: dict[str, asyncio.Event] = {}
         self.discarded: Counter[str] = Counter()
         self.error: BaseException | None = None
-        self.told = False
+        self.told: bool = False
         self.report: RunReport | None = None
         self._thread = threading.Thread(target=self._live, name="cascata-dag", daemon=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Unpack
 
+from ..faces import public
 from ..options import Engine, MapKwargs
 from .mapping import run_map
 from .task_base import TaskBase
@@ -12,6 +13,7 @@ from .task_base import TaskBase
 __all__ = ["Task"]
 
 
+@public
 class Task(TaskBase):
     """Base of tasks. A subclass says in `do` what becomes of a batch.
 

@@ -32,27 +32,8 @@ EACH = [
 ]
 REPORT = types.SimpleNamespace(nodes={}, edges=())
 WORDS = ("text", "", "processes", "inline", "ray", "fork", "forkserver", "spawn", "raise", "skip", "fail", "restart")
-VALUES: tuple[Any, ...] = (
-    None,
-    True,
-    False,
-    -1,
-    0,
-    1,
-    100,
-    -0.5,
-    0.5,
-    3.0,
-    *WORDS,
-    b"text",
-    [],
-    (),
-    {},
-    {"CPU": 2},
-    set(),
-    REPORT,
-    int,
-)
+NUMBERS = (-1, 0, 1, 100, -0.5, 0.5, 3.0)
+VALUES: tuple[Any, ...] = (None, True, False, *NUMBERS, *WORDS, b"text", [], (), {}, {"CPU": 2}, set(), REPORT, int)
 
 
 def fits(value: object, hint: Any) -> bool:

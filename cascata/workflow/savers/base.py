@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from ...errors import CascataError, DefinitionError
+from ...faces import public
 from ...options import suggestion
 from ...records import dataclass
 
@@ -27,6 +28,7 @@ Approach: TypeAlias = Literal["append", "overwrite", "update"]
 _APPROACHES: Final = get_args(Approach)
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a saved file came.
@@ -65,6 +67,7 @@ def needs(package: str, extra: str, who: str) -> Any:
         ) from error
 
 
+@public
 class Saver(ABC):
     """Base of savers. One saver writes to a file at a time.
 
@@ -85,7 +88,7 @@ class Saver(ABC):
                 f"{type(self).__name__}: approach {approach!r} is none of "
                 f"{', '.join(map(repr, _APPROACHES))}.{suggestion(str(approach), _APPROACHES)}"
             )
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self.approach: Approach = approach
         self.dtype = dtype
         self._np = needs("numpy", "npy", type(self).__name__)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ...errors import CascataError
+from ...faces import public
 from .base import Approach, Progress, Saver, needs
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _CHUNK_BYTES: Final = 64 * 1024
 _PAGE: Final = 4096
 
 
+@public
 class HDF5Saver(Saver):
     """Saves to a dataset of an HDF5 file, and how far it came to the dataset's attributes.
 
@@ -171,7 +173,8 @@ class Staged(io.RawIOBase):
         super().__init__()
         self._path = path
         self._file = os.open(path, os.O_RDWR) if path.exists() else None
-        self._before = self.size = 0 if self._file is None else os.fstat(self._file).st_size
+        self.size: int = 0 if self._file is None else os.fstat(self._file).st_size
+        self._before = self.size
         self._position = 0
         self._pages: dict[int, bytearray] = {}
 

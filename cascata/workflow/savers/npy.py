@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import CascataError
+from ...faces import public
 from .base import Progress, Saver
 
 __all__ = ["NumpySaver"]
@@ -28,6 +29,7 @@ class _Header(NamedTuple):
     length: int
 
 
+@public
 class NumpySaver(Saver):
     """Saves to one `.npy` file, which `numpy.load` reads at any time, also while it grows or after a kill.
 

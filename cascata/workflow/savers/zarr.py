@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...errors import CascataError
+from ...faces import public
 from .base import Approach, Progress, Saver, needs
 
 __all__ = ["ZarrSaver"]
@@ -19,6 +20,7 @@ _NOTE: Final = "cascata_progress"
 _CHUNK_BYTES: Final = 1 << 20
 
 
+@public
 class ZarrSaver(Saver):
     """Saves to a Zarr array in a folder, and how far it came to the array's attributes.
 
