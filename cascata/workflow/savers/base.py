@@ -20,9 +20,12 @@ from ...errors import CascataError, DefinitionError
 from ...options import suggestion
 from ...records import dataclass
 
-__all__ = ["Approach", "Progress", "Saver", "needs"]
+__all__ = ["NOTE", "Approach", "Progress", "Saver", "needs"]
 
 Approach: TypeAlias = Literal["append", "overwrite", "update"]
+
+NOTE: Final = "cascata_progress"
+"""The name of the attribute in which a file says how far it came."""
 
 _APPROACHES: Final = get_args(Approach)
 
