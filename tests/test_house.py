@@ -261,6 +261,26 @@ def test_a_circle_of_imports_is_found(back: str) -> None:
     assert circles(imports | {"cascata.dsl.b": {"cascata.dsl"}}) == []
 
 
+def packages_of(module: Path) -> set[str]:
+    """The packages that a module imports, wherever it does so."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_every_package_that_comes_with_cascata_is_used_and_explained() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    packages = {re.match(r"\w+", each)[0] for each in project["project"]["dependencies"]}  # type: ignore[index]
+    assert packages >= {"aioitertools", "aioprocessing", "dill", "multiprocess", "networkx"}
+    assert sorted(packages - set().union(*map(packages_of, MODULES))) == []
+    page = (ROOT / "docs" / "how-it-works.md").read_text("utf-8")
+    assert sorted(each for each in packages if f"| `{each}` |" not in page) == []
+
+
 def loaded_by(code: str) -> set[str]:
     """What a fresh interpreter has loaded after some code."""
     shown = subprocess.run(

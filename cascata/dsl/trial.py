@@ -7,7 +7,7 @@ import contextlib
 import contextvars
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Self
 
 from ..errors import ComponentError
@@ -44,18 +44,16 @@ class _Collector:
 class _Items:
     """A stream with the items that a test gives. The runner gets an iterator in a thread, else this object."""
 
-    def __init__(self, items: Any) -> None:
-        self._items = items
+    def __init__(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
+        from aioitertools.builtins import iter as mixed_iter
+
+        self._items = mixed_iter(items)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Any:
-        if hasattr(self._items, "__anext__"):
-            return await anext(self._items)
-        for item in self._items:
-            return item
-        raise StopAsyncIteration
+        return await anext(self._items)
 
     async def next(self, timeout: float | None = None) -> Any:
         async with asyncio.timeout(timeout):
@@ -175,14 +173,14 @@ async def _look_for_unawaited(spec: ComponentSpec, ports: Mapping[str, _Collecto
 
 
 def _stream(spec: ComponentSpec, port: str, items: Any) -> Any:
-    if hasattr(items, "__aiter__") and not spec.options["thread"]:
-        return _Items(aiter(items))
-    if not hasattr(items, "__iter__"):
-        raise TypeError(
-            f"{spec.name}.test: in-port {port!r} is a stream, and {items!r} is no iterable of its items. "
-            f"Write {port}=[...]."
-        )
-    return iter(items) if spec.options["thread"] else _Items(iter(items))
+    if isinstance(items, Iterable) and spec.options["thread"]:
+        return iter(items)
+    if isinstance(items, Iterable | AsyncIterable) and not spec.options["thread"]:
+        return _Items(items)
+    raise TypeError(
+        f"{spec.name}.test: in-port {port!r} is a stream, and {items!r} is no iterable of its items. "
+        f"Write {port}=[...]."
+    )
 
 
 async def _call(spec: ComponentSpec, call: Callable[[], Any], ports: Mapping[str, _Collector]) -> None:

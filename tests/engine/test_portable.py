@@ -317,6 +317,6 @@ def test_a_system_that_is_short_of_files_is_told_as_that(monkeypatch: pytest.Mon
     def pipe(duplex: bool = True) -> Any:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("multiprocess.connection.Pipe", pipe)
+    monkeypatch.setattr("cascata.engine.local.portable.Pipe", pipe)
     with pytest.raises(CascataError, match=r"could not (begin|be started).*: .*Too many open files.*ulimit -n"):
         count_to(3, notes).run(num_workers=2)

@@ -18,12 +18,15 @@ import pickle
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
+
+from aioprocessing.connection import AioConnection
+from multiprocess.connection import Pipe
 
 from ...errors import CascataError
 from ...model import GraphSpec, Plan
@@ -52,37 +55,51 @@ LOOK_S: Final = 0.1
 """Seconds between two looks whether a process has ended whose children keep its sentinel."""
 
 
+class _Control(AioConnection):  # type: ignore[misc]  # aioprocessing carries no types
+    """A control connection that can be awaited.
+
+    Args:
+        connection: this process's end of a worker's pipe.
+        pool: the threads of the run, which end with it: aioprocessing's own would end some time later.
+    """
+
+    def __init__(self, connection: Any, pool: ThreadPoolExecutor) -> None:
+        super().__init__(connection)
+        self._pool = pool
+
+    def run_in_executor(self, callback: Callable[..., Any], *args: Any, loop: Any = None) -> asyncio.Future[Any]:
+        """What the coroutines of an `AioConnection` wait in. Raises `RuntimeError` when there is no thread for it."""
+        return (loop or asyncio.get_running_loop()).run_in_executor(self._pool, callback, *args)
+
+
 class _Handle(WorkerHandle):
     """The parent's side of one worker process."""
 
-    def __init__(self, index: int, executor: ThreadPoolExecutor) -> None:
-        from aioprocessing.connection import AioConnection
-        from multiprocess.connection import Pipe
-
+    def __init__(self, index: int, pool: ThreadPoolExecutor) -> None:
         super().__init__(index, *Pipe(duplex=True))
-        self.control = AioConnection(self.connection)
-        self.control._executor = executor  # one pool for the run, shut down at its end
+        self.control = _Control(self.connection, pool)
         self.introduced = False
         self.over = False  # whether its end has been told, or there never was a process
 
-    def set_up(self, setup: Any, payload: bytes) -> None:
-        """Sends what a worker is told first. In a thread: a worker that is slow to boot reads slowly."""
+    async def set_up(self, setup: Any, payload: bytes) -> None:
+        """Sends what a worker is told first. One that is slow to boot reads slowly."""
         with suppress(OSError):  # a worker that is gone is reported by its exit
-            self.connection.send_bytes(pickle.dumps(setup))
-            self.connection.send_bytes(payload)
+            await self.control.coro_send_bytes(pickle.dumps(setup))
+            await self.control.coro_send_bytes(payload)
 
-    def introduce(self, addresses: Mapping[int, Address]) -> None:
-        """Sends the addresses of all. In a thread, after `set_up`."""
+    async def introduce(self, addresses: Mapping[int, Address]) -> None:
+        """Sends the addresses of all, after `set_up`."""
         with suppress(OSError):
-            self.connection.send_bytes(pickle.dumps(addresses))
+            await self.control.coro_send_bytes(pickle.dumps(addresses))
         self.is_set_up()
 
-    def wait(self) -> None:
-        """Waits until the process is gone. In a thread."""
-        from multiprocess.connection import wait
-
-        while not wait([self.process.sentinel], LOOK_S) and not _is_gone(self.process):
-            pass
+    async def gone(self) -> None:
+        """Returns when the process has ended."""
+        while not _is_gone(self.process):
+            try:
+                await self.control.run_in_executor(self.process.join, LOOK_S)
+            except RuntimeError:  # there is no thread to wait in
+                await asyncio.sleep(LOOK_S)
 
 
 def _is_gone(process: Any) -> bool:
@@ -137,7 +154,7 @@ class PortableRun(LocalRun, StationedRun):
             )
         self._secret = new_secret()
         self._handles: dict[int, _Handle] = {}
-        self._setting_up: dict[int, asyncio.Future[None]] = {}
+        self._setting_up: dict[int, asyncio.Task[None]] = {}
         self._addresses: dict[int, Address | None] = {}  # of workers that are ready to begin
         self._introduced = False
         self._executor: ThreadPoolExecutor
@@ -208,15 +225,15 @@ class PortableRun(LocalRun, StationedRun):
         handle.process = process
         handle.heard = self._spawn(self._listen(handle))
         self._spawn(self._bury(handle))
-        try:
-            self._setting_up[handle.index] = asyncio.get_running_loop().run_in_executor(
-                self._executor, handle.set_up, setup, self._payload
-            )
-        except RuntimeError as no_thread:
-            self._cannot_start(handle.index, no_thread)
-            return
+        self._setting_up[handle.index] = self._spawn(self._set_up(handle, setup))
         if self._introduced:  # it starts again: the others know each other, and it waits for nobody
             self._introduce_to(handle)
+
+    async def _set_up(self, handle: _Handle, setup: Any) -> None:
+        try:
+            await handle.set_up(setup, self._payload)
+        except RuntimeError as no_thread:
+            self._cannot_start(handle.index, no_thread)
 
     def _how_it_begins(self, worker: int) -> str:
         pid = self._pid_of(worker)
@@ -265,7 +282,7 @@ class PortableRun(LocalRun, StationedRun):
 
     async def _send_addresses(self, handle: _Handle) -> None:
         await self._setting_up[handle.index]
-        await asyncio.get_running_loop().run_in_executor(self._executor, handle.introduce, self._reachable())
+        await handle.introduce(self._reachable())
 
     def _reachable(self) -> Mapping[int, Address]:
         return self._addresses_with({part: each for part, each in self._addresses.items() if each is not None})
@@ -324,11 +341,7 @@ class PortableRun(LocalRun, StationedRun):
     async def _bury(self, handle: _Handle) -> None:
         """Waits for the end of a process, for its last words and its exit code."""
         process = handle.process
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._executor, handle.wait)
-        except RuntimeError:  # there is no thread to wait in
-            while not _is_gone(process):  # noqa: ASYNC110  # nobody would set an event
-                await asyncio.sleep(LOOK_S)
+        await handle.gone()
         if handle.heard is not None:
             await asyncio.wait([handle.heard], timeout=HEARD_S)  # a child of its own may keep the pipe open
         handle.hush()

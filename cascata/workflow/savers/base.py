@@ -21,9 +21,12 @@ from ...faces import public
 from ...options import suggestion
 from ...records import dataclass
 
-__all__ = ["Approach", "Progress", "Saver", "needs"]
+__all__ = ["NOTE", "Approach", "Progress", "Saver", "needs"]
 
 Approach: TypeAlias = Literal["append", "overwrite", "update"]
+
+NOTE: Final = "cascata_progress"
+"""The name of the attribute in which a file says how far it came."""
 
 _APPROACHES: Final = get_args(Approach)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ...errors import CascataError
 from ...faces import public
-from .base import Approach, Progress, Saver, needs
+from .base import NOTE, Approach, Progress, Saver, needs
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -29,7 +29,6 @@ __all__ = ["HDF5Saver"]
 
 T = TypeVar("T")
 
-_NOTE: Final = "cascata_progress"
 _CHUNK_BYTES: Final = 64 * 1024
 _PAGE: Final = 4096
 
@@ -140,11 +139,11 @@ class HDF5Saver(Saver):
 def _note(dataset: Any, progress: Progress) -> None:
     text = json.dumps(progress.as_dict())
     # Of a fixed length as long as it fits: attributes that change their size move about in the file.
-    dataset.attrs[_NOTE] = text.ljust((len(text) // 256 + 1) * 256)
+    dataset.attrs[NOTE] = text.ljust((len(text) // 256 + 1) * 256)
 
 
 def _progress_of(dataset: Any) -> Progress:
-    text = dataset.attrs.get(_NOTE)
+    text = dataset.attrs.get(NOTE)
     return Progress(dataset.shape[0] if dataset.shape else 0) if text is None else Progress.of(json.loads(text))
 
 

@@ -12,11 +12,10 @@ from typing import Any, Final
 
 from ...errors import CascataError
 from ...faces import public
-from .base import Approach, Progress, Saver, needs
+from .base import NOTE, Approach, Progress, Saver, needs
 
 __all__ = ["ZarrSaver"]
 
-_NOTE: Final = "cascata_progress"
 _CHUNK_BYTES: Final = 1 << 20
 
 
@@ -47,7 +46,7 @@ class ZarrSaver(Saver):
         array = self._open("r")
         if array is None:
             return Progress()
-        noted = array.attrs.get(_NOTE)
+        noted = array.attrs.get(NOTE)
         return Progress(array.shape[0]) if noted is None else Progress.of(noted)
 
     def load(self) -> Any:
@@ -86,14 +85,14 @@ class ZarrSaver(Saver):
         grown = self._zarr.AsyncArray(metadata=target.metadata.update_shape(shape), store_path=target.store_path)
         self._zarr.Array(grown)[before.rows :] = array
         target.resize(shape)
-        target.update_attributes({_NOTE: after.as_dict()})
+        target.update_attributes({NOTE: after.as_dict()})
 
     def _overwrite(self, array: Any, after: Progress) -> None:
         shutil.rmtree(self._fresh, ignore_errors=True)
         row = max(1, array.dtype.itemsize * int(self._np.prod(array.shape[1:], dtype=int)))
         chunks = (self._chunk_rows or max(1, _CHUNK_BYTES // row), *(max(1, side) for side in array.shape[1:]))
         fresh = self._zarr.create_array(
-            store=self._fresh, shape=array.shape, chunks=chunks, dtype=array.dtype, attributes={_NOTE: after.as_dict()}
+            store=self._fresh, shape=array.shape, chunks=chunks, dtype=array.dtype, attributes={NOTE: after.as_dict()}
         )
         fresh[...] = array
         shutil.rmtree(self._old, ignore_errors=True)
@@ -107,4 +106,4 @@ class ZarrSaver(Saver):
         if target is None:
             raise self._nothing()
         self._checked_update(array, indices, target)
-        target.update_attributes({_NOTE: after.as_dict()})
+        target.update_attributes({NOTE: after.as_dict()})
