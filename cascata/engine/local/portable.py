@@ -157,6 +157,7 @@ class PortableRun(LocalRun, StationedRun):
         self._setting_up: dict[int, asyncio.Task[None]] = {}
         self._addresses: dict[int, Address | None] = {}  # of workers that are ready to begin
         self._introduced = False
+        self._telling = threading.Lock()  # held by a thread that tells the loop of a process, while the loop goes on
         self._executor: ThreadPoolExecutor
 
     # -- its life
@@ -201,11 +202,12 @@ class PortableRun(LocalRun, StationedRun):
                 except BaseException as error:  # whatever it is: nobody else would tell
                     problem = error
                 far.close()
-                try:
-                    loop.call_soon_threadsafe(self._has_started, handle, process, problem, setup)
-                except RuntimeError:  # the loop is closed: the run did not wait
-                    if problem is None:
-                        _kill_and_close(process)
+                with self._telling:
+                    waits = not handle.over
+                    if waits:
+                        loop.call_soon_threadsafe(self._has_started, handle, process, problem, setup)
+                if not waits and problem is None:
+                    _kill_and_close(process)
 
             threading.Thread(target=start, name="cascata-start", daemon=True).start()
             handle.far = None
@@ -217,7 +219,7 @@ class PortableRun(LocalRun, StationedRun):
     def _has_started(self, handle: _Handle, process: Any, problem: BaseException | None, setup: Any) -> None:
         if handle.over:
             if problem is None:
-                _kill_and_close(process)
+                threading.Thread(target=_kill_and_close, args=(process,), name="cascata-start", daemon=True).start()
             return
         if problem is not None:
             self._cannot_start(handle.index, problem)
@@ -363,7 +365,8 @@ class PortableRun(LocalRun, StationedRun):
             if process is not None and not handle.over:  # only when the run has ended by a fault of its own
                 process.kill()
                 process.join(HEARD_S)
-            handle.over = True
+            with self._telling:  # a process that comes later is ended by the thread that has started it
+                handle.over = True
             handle.hush()
         await self._close_station()
         if self._tasks:
