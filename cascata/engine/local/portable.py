@@ -280,10 +280,10 @@ class PortableRun(LocalRun, StationedRun):
     def _introduce_to(self, handle: _Handle) -> None:
         if not handle.introduced and handle.index in self._setting_up:
             handle.introduced = True
-            self._spawn(self._send_addresses(handle))
+            self._spawn(self._send_addresses(handle, self._setting_up[handle.index]))
 
-    async def _send_addresses(self, handle: _Handle) -> None:
-        await self._setting_up[handle.index]
+    async def _send_addresses(self, handle: _Handle, set_up: asyncio.Task[None]) -> None:
+        await set_up
         await handle.introduce(self._reachable())
 
     def _reachable(self) -> Mapping[int, Address]:

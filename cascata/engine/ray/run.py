@@ -346,12 +346,14 @@ class RayRun(StationedRun):
                 code = None
                 break
             doubt = None
+            if actor.over:  # these are words of an earlier life
+                return
             if counts:
                 self._count(actor.index, counts)
             for message in messages:
                 if message is not None:
                     self._hear(read(message))
-            if messages and messages[-1] is None:
+            if None in messages:  # what its threads print may come after that
                 break
         self._bury(actor, code)
 

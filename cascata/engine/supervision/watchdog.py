@@ -58,7 +58,7 @@ _ANSWER_S: Final = 0.5
 _FRAMES: Final = 6
 """Lines of a stack that are shown: the innermost."""
 
-_OURS: Final = str(Path(__file__).parent.parent / "runtime")
+_OURS: Final = str(Path(__file__).parents[2] / "runtime")
 
 _STACKS_SIGNAL: Final[int | None] = getattr(signal, "SIGRTMAX", 0) - 1 if hasattr(signal, "SIGRTMAX") else None
 """What makes a worker's faulthandler write its stacks: a number that nobody else is likely to use."""
@@ -291,7 +291,7 @@ def _innermost(stacks: str) -> str:
     shown = []
     for thread in re.split(r"\n{2,}", stacks.strip()):
         lines = thread.splitlines()
-        if not any(line.endswith(" in obey") for line in lines):
+        if not any("obeying.py" in line and line.endswith(" in obey") for line in lines):
             shown.append("\n".join(lines[: _FRAMES + 1]))
     return "\n".join(shown) + "\n" if shown else ""
 

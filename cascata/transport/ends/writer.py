@@ -339,7 +339,9 @@ class CrossingWriter(WriterBase):
         self._report(item, problem)
         if not self._alone:
             self._carrier.give(1)
-        elif not self.over:
+        elif self.over:  # it may go on later
+            self._spare += 1
+        else:
             self._room_back()
 
     # -- sending

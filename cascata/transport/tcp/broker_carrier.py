@@ -84,6 +84,8 @@ class BrokerSender:
         """Credits that came, and were not taken."""
         self._wanted = False
         """Whether some were asked for, and none have come since."""
+        self._most = 1
+        """How many the writer asked for last."""
         self._awaits_room = False
         self._fill = 1
         self._closed = False
@@ -158,13 +160,17 @@ class BrokerSender:
 
     def take(self, most: int) -> int:
         self._collect()
+        self._most = most
         if not self._reserve and not self._alone and not self._wanted:
-            self._wanted = True
-            self._tell(Frame(Kind.WANT, self._edge, most))
+            self._want(most)
             self._collect()  # a broker in this worker has answered already
         taken = min(self._reserve, most)
         self._reserve -= taken
         return taken
+
+    def _want(self, most: int) -> None:
+        self._wanted = True
+        self._tell(Frame(Kind.WANT, self._edge, most))
 
     def give(self, count: int) -> None:
         self._collect()
@@ -175,6 +181,8 @@ class BrokerSender:
 
     def want_room(self) -> None:
         self._awaits_room = True
+        if not (self._inbox or self._reserve or self._alone or self._wanted):  # what came went into a debt
+            self._want(self._most)
         if self._inbox or self._reserve:
             self._call(self._on_room)
 
@@ -215,10 +223,10 @@ class BrokerReceiver:
         home: the worker that keeps it.
 
     Attributes:
-        frame: what was received last.
+        seq: the number of the frame that was received last; the frame itself may be large, and is not kept.
     """
 
-    frame: Frame
+    seq: int
 
     def __init__(self, station: Station, channel: int, home: int) -> None:
         self._station = station
@@ -237,6 +245,8 @@ class BrokerReceiver:
         self._asked = False
         """Whether a frame was asked for that has not been read."""
         self._work_s = 0.0
+        self._amount = 0
+        """Items of the frame that was received last."""
 
     def watch(self, user: ReceivingUser) -> None:
         self._user = user
@@ -267,7 +277,8 @@ class BrokerReceiver:
     def receive(self) -> Message | None:
         if not self._frames:
             return None
-        frame = self.frame = self._frames.popleft()
+        frame = self._frames.popleft()
+        self.seq, self._amount = frame.seq, frame.amount
         self._asked = False
         if frame.kind == Kind.END:
             return END
@@ -277,7 +288,7 @@ class BrokerReceiver:
         return where.parts()
 
     def done(self) -> None:
-        if self._far and 0 < self._work_s * self.frame.amount < AHEAD_S:
+        if self._far and 0 < self._work_s * self._amount < AHEAD_S:
             self._ask()
 
     def give(self, count: int) -> None:

@@ -64,7 +64,7 @@ class Connection(asyncio.BufferedProtocol):
         self._proven = proven
         self._lost = lost
         self.is_lost = False
-        self._why: Exception | None = None
+        self.why: Exception | None = None
         self._greeting = bytearray(handshake.wants)
         self._greeted = 0
         self._frames = Assembler(lambda frame: received(self, frame), pool.take)
@@ -92,7 +92,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _greet(self, count: int) -> None:
         self._greeted += count
-        if self._greeted < len(self._greeting) or self._why is not None:
+        if self._greeted < len(self._greeting) or self.why is not None:
             return
         answer = self.handshake.feed(bytes(self._greeting))
         if answer and self.transport is not None:
@@ -114,8 +114,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def abort(self, why: Exception | None) -> None:
         """Ends the connection at once."""
-        if self._why is None:
-            self._why = why
+        if self.why is None:
+            self.why = why
         if self.transport is not None:
             self.transport.abort()
 
@@ -125,9 +125,10 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         after_fork.unprivate(self.sock.fileno())
         self.is_lost = True
+        self.why = self.why or exc
         if self.link is not None:
             self.link.cut()
-        self._lost(self, self._why or exc)
+        self._lost(self, self.why)
 
     def pause_writing(self) -> None:
         if self.link is not None:

@@ -206,11 +206,11 @@ class KeptReader(CrossingReader):
     # -- frames
 
     def _opened(self, edge: int, count: int, body: Any, where: Any) -> list[Any]:
-        frame = self._home.frame
-        self._say(Frame(Kind.OPENING, edge, 0, frame.seq))
+        seq = self._home.seq
+        self._say(Frame(Kind.OPENING, edge, 0, seq))
         items = super()._opened(edge, count, body, where)
         # Another life must know that it was not this that killed: at the latest now, most often by the next call.
-        self._opened_last = Frame(Kind.OPENED, edge, len(items), frame.seq, self._news())
+        self._opened_last = Frame(Kind.OPENED, edge, len(items), seq, self._news())
         if len(items) < count:
             self._say()
         else:

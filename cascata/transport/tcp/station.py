@@ -39,7 +39,6 @@ the life before is over.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import sys
 import threading
@@ -232,7 +231,7 @@ class Station:
                 for frame in frames:
                     self._received(connection, frame)
                 if connection.is_lost:
-                    self._lost(connection, None)
+                    self._lost(connection, connection.why)
             for peer in self._links:
                 if self._connects(peer) and peer in addresses:
                     self._spawn(self._connect(peer, addresses[peer]))
@@ -375,11 +374,11 @@ class Station:
                 why = await over  # None: it is in use
         except TimeoutError as problem:
             if connection is None:
-                return "no answer" if problem.errno is None else os.strerror(problem.errno)
+                return problem.strerror or "no answer"
             if connection.link is None:
                 return f"what takes connections there has not proved within {PROOF_S:g} s that it is this worker"
         except OSError as problem:
-            return str(problem) if problem.errno is None else os.strerror(problem.errno)
+            return problem.strerror or str(problem)
         finally:
             if sock is not None and (connection is None or connection.transport is None):
                 sock.close()
