@@ -21,8 +21,14 @@ __all__ = ["kept"]
 GONE_S: Final = 2.0
 
 
+@pytest.fixture(scope="session")
+def sigterm() -> Any:
+    """What SIGTERM does before Ray is here: each node that Ray starts in this process sets a handler of its own."""
+    return signal.getsignal(signal.SIGTERM)
+
+
 @pytest.fixture(scope="session", autouse=True)
-def cluster() -> Iterator[Any]:
+def cluster(sigterm: Any) -> Iterator[Any]:  # noqa: ARG001  # which looks before
     """A head node on this machine, to which tests may add others."""
     # Before Ray is imported: it reads them then. Without, it would make a token in the home of whoever runs the tests.
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
@@ -33,9 +39,7 @@ def cluster() -> Iterator[Any]:
         initialize_head=True,
         head_node_args={"num_cpus": 8, "resources": {"left": 4, "lens": 1}, "include_dashboard": False},
     )
-    before = signal.getsignal(signal.SIGTERM)
     ray.init(address=made.address, logging_level=logging.WARNING)
-    signal.signal(signal.SIGTERM, before)  # Ray's own would count as the program's for all other tests in this process
     try:
         yield made
     finally:
@@ -57,9 +61,11 @@ def workers(engine: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def no_actor_is_left(cluster: Any) -> Iterator[None]:
+def no_actor_is_left(cluster: Any, sigterm: Any) -> Iterator[None]:
     """After a run its actors are gone, and the cluster is there."""
+    signal.signal(signal.SIGTERM, sigterm)
     yield
+    signal.signal(signal.SIGTERM, sigterm)  # else Ray's would count as the program's own for all tests after these
     deadline = time.monotonic() + GONE_S
     while actors := leaks.named("ray::WorkerActor"):
         if time.monotonic() > deadline:
