@@ -28,7 +28,7 @@ def sigterm() -> Any:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cluster(sigterm: Any) -> Iterator[Any]:  # noqa: ARG001  # which looks before
+def cluster(sigterm: Any) -> Iterator[Any]:  # which looks before
     """A head node on this machine, to which tests may add others."""
     # Before Ray is imported: it reads them then. Without, it would make a token in the home of whoever runs the tests.
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
