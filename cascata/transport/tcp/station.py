@@ -39,6 +39,7 @@ the life before is over.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 import threading
@@ -374,11 +375,11 @@ class Station:
                 why = await over  # None: it is in use
         except TimeoutError as problem:
             if connection is None:
-                return problem.strerror or "no answer"
+                return "no answer" if problem.errno is None else _in_the_systems_words(problem)
             if connection.link is None:
                 return f"what takes connections there has not proved within {PROOF_S:g} s that it is this worker"
         except OSError as problem:
-            return problem.strerror or str(problem)
+            return _in_the_systems_words(problem)
         finally:
             if sock is not None and (connection is None or connection.transport is None):
                 sock.close()
@@ -516,3 +517,10 @@ class Station:
             link.cut()
         await asyncio.sleep(0)  # aborted transports close on the next turn
         await asyncio.sleep(0)
+
+
+def _in_the_systems_words(problem: OSError) -> str:
+    """What keeps a connection from being made; asyncio puts words of its own, without the reason, in their place."""
+    if problem.errno is None or isinstance(problem, socket.gaierror):
+        return problem.strerror or str(problem)
+    return os.strerror(problem.errno)
