@@ -40,6 +40,7 @@ import asyncio, os, select, selectors, signal, socket, sys
 import multiprocess.connection, multiprocess.popen_spawn_posix, multiprocess.resource_tracker, multiprocess.spawn
 import multiprocess.util
 
+os.process_cpu_count = os.cpu_count  # since Python 3.13 it asks what is taken away
 for module, names in {
     os: "memfd_create eventfd pidfd_open pipe2 sched_getaffinity register_at_fork fork forkpty",
     select: "epoll EPOLLIN EPOLLRDHUP EPOLLOUT EPOLLHUP EPOLLERR EPOLLET",
