@@ -1,4 +1,4 @@
-"""The crossing channel beyond the contract: credits, frames, bad items, ends that close in the middle."""
+"""The crossing channel beyond the contract: credits, frames, bad items, readers."""
 
 from __future__ import annotations
 
@@ -12,35 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cascata.errors import ChannelClosed
 from cascata.transport.ends.budget import fill_of
 from cascata.transport.ends.spinning import LOOKING_S
 from cascata.transport.ends.writer import FLUSH_S, MOST_AHEAD
-from cascata.transport.linux import messages, ring
-from cascata.transport.linux.sockets import SocketSender, count_unread, make_pair
+from cascata.transport.linux import messages
+from cascata.transport.linux.sockets import SocketSender
 from tests.coroutines import turn
-from tests.transport.ends import Crossing, crossing, generator, open_fds
+from tests.transport.ends import crossing, generator, open_fds
+
+pytestmark = pytest.mark.usefixtures("no_clock")
 
 MB = 1 << 20
 
 SETTLED = 20
 """Turns of the loop after which nothing more happens by itself."""
-
-
-@pytest.fixture(autouse=True)
-def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is sent just because this machine is slow."""
-    monkeypatch.setattr("cascata.transport.ends.writer.FLUSH_S", 1_000.0)
-
-
-@pytest.fixture(params=["sockets", "ring"])
-def carrier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """For a channel of one writer and one reader, which has a carrier of its own on machines that allow it."""
-    if request.param == "ring" and not ring.AVAILABLE:
-        pytest.skip("needs total store order")
-    monkeypatch.setattr(Crossing, "over_a_ring", request.param == "ring")
-    chosen: str = request.param
-    return chosen
 
 
 def explode(text: str) -> Any:
@@ -206,12 +191,6 @@ async def test_a_fast_producer_that_becomes_slow_holds_few_items_back_and_soon_n
             held.append(len(made.writer._pending))
     assert max(held) <= MOST_AHEAD, "none of these puts let the loop turn"
     assert max(held[-20:]) <= 2, "as many as fit into that time"
-
-
-@pytest.fixture
-def small_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sockets that hold as little as the system allows: a few frames."""
-    monkeypatch.setattr("cascata.transport.linux.sockets.SOCKET_BYTES", 1)
 
 
 async def test_while_the_socket_is_full_items_wait_and_keep_their_order(small_sockets: None) -> None:
@@ -424,29 +403,6 @@ async def test_what_others_in_the_loop_are_about_to_do_comes_before_a_look(
         await asking
 
 
-async def test_a_writer_that_waits_for_room_goes_on_when_the_bell_is_heard(carrier: str) -> None:
-    """Without another turn of the loop."""
-    told: list[str] = []
-
-    async def writes() -> None:
-        await ends.writer.put(3)
-        told.append("written")
-
-    async with crossing(2) as ends, asyncio.timeout(10):
-        await ends.writer.put(1)
-        await ends.writer.put(2)
-        writing = asyncio.ensure_future(writes())
-        await turn(SETTLED)
-        assert [await ends.take(), await ends.take()] == [1, 2]
-        loop = asyncio.get_running_loop()
-        loop.call_soon(ends.hub._dispatch)
-        loop.call_soon(told.append, "turned")
-        await turn()
-        assert told == ["written", "turned"]
-        await writing
-        assert await ends.take() == 3
-
-
 async def test_a_batch_that_suspends_again_and_again_keeps_no_writer_waiting(carrier: str) -> None:
     async with crossing(4) as ends, asyncio.timeout(20):
         for item in range(4):
@@ -490,155 +446,3 @@ async def test_a_reader_that_always_finds_frames_lets_the_loop_turn() -> None:
             await turn()
             turns += 1
         assert turns > 5
-
-
-# --- ends -------------------------------------------------------------------------------------------
-
-
-async def test_a_stopped_writer_uses_no_credits_that_it_has_in_hand(carrier: str) -> None:
-    async with crossing(100) as ends:
-        await ends.writer.put(1)
-        ends.writer.stop()
-        with pytest.raises(ChannelClosed):
-            await ends.writer.put(2)
-        assert ends.writer.sent == 1
-        await ends.writer.aclose()
-        ends.pair.end_writing()
-        assert await ends.take_all() == [1]
-
-
-async def test_what_a_closed_writer_had_not_sent_is_lost_and_counted(carrier: str) -> None:
-    async with crossing(100) as ends:
-        for item in range(10):
-            await ends.writer.put(item)
-        ends.writer.close()
-        assert (ends.writer.sent, ends.writer.lost) == (10, 9)
-        ends.pair.end_writing()
-        assert await ends.take_all() == [0]
-
-
-async def test_what_could_not_be_sent_when_the_readers_left_is_lost_and_counted(carrier: str) -> None:
-    async with crossing(100) as ends:
-        ends.writer.refusal = lambda: None
-        await ends.writer.put(0)
-        assert await ends.take() == 0
-        for item in range(10):
-            await ends.writer.put(item)
-        ends.pair.end_reading()
-        for item in range(200):
-            await ends.writer.put(item)
-        await turn(SETTLED)
-        assert ends.writer.closed
-        await ends.writer.aclose()
-        assert (ends.writer.sent, ends.writer.lost) == (211, 210)
-
-
-async def test_a_cancelled_aclose_closes_and_drops_the_rest(small_sockets: None) -> None:
-    async with crossing(3_000) as ends:
-        for item in range(2_000):
-            await ends.writer.put(item)
-            ends.writer.flush()
-        closing = asyncio.ensure_future(ends.writer.aclose())
-        await turn(SETTLED)
-        assert not closing.done()
-        closing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await closing
-        assert ends.writer.closed
-        ends.pair.end_writing()
-        assert len(await ends.take_all()) + ends.writer.lost == ends.writer.sent == 2_000
-
-
-async def test_closing_ends_that_are_busy_touches_no_fd_of_others() -> None:
-    """What was armed for the loop's next turn must not run on fds that belong to somebody else by then."""
-    async with crossing(10, writers=2) as ends:
-        await ends.writers[0].put(1)
-        ends.reader.taking()
-        await ends.reader.wait()
-        ends.reader.items.popleft()
-        for writer in ends.writers:
-            writer.close()
-        ends.reader.close()
-        others = [os.pipe2(os.O_NONBLOCK) for _ in range(4)]  # get the numbers that just became free
-        await turn(SETTLED)
-        for reading, writing in others:
-            with pytest.raises(BlockingIOError):
-                os.read(reading, 1)
-            os.close(reading)
-            os.close(writing)
-        ends.readers.clear()
-
-
-async def test_two_who_close_at_once_both_return(small_sockets: None) -> None:
-    async with crossing(3_000) as ends, asyncio.timeout(10):
-        for item in range(1_000):
-            await ends.writer.put(item)
-            ends.writer.flush()
-        closing = [asyncio.ensure_future(ends.writer.aclose()) for _ in range(2)]
-        await turn(SETTLED)
-        assert not any(each.done() for each in closing)
-        closing[0].cancel()
-        await asyncio.wait(closing)
-        assert not closing[1].cancelled()
-
-
-async def test_what_is_left_in_a_channel_is_counted_by_edge() -> None:
-    async with crossing(100, writers=2) as ends:
-        for item in range(5):
-            await ends.writers[item % 2].put(item)
-        await ends.writers[1].put(np.zeros(100_000))
-        await turn()
-        before = open_fds()
-        assert count_unread(ends.pair.receive) == {0: (3, 3), 1: (3, 3)}
-        assert open_fds() == before
-
-
-@pytest.mark.skipif(not ring.AVAILABLE, reason="needs total store order")
-async def test_what_is_left_in_a_ring_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Crossing, "over_a_ring", True)
-    async with crossing(100) as ends:
-        for item in range(5):
-            await ends.writer.put(item)
-            ends.writer.flush()
-        for size in (50_000, 100_000, 3_000):  # through the socket; in memory of its own; in the ring
-            await ends.writer.put(bytes(size))
-            ends.writer.flush()
-        assert await ends.take() == 0
-        assert ends.pair.count_unread() == {0: (7, 8)}
-        assert [await ends.take() for _ in range(4)] == [1, 2, 3, 4]
-        assert [len(await ends.take()) for _ in range(3)] == [50_000, 100_000, 3_000]
-        assert ends.pair.count_unread() == {}
-
-
-@pytest.mark.skipif(not ring.AVAILABLE, reason="needs total store order")
-async def test_a_ring_that_is_full_of_bytes_keeps_its_items_until_there_is_room(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(Crossing, "over_a_ring", True)
-    async with crossing(1_000) as ends, asyncio.timeout(20):
-        for item in range(1_000):
-            await ends.writer.put((item, bytes(item * 7)))
-            ends.writer.flush()
-        assert ends.writer._unsent  # 3.5 MB do not fit
-        assert [await ends.take() for _ in range(1_000)] == [(item, bytes(item * 7)) for item in range(1_000)]
-
-
-@pytest.mark.skipif(not ring.AVAILABLE, reason="needs total store order")
-async def test_frames_that_meet_the_end_of_a_ring_are_whole_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Crossing, "over_a_ring", True)
-    async with crossing(100) as ends, asyncio.timeout(20):
-        for item in range(300):
-            await ends.writer.put((item, bytes(item * 61)))
-            ends.writer.flush()
-            if item >= 4:
-                assert ends.pair.count_unread() == {0: (5, item + 1)}
-                assert await ends.take() == (item - 4, bytes((item - 4) * 61))
-
-
-def test_a_pair_that_cannot_be_made_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(capacity: int) -> None:
-        raise OSError("short")
-
-    monkeypatch.setattr("cascata.transport.linux.sockets.credit_pipe", fail)
-    with pytest.raises(OSError, match="short"):
-        make_pair(1)
