@@ -24,6 +24,7 @@ from typing import Any, Final, Protocol
 from .. import log
 from ..interrupts import HEARD_S
 from ..observe.report import RunReport
+from .forked_sigterm import not_inherited
 
 __all__ = [
     "EXIT_ON_SIGTERM",
@@ -121,6 +122,7 @@ class _Sigterm:
 
 
 _sigterm: Final = _Sigterm()
+not_inherited(_sigterm.handle)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_sigterm.after_fork)
 

@@ -125,7 +125,9 @@ FAULTS: Final = {
 
 def happen(fault: str, clock: str) -> None:
     """Lets it go wrong, and notes when."""
-    Path(clock).write_text(repr(time.monotonic()), "utf-8")
+    now = Path(f"{clock}.{os.getpid()}")
+    now.write_text(repr(time.monotonic()), "utf-8")
+    now.replace(clock)  # several workers may come here, while the first one's is read
     FAULTS[fault].act()
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import closing
 from typing import Any, Final
 
 import pytest
 
+from cascata import Graph, In, Out, Sink, Source, component
 from tests.cells import matrix
 from tests.programs import Program
+
+LONG_S: Final = 100.0
 
 IDLE: Final = """
 import asyncio, logging, os, signal, sys, threading, time
@@ -366,3 +370,54 @@ asyncio.run(main())
     running.signal(signal.SIGTERM)
     code, _ = running.end(2 * GRACE_S + LATE_S)
     assert code == 143
+
+
+def ends_by(pid: int) -> int:
+    """The signal that a child dies of."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def forked_and_terminated() -> int:
+    """What a child ends by that got SIGTERM; 0 if it handles that."""
+    waits_r, waits_w = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(waits_w, b"." * (signal.getsignal(signal.SIGTERM) is signal.SIG_DFL))
+        os.close(waits_w)
+        time.sleep(LONG_S)
+        os._exit(0)
+    os.close(waits_w)
+    with os.fdopen(waits_r, "rb") as file:
+        has_the_default = file.read() == b"."
+    os.kill(child, signal.SIGTERM)
+    return ends_by(child) if has_the_default else 0
+
+
+@component
+async def Forks(out: Out[int]) -> None:
+    await out.send(forked_and_terminated())
+
+
+@component
+async def Same(number: In[int], out: Out[int]) -> None:
+    await out.send(number)
+
+
+@pytest.mark.parametrize("transport", ["linux", "portable"])
+def test_a_process_that_a_component_or_its_program_forks_dies_of_sigterm_at_once(
+    transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if transport == "portable":
+        monkeypatch.setenv("CASCATA_TRANSPORT", "portable")
+    graph = Graph()
+    graph.source = Source
+    graph.forks = Forks
+    graph.same = Same
+    graph.results = Sink
+    graph.source.out >> graph.same.number
+    graph.same.out >> graph.results.inp
+    graph.forks.out >> graph.results.inp
+    with closing(graph.stream([1], num_workers=1, start_method="forkserver", timeout=60.0)) as results:
+        first = next(results)
+        assert forked_and_terminated() == -signal.SIGTERM
+        assert sorted([first, *results]) == [-signal.SIGTERM, 1]

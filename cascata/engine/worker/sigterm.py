@@ -25,6 +25,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
+from ..forked_sigterm import not_inherited
+
 __all__ = ["WORD_S", "ParentsWord", "held_back"]
 
 WORD_S: Final = 0.75
@@ -62,6 +64,7 @@ class ParentsWord:
         self.ask: Callable[[], None] | None = None
         """Tells the parent of the signal; in a thread of its own."""
         signal.signal(signal.SIGTERM, self._on_sigterm)
+        not_inherited(self._on_sigterm)
 
     def heard(self) -> None:
         """The parent has said what is to become of this worker: to drain, to be cancelled, or to stay."""
